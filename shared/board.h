@@ -1,0 +1,182 @@
+/*
+ * The board: what taskd shows of itself, in POSIX shared memory /NAME.board. The dispatcher is its
+ * only writer (taskd/board_writer.c); readers map it read-only, take no lock and make no system
+ * call, and read on while taskd hangs or is dead (board_reader.c).
+ *
+ * Layout: the struct below, then, at the offsets that the header names, `entries` status entries
+ * (board_entry; in buckets of BOARD_BUCKET by the id's hash), `workers` worker rows, `lanes` lane
+ * rows and `events` event cells. Every word that changes is atomic. Entries and rows are guarded by
+ * a sequence counter of their own: odd while being written (seqlock; Boehm, "Can seqlocks get along
+ * with programming language memory models?", 2012). A writer that dies in between leaves it odd:
+ * readers give up after BOARD_SPINS and the next dispatcher makes it even again.
+ */
+#ifndef TR_BOARD_H
+#define TR_BOARD_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "hist.h"
+#include "taskring/taskring.h"
+
+#define BOARD_MAGIC 0x6472616f62727461ull /* "atrboard" */
+#define BOARD_VERSION 1u
+#define BOARD_BUCKET 8
+#define BOARD_SPINS 10000
+#define BOARD_ALIVE_MS 3000 /* no heartbeat for this long: the dispatcher hangs or is dead */
+
+enum stat {
+#define STAT(name, kind, unit, text) STAT_##name,
+#include "stats.tbl"
+	STATS
+};
+enum stat_hist {
+#define HIST(name, unit, text) HIST_##name,
+#include "stats.tbl"
+	HISTS
+};
+enum stat_kind { COUNTER, GAUGE };
+
+struct stat_info {
+	const char *name;
+	enum stat_kind kind; /* meaningless for histograms */
+	const char *unit;
+	const char *text;
+};
+extern const struct stat_info stat_info[STATS];
+extern const struct stat_info hist_info[HISTS];
+
+/* One task's status. Words are written between two steps of `sequence`. */
+struct board_entry {
+	_Atomic uint32_t sequence;
+	uint8_t used, state; /* enum tr_state */
+	uint16_t worker;     /* row in the worker table + 1; 0: none */
+	struct tr_id id;
+	uint32_t attempt, max_attempts;
+	int64_t created_ms, due_ms, started_ms, ended_ms;
+	uint64_t progress_done, progress_total;
+	uint32_t result_bytes; /* of the whole result; above TR_RESULT_SHOWN_MAX it is in the journal only */
+	uint32_t reserved;
+	char handler[TR_NAME_MAX + 1];
+	char queue[TR_NAME_MAX + 1];
+	char progress_text[TR_TEXT_MAX + 1];
+	char error[TR_TEXT_MAX + 1];
+	char result[TR_RESULT_SHOWN_MAX + 1];
+};
+static_assert(sizeof(struct board_entry) == 984, "bump BOARD_VERSION");
+
+enum board_worker_state { WORKER_NONE, WORKER_STARTING, WORKER_IDLE, WORKER_BUSY, WORKER_BACKING_OFF };
+
+struct board_worker {
+	_Atomic uint32_t sequence;
+	uint32_t state; /* enum board_worker_state */
+	int32_t pid;
+	uint32_t threads;
+	uint64_t tasks;    /* ended in this process */
+	uint64_t restarts; /* of this row */
+	int64_t started_ms;
+	int64_t last_exit_ms;
+	int32_t last_exit_code, last_signal;
+	uint64_t peak_memory_kb; /* of the last process that ended */
+	struct tr_id running;    /* the task begun last on any of its threads; zero: none */
+	char pool[TR_NAME_MAX + 1];
+};
+
+struct board_lane {
+	_Atomic uint32_t sequence;
+	uint32_t owned;
+	uint32_t generation;
+	int32_t pid; /* as the producer sees itself; another PID namespace shows another number */
+	uint64_t batches, records;
+	int64_t last_ms; /* last batch taken */
+};
+
+enum board_event_kind { EVENT_TASK_STATE = 1, EVENT_PROGRESS, EVENT_WORKER, EVENT_LOG };
+
+/*
+ * One event. `serial` is 0 while the cell is written, then the event's number from 1 on; cell
+ * (serial - 1) % events. A reader that finds a larger number than it expects was overrun.
+ */
+struct board_event {
+	_Atomic uint64_t serial;
+	int64_t at_ms;
+	struct tr_id id;
+	uint8_t kind;     /* enum board_event_kind */
+	uint8_t state;    /* enum tr_state after the event */
+	uint16_t worker;  /* row + 1 */
+	uint32_t attempt;
+	char text[80];    /* error, progress or log text, cut */
+};
+static_assert(sizeof(struct board_event) == 120, "bump BOARD_VERSION");
+
+struct board {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t bytes_of_stats; /* STATS << 16 | HISTS: another table is another version */
+	uint64_t size;           /* of the whole segment */
+	uint32_t entries, workers, lanes, events;
+	uint64_t entries_at, workers_at, lanes_at, events_at; /* offsets in bytes */
+	char instance[TR_NAME_MAX + 1];
+
+	/* Offset 192, a page part of its own: what readers poll. */
+	_Alignas(64) _Atomic uint64_t durable; /* ring positions below this one are fsynced */
+	_Atomic uint32_t durable_futex;        /* steps with `durable`; producers wait on it (FUTEX_WAIT) */
+	_Atomic uint32_t running_state;        /* enum board_life */
+	_Atomic int64_t heartbeat_ms;          /* ms since 1970, at least once a second */
+	_Atomic int64_t started_ms;            /* of this dispatcher */
+	_Atomic int32_t pid;                   /* of this dispatcher */
+	_Atomic uint32_t incarnation;          /* dispatchers so far, from 1 */
+	_Atomic uint64_t last_event;           /* serial of the newest event, 0: none */
+
+	_Alignas(64) _Atomic uint64_t stats[STATS];
+	_Alignas(64) struct hist hists[HISTS];
+};
+static_assert(offsetof(struct board, durable) == 192, "bump BOARD_VERSION");
+
+enum board_life { BOARD_NEVER, BOARD_RUNNING, BOARD_DRAINING, BOARD_STOPPED };
+
+static inline struct board_entry *board_entries(const struct board *board)
+{
+	return (struct board_entry *)((char *)(uintptr_t)board + board->entries_at);
+}
+static inline struct board_worker *board_workers(const struct board *board)
+{
+	return (struct board_worker *)((char *)(uintptr_t)board + board->workers_at);
+}
+static inline struct board_lane *board_lanes(const struct board *board)
+{
+	return (struct board_lane *)((char *)(uintptr_t)board + board->lanes_at);
+}
+static inline struct board_event *board_events(const struct board *board)
+{
+	return (struct board_event *)((char *)(uintptr_t)board + board->events_at);
+}
+
+/* ---- reading: any process, any thread, no lock ------------------------------------------- */
+
+/*
+ * Maps the board of `instance` read-only, checks magic, version, tables and that every offset lies
+ * inside the segment. Errors: NO_BOARD, VERSION_MISMATCH, NO_MEMORY, SYSTEM; *error says both sides.
+ */
+enum tr_result board_open(const struct board **board, const char *instance, struct tr_error *error);
+void board_close(const struct board **board);
+
+/* True when the name stands for another segment than the mapped one (made anew): open again. */
+bool board_replaced(const struct board *board, const char *instance);
+
+/* False: not there, or torn by a dead writer. */
+bool board_find(const struct board *board, const struct tr_id *id, struct board_entry *copy);
+bool board_copy_worker(const struct board *board, uint32_t row, struct board_worker *copy);
+bool board_copy_lane(const struct board *board, uint32_t row, struct board_lane *copy);
+
+/*
+ * The event with number `serial`: 1 copied, 0 not written yet, -1 overrun (continue at
+ * board->last_event + 1 - events, and say how many were missed).
+ */
+int board_event(const struct board *board, uint64_t serial, struct board_event *copy);
+
+/* Alive: running_state is RUNNING or DRAINING and the heartbeat is younger than BOARD_ALIVE_MS. */
+bool board_alive(const struct board *board, int64_t now_ms);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * The board's one writer, used by the dispatcher only. board_writer_open() makes the segment, or takes over the
+ * one that an earlier dispatcher left when its version and geometry are the same (counters go on,
+ * entries, workers and lanes are cleared, torn entries made even), else replaces it.
+ */
+#ifndef TASKD_BOARD_WRITER_H
+#define TASKD_BOARD_WRITER_H
+
+#include "shared/board.h"
+#include "shared/record.h"
+
+struct board_geometry {
+	uint32_t entries; /* a multiple of BOARD_BUCKET */
+	uint32_t workers, lanes, events;
+	uint32_t mode; /* permission bits */
+};
+
+struct board_writer; /* not thread-safe: the dispatcher's */
+
+enum tr_result board_writer_open(struct board_writer **writer, const char *instance,
+    const struct board_geometry *geometry, struct tr_error *error);
+/* Marks the board as stopped. With `remove` its name goes too. */
+void board_writer_close(struct board_writer **writer, bool remove);
+
+struct board *board_writer_board(struct board_writer *writer);
+
+/* Plain load and store: there is one writer. */
+static inline void stat_add(struct board *board, enum stat stat, uint64_t by)
+{
+	atomic_store_explicit(&board->stats[stat],
+	    atomic_load_explicit(&board->stats[stat], memory_order_relaxed) + by, memory_order_relaxed);
+}
+static inline void stat_set(struct board *board, enum stat stat, uint64_t value)
+{
+	atomic_store_explicit(&board->stats[stat], value, memory_order_relaxed);
+}
+static inline uint64_t stat_get(const struct board *board, enum stat stat)
+{
+	return atomic_load_explicit(&board->stats[stat], memory_order_relaxed);
+}
+
+/* What a task shows, as the dispatcher knows it. Texts may be NULL: unchanged; "" clears. */
+struct board_status {
+	struct tr_id id;
+	enum tr_state state;
+	uint16_t worker;
+	uint32_t attempt, max_attempts;
+	int64_t created_ms, due_ms, started_ms, ended_ms;
+	struct record_text handler, queue; /* used when the entry is new */
+	const char *error;
+	const char *result;
+	uint32_t result_bytes;
+};
+
+/*
+ * Shows a task and writes its state event. `*slot` remembers the entry between calls (start with
+ * BOARD_NO_SLOT); an ended task's entry may be given to another, so after an ended state forget
+ * it. A full bucket evicts its longest ended entry; when all its tasks are live the new one is not
+ * shown (board_evicted) and *slot stays BOARD_NO_SLOT.
+ */
+#define BOARD_NO_SLOT UINT32_MAX
+void board_show(struct board_writer *writer, uint32_t *slot, const struct board_status *status);
+/* Takes a live task off the board (it now rests in the journal only). */
+void board_hide(struct board_writer *writer, uint32_t *slot);
+void board_progress(struct board_writer *writer, uint32_t slot, const struct tr_id *id, uint64_t done,
+    uint64_t total, const char *text, size_t text_bytes);
+void board_log_event(struct board_writer *writer, const struct tr_id *id, uint32_t attempt,
+    const char *text, size_t text_bytes);
+
+void board_worker_set(struct board_writer *writer, uint32_t row, const struct board_worker *worker);
+void board_lane_set(struct board_writer *writer, uint32_t row, const struct board_lane *lane);
+
+/* `now_ms`: ms since 1970. */
+void board_heartbeat(struct board_writer *writer, int64_t now_ms);
+void board_life(struct board_writer *writer, enum board_life life);
+/* Publishes the durable position and wakes the producers that wait for it. */
+void board_durable(struct board_writer *writer, uint64_t position);
+
+#endif

@@ -1,0 +1,128 @@
+/*
+ * The mailbox: how the dispatcher and one worker process talk. A memfd that both map, with one
+ * lane for each of the worker's threads; in a lane, work goes one way and messages the other.
+ * The worker sees no other shared memory.
+ *
+ *   dispatcher ── mailbox_push() ──► work entries ── mailbox_claim() ──► worker thread
+ *   dispatcher ◄─ mailbox_read() ─── message ring ◄─ mailbox_send() ──── worker thread
+ *
+ * Work may be pushed ahead of the running task (up to MAILBOX_DEPTH), to spare a wake-up for each
+ * short task. Who gets an entry is decided by one compare-and-swap of its state word:
+ *
+ *   FREE ─push─► PUSHED ─claim (worker)─► CLAIMED ─reuse─► FREE
+ *                   └────revoke (dispatcher)──► REVOKED ─reuse─► FREE
+ *
+ * so a cancelled or stolen-back task never starts, and a dead worker costs only what it had
+ * claimed. A worker sends STARTED before the handler's first instruction; what was claimed
+ * without it may run again freely.
+ *
+ * The dispatcher trusts nothing in the mapping: it keeps its cursors, lengths and offsets
+ * privately, reads each word once and bounds it. The memfd is sealed against shrinking.
+ *
+ * Sleeping: a worker thread announces itself in `sleeping`, looks again, and waits on `wake`
+ * (futex). The dispatcher announces itself in the mailbox's `dispatcher_sleeps`, looks again, and
+ * waits in its event loop for the eventfd, which all workers share.
+ */
+#ifndef TASKD_MAILBOX_H
+#define TASKD_MAILBOX_H
+
+#include <stdatomic.h>
+
+#include "shared/record.h"
+
+#define MAILBOX_DEPTH 64               /* work entries in a lane; a power of two */
+#define MAILBOX_WORK_BYTES (512u << 10)    /* their bytes; a power of two */
+#define MAILBOX_MESSAGE_BYTES (256u << 10) /* message ring of a lane; a power of two */
+#define MAILBOX_MESSAGE_MAX (TR_RESULT_MAX + 1024)
+#define MAILBOX_THREADS_MAX 64
+
+enum work_kind { WORK_RUN = 1, WORK_CALLBACK = 2 };
+
+/* The head of one piece of work; the encoded record follows, then (WORK_CALLBACK) the message. */
+struct work_head {
+	uint32_t record_bytes, message_bytes;
+	uint64_t serial;       /* the dispatcher's number of this piece of work, echoed in messages */
+	uint8_t kind;          /* enum work_kind */
+	uint8_t failure_kind;  /* enum tr_failure_kind, of a callback */
+	uint8_t permanent;
+	uint8_t reserved;
+	uint32_t attempt;
+	uint32_t soft_timeout_ms; /* from the handler's start; 0: none */
+	int32_t exit_code, signal;
+	uint64_t peak_memory_kb;
+};
+
+enum message_kind {
+	MESSAGE_READY = 1,  /* the thread has loaded its plug-ins and takes work; serial 0 */
+	MESSAGE_STARTED,    /* before the handler's first instruction */
+	MESSAGE_PROGRESS,   /* number = done, number2 = total, text */
+	MESSAGE_LOG,        /* code = level, text */
+	MESSAGE_RESULT,     /* text = JSON */
+	MESSAGE_ENDED,      /* code = enum tr_outcome, number = snooze ms, flag = bad arguments, text = failure message */
+	MESSAGE_VERDICT,    /* code = enum tr_verdict_kind, number = delay ms, flag = callback unknown; text: see below */
+	MESSAGE_LEAVING,    /* the process leaves in order: max_tasks, max_memory, told to stop */
+};
+
+/*
+ * text of a MESSAGE_VERDICT with TR_VERDICT_ENQUEUE: handler, zero, queue (may be empty), zero,
+ * arguments; all as given to tr_enqueue().
+ */
+struct message_head {
+	uint32_t text_bytes;
+	uint8_t kind; /* enum message_kind */
+	uint8_t code, flag, reserved;
+	uint64_t serial;
+	int64_t at_ns; /* ns since 1970, worker's clock */
+	uint64_t number, number2;
+};
+
+enum mailbox_stop { STOP_NONE, STOP_CANCEL, STOP_DRAIN };
+
+struct mailbox; /* one process's view: the dispatcher's or the worker's */
+
+/* Supervisor: a sealed memfd for `threads` lanes, close-on-exec; -1 and errno on failure. */
+int mailbox_create(uint32_t threads);
+size_t mailbox_bytes(uint32_t threads);
+
+/* Maps it. `wake_fd` is the dispatcher's eventfd. The fds stay the caller's. NULL and errno. */
+struct mailbox *mailbox_open(int fd, uint32_t threads, int wake_fd);
+void mailbox_close(struct mailbox **mailbox);
+
+/* ---- dispatcher's side ------------------------------------------------------------------- */
+
+/*
+ * Puts work into a lane. False: no room (depth or bytes). The caller wakes with mailbox_wake()
+ * after its last push. `entry` gets the entry's number, for mailbox_revoke().
+ */
+bool mailbox_push(struct mailbox *mailbox, uint32_t lane, const struct work_head *head,
+    const void *record, const char *message, uint32_t *entry);
+void mailbox_wake(struct mailbox *mailbox, uint32_t lane); /* a system call only if it sleeps */
+/* True: taken back, it will never start. False: the worker has claimed it. */
+bool mailbox_revoke(struct mailbox *mailbox, uint32_t lane, uint32_t entry);
+/* Tells the lane's thread about the work `serial`: tr_should_stop() answers it. */
+void mailbox_tell(struct mailbox *mailbox, uint32_t lane, uint64_t serial, enum mailbox_stop stop);
+/* Asks the whole process to leave when its threads have ended what they run. Wakes them. */
+void mailbox_retire(struct mailbox *mailbox);
+/*
+ * The lane's next message: 1, head and text copied out (text zero-terminated; `text` holds
+ * MAILBOX_MESSAGE_MAX + 1 bytes); 0: none; -1: what is there makes no sense (kill the worker).
+ */
+int mailbox_read(struct mailbox *mailbox, uint32_t lane, struct message_head *head, char *text);
+/* Announces that the dispatcher sleeps (true) or is awake; with a full fence. */
+void mailbox_dispatcher_sleeps(struct mailbox *mailbox, bool sleeps);
+bool mailbox_has_messages(struct mailbox *mailbox);
+
+/* ---- worker's side ----------------------------------------------------------------------- */
+
+/*
+ * The lane's next piece of work, claimed: true, and *head, *record, *message point into memory
+ * that stays until the next call. Waits; false: the process is to leave (mailbox_retire()).
+ */
+bool mailbox_claim(struct mailbox *mailbox, uint32_t lane, struct work_head *head,
+    const char **record, const char **message);
+/* Sends; waits while the ring is full. text_bytes <= MAILBOX_MESSAGE_MAX. */
+void mailbox_send(struct mailbox *mailbox, uint32_t lane, const struct message_head *head,
+    const char *text);
+enum mailbox_stop mailbox_told(const struct mailbox *mailbox, uint32_t lane, uint64_t serial);
+
+#endif
