@@ -9,6 +9,9 @@
  * a sequence counter of their own: odd while being written (seqlock; Boehm, "Can seqlocks get along
  * with programming language memory models?", 2012). A writer that dies in between leaves it odd:
  * readers give up after BOARD_SPINS and the next dispatcher makes it even again.
+ *
+ * The dispatcher holds an open-file-description write lock on the segment's first byte as long as
+ * it lives, so that readers can tell a dead one from one that hangs, in any PID namespace.
  */
 #ifndef TR_BOARD_H
 #define TR_BOARD_H
@@ -26,7 +29,7 @@
 #define BOARD_SPINS 10000
 #define BOARD_ALIVE_MS 3000 /* no heartbeat for this long: the dispatcher hangs or is dead */
 
-enum stat {
+enum stat_row { /* not "enum stat": <sys/stat.h> has that tag */
 #define STAT(name, kind, unit, text) STAT_##name,
 #include "stats.tbl"
 	STATS
@@ -46,6 +49,12 @@ struct stat_info {
 };
 extern const struct stat_info stat_info[STATS];
 extern const struct stat_info hist_info[HISTS];
+/* Over names, kinds and units of all rows, in order: what the arrays of a board mean. */
+uint32_t board_tables_hash(void);
+
+/* Texts of an entry that hold something. One that is off is empty, whatever its bytes say: so a
+ * new task need not clear what the last one left. */
+enum board_text { BOARD_TEXT_PROGRESS = 1, BOARD_TEXT_ERROR = 2, BOARD_TEXT_RESULT = 4 };
 
 /* One task's status. Words are written between two steps of `sequence`. */
 struct board_entry {
@@ -57,7 +66,7 @@ struct board_entry {
 	int64_t created_ms, due_ms, started_ms, ended_ms;
 	uint64_t progress_done, progress_total;
 	uint32_t result_bytes; /* of the whole result; above TR_RESULT_SHOWN_MAX it is in the journal only */
-	uint32_t reserved;
+	uint32_t texts;        /* enum board_text */
 	char handler[TR_NAME_MAX + 1];
 	char queue[TR_NAME_MAX + 1];
 	char progress_text[TR_TEXT_MAX + 1];
@@ -100,23 +109,24 @@ enum board_event_kind { EVENT_TASK_STATE = 1, EVENT_PROGRESS, EVENT_WORKER, EVEN
  */
 struct board_event {
 	_Atomic uint64_t serial;
-	int64_t at_ms;
+	int64_t at_ms;    /* ms since 1970, to the kernel's clock tick (1..10 ms) */
 	struct tr_id id;
 	uint8_t kind;     /* enum board_event_kind */
-	uint8_t state;    /* enum tr_state after the event */
+	uint8_t state;    /* enum tr_state after the event; of EVENT_WORKER: enum board_worker_state */
 	uint16_t worker;  /* row + 1 */
 	uint32_t attempt;
-	char text[80];    /* error, progress or log text, cut */
+	char text[80];    /* error, progress or log text, cut; of EVENT_WORKER: pid and pool */
 };
 static_assert(sizeof(struct board_event) == 120, "bump BOARD_VERSION");
 
 struct board {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t bytes_of_stats; /* STATS << 16 | HISTS: another table is another version */
-	uint64_t size;           /* of the whole segment */
+	uint32_t tables;   /* board_tables_hash(): another table is another version */
+	uint64_t size;     /* of the whole segment */
 	uint32_t entries, workers, lanes, events;
 	uint64_t entries_at, workers_at, lanes_at, events_at; /* offsets in bytes */
+	uint64_t identity; /* random: another board has another one */
 	char instance[TR_NAME_MAX + 1];
 
 	/* Offset 192, a page part of its own: what readers poll. */
@@ -130,6 +140,7 @@ struct board {
 	_Atomic uint64_t last_event;           /* serial of the newest event, 0: none */
 
 	_Alignas(64) _Atomic uint64_t stats[STATS];
+	_Atomic uint64_t stats_before[STATS]; /* as this dispatcher found them: for rates since its start */
 	_Alignas(64) struct hist hists[HISTS];
 };
 static_assert(offsetof(struct board, durable) == 192, "bump BOARD_VERSION");
@@ -153,16 +164,27 @@ static inline struct board_event *board_events(const struct board *board)
 	return (struct board_event *)((char *)(uintptr_t)board + board->events_at);
 }
 
+/* The bucket of a task, as the index of its first entry. `hash` is id_hash()'s, 48 bits. */
+static inline uint32_t board_bucket(uint32_t entries, uint64_t hash)
+{
+	return (uint32_t)((hash >> 16) * (entries / BOARD_BUCKET) >> 32) * BOARD_BUCKET;
+}
+
 /* ---- reading: any process, any thread, no lock ------------------------------------------- */
 
 /*
  * Maps the board of `instance` read-only, checks magic, version, tables and that every offset lies
- * inside the segment. Errors: NO_BOARD, VERSION_MISMATCH, NO_MEMORY, SYSTEM; *error says both sides.
+ * inside the segment. Only taskd's user can write the board, so what was checked once is believed
+ * afterwards; a board that its own user truncates is beyond our protection.
+ * Errors: INVALID (instance), NO_BOARD, VERSION_MISMATCH, NO_MEMORY, SYSTEM; *error says both sides.
  */
 enum tr_result board_open(const struct board **board, const char *instance, struct tr_error *error);
 void board_close(const struct board **board);
 
-/* True when the name stands for another segment than the mapped one (made anew): open again. */
+/*
+ * True when the name stands for another segment than the mapped one (made anew): open again. False
+ * when nothing has the name now: what is mapped is then the last that was known. Makes system calls.
+ */
 bool board_replaced(const struct board *board, const char *instance);
 
 /* False: not there, or torn by a dead writer. */
@@ -178,5 +200,8 @@ int board_event(const struct board *board, uint64_t serial, struct board_event *
 
 /* Alive: running_state is RUNNING or DRAINING and the heartbeat is younger than BOARD_ALIVE_MS. */
 bool board_alive(const struct board *board, int64_t now_ms);
+
+/* A dispatcher lives, working or not: the lock on the board is held. Makes system calls. */
+bool board_is_held(const char *instance);
 
 #endif

@@ -53,6 +53,12 @@ void record_defaults(struct record *record);
 size_t record_size(const struct record *record);
 void record_encode(const struct record *record, void *to);
 
+/* Sets what is known only when the batch is complete: how many tasks it has, and more flags. */
+void record_seal(void *encoded, uint16_t places, uint8_t flags);
+
+/* The next record's distance from an encoded one of our own making. */
+size_t record_encoded_size(const void *encoded);
+
 /*
  * Decodes and checks hostile bytes; `bytes` is how much may be read. *used is the record's size.
  * NULL when well, else the sentence. Never reads outside, whatever the bytes are, provided that

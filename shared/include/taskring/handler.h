@@ -10,6 +10,8 @@
  *
  * A handler runs in a worker process of its own user's rights, with one task per thread. It may
  * crash, leak, block or call exit(): that costs the worker and the task's attempt, nothing else.
+ * A child that it forks must end with _exit() or exec(); the functions below that say something do
+ * nothing there.
  * It can run twice for one task (a crash in between): tr_task_id() is the same each time, use it
  * as the key of whatever must happen once.
  *
@@ -20,10 +22,11 @@
 #ifndef TASKRING_HANDLER_H
 #define TASKRING_HANDLER_H
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "taskring.h" /* TR_API and the limits */
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,15 +39,15 @@ struct tr_task;
 /* ---- what a handler may know ------------------------------------------------------------- */
 
 /* Texts live as long as the task does. */
-const char *tr_task_id(const struct tr_task *task);      /* 36 characters */
-const char *tr_task_handler(const struct tr_task *task);
-const char *tr_task_queue(const struct tr_task *task);
-const char *tr_task_trace(const struct tr_task *task);   /* "" when there is none */
+TR_API const char *tr_task_id(const struct tr_task *task);      /* 36 characters */
+TR_API const char *tr_task_handler(const struct tr_task *task);
+TR_API const char *tr_task_queue(const struct tr_task *task);
+TR_API const char *tr_task_trace(const struct tr_task *task);   /* "" when there is none */
 /* The arguments: a valid JSON text, zero-terminated. */
-const char *tr_task_args(const struct tr_task *task);
-size_t tr_task_args_bytes(const struct tr_task *task);
-uint32_t tr_task_attempt(const struct tr_task *task);      /* 1 for the first */
-uint32_t tr_task_max_attempts(const struct tr_task *task);
+TR_API const char *tr_task_args(const struct tr_task *task);
+TR_API size_t tr_task_args_bytes(const struct tr_task *task);
+TR_API uint32_t tr_task_attempt(const struct tr_task *task);      /* 1 for the first */
+TR_API uint32_t tr_task_max_attempts(const struct tr_task *task);
 
 enum tr_stop {
 	TR_GO_ON,
@@ -54,43 +57,46 @@ enum tr_stop {
 };
 
 /* Cheap (one atomic load and a clock read): ask it in every round of a long loop. */
-enum tr_stop tr_should_stop(const struct tr_task *task);
+TR_API enum tr_stop tr_should_stop(const struct tr_task *task);
 
 /* ---- what a handler may say -------------------------------------------------------------- */
 
 /* Progress, shown live. `total` 0: unknown. `text` may be NULL; it is cut at TR_TEXT_MAX bytes. */
-void tr_progress(struct tr_task *task, uint64_t done, uint64_t total, const char *text);
+TR_API void tr_progress(struct tr_task *task, uint64_t done, uint64_t total, const char *text);
 
 enum tr_level { TR_ERROR = 3, TR_WARNING = 4, TR_INFO = 6, TR_DEBUG = 7 }; /* as syslog's */
 
-/* A line of the task's log; cut at 1,000 bytes; control characters are made visible. */
-void tr_log(struct tr_task *task, enum tr_level level, const char *format, ...)
+/*
+ * A line of the task's log; cut at 1,000 bytes; newlines at its end are dropped, other control
+ * characters and what is not UTF-8 are made visible. So are all texts below.
+ */
+TR_API void tr_log(struct tr_task *task, enum tr_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /*
  * The task's result, a JSON text of at most TR_RESULT_MAX bytes; the last one counts. False: not
  * JSON or too large; nothing was kept, and the reason is in the task's log.
  */
-bool tr_result_json(struct tr_task *task, const char *json);
+TR_API bool tr_result_json(struct tr_task *task, const char *json);
 
 /* What run() returns: TR_SUCCESS or what one of the functions below answers. */
 enum tr_outcome { TR_SUCCESS, TR_FAILURE, TR_PERMANENT_FAILURE, TR_SNOOZE };
 
 /* Failed; worth another attempt. The message, cut at 1,000 bytes, is kept with the attempt. */
-enum tr_outcome tr_fail(struct tr_task *task, const char *format, ...)
+TR_API enum tr_outcome tr_fail(struct tr_task *task, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Failed for good: the default callback buries at once. */
-enum tr_outcome tr_fail_permanently(struct tr_task *task, const char *format, ...)
+TR_API enum tr_outcome tr_fail_permanently(struct tr_task *task, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Not now: run again after `delay_ms`. Counts neither as an attempt nor as a failure. */
-enum tr_outcome tr_snooze(struct tr_task *task, uint64_t delay_ms);
+TR_API enum tr_outcome tr_snooze(struct tr_task *task, uint64_t delay_ms);
 
 /*
  * Runs another handler, by name, with arguments of its own, as part of this attempt, and answers
  * its outcome; messages and log lines count for this task. An unknown name is a permanent failure.
  * Calls may nest 8 deep. Used e.g. to hand a composed message to the built-in "mail".
  */
-enum tr_outcome tr_call(struct tr_task *task, const char *handler, const char *args);
+TR_API enum tr_outcome tr_call(struct tr_task *task, const char *handler, const char *args);
 
 /* ---- what an on-failure callback sees and answers ---------------------------------------- */
 
@@ -103,7 +109,7 @@ enum tr_failure_kind {
 	TR_FAILURE_KINDS
 };
 
-const char *tr_failure_kind_name(enum tr_failure_kind kind);
+TR_API const char *tr_failure_kind_name(enum tr_failure_kind kind);
 
 struct tr_failure {
 	enum tr_failure_kind kind;
@@ -129,12 +135,16 @@ struct tr_verdict {
 	uint64_t delay_ms;
 };
 
-struct tr_verdict tr_default(void);
-struct tr_verdict tr_retry_after(uint64_t delay_ms);
-struct tr_verdict tr_bury(void);
-struct tr_verdict tr_discard(void);
-/* `args` is copied (at most TR_ARGS_INLINE_MAX bytes); `queue` NULL: the failed task's queue. */
-struct tr_verdict tr_enqueue(struct tr_task *task, const char *handler, const char *args, const char *queue);
+TR_API struct tr_verdict tr_default(void);
+TR_API struct tr_verdict tr_retry_after(uint64_t delay_ms);
+TR_API struct tr_verdict tr_bury(void);
+TR_API struct tr_verdict tr_discard(void);
+/*
+ * `args` is copied (at most TR_ARGS_INLINE_MAX bytes of JSON; NULL: "{}"); `queue` NULL: the failed
+ * task's queue. What is not allowed is logged, and the default decides.
+ */
+TR_API struct tr_verdict tr_enqueue(struct tr_task *task, const char *handler, const char *args,
+    const char *queue);
 
 /* ---- the plug-in's tables ---------------------------------------------------------------- */
 
@@ -166,6 +176,9 @@ struct tr_plugin {
 	int (*start)(void);
 	void (*stop)(void);
 };
+
+/* Defined by each plug-in; declared here so that it is exported whatever -fvisibility says. */
+TR_API extern const struct tr_plugin taskring_plugin;
 
 #ifdef __cplusplus
 }

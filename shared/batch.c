@@ -1,0 +1,361 @@
+/*
+ * A batch of background tasks: filled while a request is worked on, published at its end.
+ * Enters: what an endpoint asks for. Leaves: one publication in the ring, all or nothing.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "id.h"
+#include "record.h"
+#include "spool.h"
+
+#define FIRST_BUFFER_BYTES 4096
+/* How long a wait for durability goes on without looking whether the board was made anew. */
+#define DURABLE_LOOK_NS 100000000ll
+
+/* Arguments of one task that wait, nameless, for their batch to be published. */
+struct spooled {
+	struct spooled *next;
+	int fd;
+	struct tr_id id;
+};
+
+struct background_tasks {
+	struct taskring *client;
+	struct id_source ids;
+	uint32_t lane_hint;
+	bool concurrent;
+	enum tr_durability durability;
+	uint16_t count;
+	int64_t now_ns;  /* of the first task: the time that all of the batch carry */
+	struct tr_id first;
+	char *buffer;
+	size_t bytes, capacity;
+	struct spooled *spooled;
+	struct tr_error error;
+};
+
+static enum tr_result refuse(struct background_tasks *background, enum tr_result result, const char *text)
+{
+	snprintf(background->error.text, sizeof background->error.text, "%s", text ? text : tr_result_text(result));
+	return result;
+}
+
+enum tr_result background_tasks_new(struct background_tasks **background, struct taskring *ring)
+{
+	*background = NULL;
+	if (ring->magic != CLIENT_MAGIC)
+		return TR_FORKED;
+	struct background_tasks *made = calloc(1, sizeof *made);
+	if (!made)
+		return TR_NO_MEMORY;
+	made->client = ring;
+	made->capacity = FIRST_BUFFER_BYTES;
+	made->buffer = malloc(made->capacity);
+	if (!made->buffer || !id_source_open(&made->ids)) {
+		free(made->buffer);
+		free(made);
+		return TR_NO_MEMORY;
+	}
+	*background = made;
+	return TR_OK;
+}
+
+void background_tasks_free(struct background_tasks **background)
+{
+	struct background_tasks *gone = *background;
+
+	*background = NULL;
+	if (!gone)
+		return;
+	background_tasks_clear(gone);
+	free(gone->buffer);
+	free(gone);
+}
+
+void background_tasks_concurrent(struct background_tasks *background, bool concurrent)
+{
+	background->concurrent = concurrent;
+}
+
+void background_tasks_durability(struct background_tasks *background, enum tr_durability durability)
+{
+	background->durability = durability;
+}
+
+size_t background_tasks_count(const struct background_tasks *background)
+{
+	return background->count;
+}
+
+struct tr_id background_tasks_id(const struct background_tasks *background, size_t index)
+{
+	return id_step(&background->first, (int)index);
+}
+
+const char *background_tasks_error(const struct background_tasks *background)
+{
+	return background->error.text;
+}
+
+void background_tasks_clear(struct background_tasks *background)
+{
+	for (struct spooled *each = background->spooled, *next; each; each = next) {
+		next = each->next;
+		close(each->fd);
+		free(each);
+	}
+	background->spooled = NULL;
+	background->count = 0;
+	background->bytes = 0;
+}
+
+/* ---- adding ------------------------------------------------------------------------------ */
+
+static struct record_text text_of(const char *text)
+{
+	size_t bytes = text ? strlen(text) : 0;
+
+	return (struct record_text){ text, bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes };
+}
+
+/* Later of the two; a negative or absurd delay is left for record_check() to name. */
+static int64_t run_at(const struct task_options *options, int64_t now_ms)
+{
+	int64_t delayed = options->delay_ms;
+
+	if (delayed > 0 && delayed <= TR_DELAY_MS_MAX)
+		delayed += now_ms;
+	return delayed > options->run_at_ms || delayed < 0 ? delayed : options->run_at_ms;
+}
+
+static struct record compose(const struct background_tasks *background, const char *handler,
+    struct record_text args, const struct task_options *options)
+{
+	int64_t now_ms = background->now_ns / 1000000;
+	int64_t expires = options->expires_after_ms;
+	struct record record = {
+		.id = id_step(&background->first, background->count),
+		.kind = RECORD_TASK,
+		.place = background->count,
+		.places = (uint16_t)(background->count + 1),
+		.max_attempts = options->max_attempts,
+		.backoff_base_ms = options->backoff_base_ms,
+		.backoff_cap_ms = options->backoff_cap_ms,
+		.soft_timeout_ms = options->soft_timeout_ms,
+		.hard_timeout_ms = options->hard_timeout_ms,
+		.created_ns = background->now_ns,
+		.run_at_ms = run_at(options, now_ms),
+		.expires_at_ms = expires > 0 && expires <= TR_DELAY_MS_MAX ? now_ms + expires : expires,
+		.handler = text_of(handler),
+		.queue = text_of(options->queue),
+		.on_failure = text_of(options->on_failure),
+		.trace = text_of(options->trace),
+		.args = args,
+		.args_bytes = args.bytes,
+	};
+
+	if (args.bytes > TR_ARGS_INLINE_MAX) {
+		record.flags = RECORD_SPOOLED;
+		record.args = (struct record_text){ NULL, 0 };
+	}
+	record_defaults(&record);
+	return record;
+}
+
+/* Room for `more` bytes in the buffer, within what one batch may hold. */
+static enum tr_result make_room(struct background_tasks *background, size_t more)
+{
+	size_t needed = background->bytes + more;
+	size_t most = ring_batch_max(atomic_load_explicit(&background->client->ring, memory_order_acquire));
+
+	if (needed <= background->capacity && needed <= most)
+		return TR_OK;
+	if (needed > most) {
+		snprintf(background->error.text, sizeof background->error.text,
+		    "the batch would have %zu bytes; allowed are %zu", needed, most);
+		return TR_TOO_LARGE;
+	}
+	size_t capacity = background->capacity;
+	while (capacity < needed)
+		capacity *= 2;
+	char *larger = realloc(background->buffer, capacity);
+	if (!larger)
+		return refuse(background, TR_NO_MEMORY, NULL);
+	background->buffer = larger;
+	background->capacity = capacity;
+	return TR_OK;
+}
+
+static enum tr_result spool_args(struct background_tasks *background, const struct tr_id *id, const char *args, size_t bytes)
+{
+	enum tr_result result;
+
+	if (!background->client->spool_dir)
+		return refuse(background, TR_TOO_LARGE, "args: larger than 16384 bytes, and no spool directory was given");
+	struct spooled *added = malloc(sizeof *added);
+	if (!added)
+		return refuse(background, TR_NO_MEMORY, NULL);
+	int fd = spool_write(background->client->spool_dir, args, bytes, &result, &background->error);
+	if (fd < 0) {
+		free(added);
+		return result;
+	}
+	*added = (struct spooled){ .next = background->spooled, .fd = fd, .id = *id };
+	background->spooled = added;
+	return TR_OK;
+}
+
+static void begin(struct background_tasks *background)
+{
+	background->now_ns = client_now_ns();
+	background->first = id_make(&background->ids, background->now_ns);
+}
+
+enum tr_result background_tasks_add(struct background_tasks *background, const char *handler,
+    const char *args, const struct task_options *options)
+{
+	static const struct task_options none;
+
+	if (background->client->magic != CLIENT_MAGIC)
+		return refuse(background, TR_FORKED, NULL);
+	if (background->count == TR_BATCH_MAX)
+		return refuse(background, TR_TOO_LARGE, "a batch holds at most 256 tasks");
+	if (background->count == 0)
+		begin(background);
+	struct record record = compose(background, handler, text_of(args), options ? options : &none);
+	if (record.args_bytes > TR_ARGS_MAX)
+		return refuse(background, TR_TOO_LARGE, "args: larger than 16777216 bytes");
+	if (record_check(&record, &background->error))
+		return TR_INVALID;
+	size_t size = record_size(&record);
+	enum tr_result result = make_room(background, size);
+	if (result == TR_OK && record.flags & RECORD_SPOOLED)
+		result = spool_args(background, &record.id, args, record.args_bytes);
+	if (result != TR_OK)
+		return result;
+	record_encode(&record, background->buffer + background->bytes);
+	background->bytes += size;
+	background->count++;
+	return TR_OK;
+}
+
+/* ---- publishing -------------------------------------------------------------------------- */
+
+static void unname_spooled(const struct background_tasks *background)
+{
+	for (const struct spooled *each = background->spooled; each; each = each->next)
+		spool_remove(background->client->spool_dir, &each->id);
+}
+
+static enum tr_result name_spooled(struct background_tasks *background)
+{
+	for (const struct spooled *each = background->spooled; each; each = each->next) {
+		enum tr_result result = spool_link(each->fd, background->client->spool_dir, &each->id,
+		    background->durability == TR_DISK, &background->error);
+		if (result != TR_OK) {
+			unname_spooled(background);
+			return result;
+		}
+	}
+	return TR_OK;
+}
+
+/* Publishes bytes, in the ring made anew if the attached one is gone. */
+static enum tr_result publish(struct taskring *client, uint32_t *lane_hint, const void *batch, size_t bytes,
+    uint64_t *position, struct tr_error *error)
+{
+	struct ring *ring = atomic_load_explicit(&client->ring, memory_order_acquire);
+	enum tr_result result = ring_publish(ring, lane_hint, batch, bytes, position);
+
+	if (result == TR_NO_RING && (ring = client_new_ring(client, ring, &result, error)) != NULL)
+		result = ring_publish(ring, lane_hint, batch, bytes, position);
+	return result;
+}
+
+static void wait_for_step(const struct board *board, uint32_t seen, int64_t most_ns)
+{
+	int64_t wait_ns = most_ns < DURABLE_LOOK_NS ? most_ns : DURABLE_LOOK_NS;
+	struct timespec timeout = { .tv_sec = 0, .tv_nsec = (long)wait_ns };
+
+	if (board) /* a shared futex: the waker is another process */
+		syscall(SYS_futex, &board->durable_futex, FUTEX_WAIT, seen, &timeout, NULL, 0);
+	else
+		nanosleep(&timeout, NULL); /* no taskd yet, so nothing to wait on */
+}
+
+static enum tr_result wait_durable(struct taskring *client, uint64_t position, uint32_t timeout_ms)
+{
+	int64_t deadline = client_now_ns() + (int64_t)timeout_ms * 1000000;
+	enum tr_result ignored;
+	const struct board *board = client_board(client, &ignored);
+
+	for (;;) {
+		uint32_t seen = board ? atomic_load(&board->durable_futex) : 0;
+		if (board && atomic_load(&board->durable) > position)
+			return TR_OK;
+		int64_t left = deadline - client_now_ns();
+		if (left <= 0)
+			return TR_NOT_DURABLE;
+		wait_for_step(board, seen, left);
+		board = client_board_again(client, &ignored);
+	}
+}
+
+static void seal(struct background_tasks *background)
+{
+	uint8_t flags = (uint8_t)((background->concurrent ? 0 : RECORD_SEQUENTIAL) |
+	    (background->durability == TR_DISK ? RECORD_DISK : 0));
+
+	for (size_t at = 0; at < background->bytes; at += record_encoded_size(background->buffer + at))
+		record_seal(background->buffer + at, background->count, flags);
+}
+
+enum tr_result background_tasks_publish(struct background_tasks *background, uint32_t durable_timeout_ms)
+{
+	struct taskring *client = background->client;
+	uint64_t position;
+
+	if (client->magic != CLIENT_MAGIC)
+		return refuse(background, TR_FORKED, NULL);
+	if (!background->count)
+		return TR_OK;
+	seal(background);
+	enum tr_result result = background->spooled ? name_spooled(background) : TR_OK;
+	if (result != TR_OK)
+		return result;
+	background->error.text[0] = '\0';
+	result = publish(client, &background->lane_hint, background->buffer, background->bytes, &position,
+	    &background->error);
+	if (result != TR_OK) {
+		unname_spooled(background);
+		return refuse(background, result, background->error.text[0] ? background->error.text : NULL);
+	}
+	bool durable = background->durability == TR_DISK;
+	background_tasks_clear(background);
+	if (durable && (result = wait_durable(client, position, durable_timeout_ms)) != TR_OK)
+		return refuse(background, result, NULL);
+	return TR_OK;
+}
+
+enum tr_result tr_task_cancel(struct taskring *ring, const struct tr_id *id)
+{
+	const struct record record = { .kind = RECORD_CANCEL, .id = *id, .places = 1 };
+	char encoded[128];
+	struct tr_error error;
+	uint32_t hint = 0;
+	uint64_t position;
+
+	if (ring->magic != CLIENT_MAGIC)
+		return TR_FORKED;
+	assert(record_size(&record) <= sizeof encoded);
+	record_encode(&record, encoded);
+	return publish(ring, &hint, encoded, record_size(&record), &position, &error);
+}

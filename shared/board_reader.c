@@ -1,0 +1,261 @@
+/*
+ * Reading the board. In: an instance's name, ids, rows, event numbers. Out: copies that were whole
+ * at one moment, or "not there". Callers: client.c, taskstat, the responder's status and health
+ * pages, tests.
+ *
+ * A guarded copy reads the sequence, then the words, each with an acquire load, then the sequence
+ * again. The writer stores every word with release after it has made the sequence odd. So whoever
+ * saw one word of a newer writing also sees, in the second look, at least its odd sequence, and
+ * copies again. No fence is needed, and nobody reads what another thread writes non-atomically.
+ */
+#include "shared/board.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "shared/id.h"
+#include "shared/record.h"
+#include "shared/segment.h"
+
+/* Structs on the board are copied as words of this type, whatever their members are. */
+typedef uint64_t __attribute__((may_alias)) board_word;
+typedef uint32_t __attribute__((may_alias)) board_half_word;
+
+static enum tr_result refuse(struct tr_error *error, enum tr_result result, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static enum tr_result refuse(struct tr_error *error, enum tr_result result, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error->text, sizeof error->text, format, args);
+	va_end(args);
+	return result;
+}
+
+/* ---- attaching --------------------------------------------------------------------------- */
+
+static bool area_ok(const struct board *board, uint64_t at, uint64_t count, size_t row_bytes)
+{
+	return at >= sizeof *board && at % 64 == 0 && at <= board->size &&
+	    count * row_bytes <= board->size - at;
+}
+
+static enum tr_result check(const struct board *board, size_t bytes, const char *name,
+    struct tr_error *error)
+{
+	if (bytes < sizeof(struct board) || board->magic != BOARD_MAGIC)
+		return refuse(error, TR_VERSION_MISMATCH, "/dev/shm%s is not a board that this program "
+		    "(version %u) can read", name, BOARD_VERSION);
+	if (board->version != BOARD_VERSION)
+		return refuse(error, TR_VERSION_MISMATCH, "/dev/shm%s is a board of version %u; this "
+		    "program reads version %u", name, board->version, BOARD_VERSION);
+	if (board->tables != board_tables_hash())
+		return refuse(error, TR_VERSION_MISMATCH, "/dev/shm%s is a board of version %u with the "
+		    "counters %08x; this program reads version %u with the counters %08x", name,
+		    board->version, board->tables, BOARD_VERSION, board_tables_hash());
+	if (board->size != bytes)
+		return refuse(error, TR_VERSION_MISMATCH, "/dev/shm%s has %zu bytes; its header says %llu",
+		    name, bytes, (unsigned long long)board->size);
+	if (board->entries < BOARD_BUCKET || board->entries % BOARD_BUCKET != 0 || board->events == 0 ||
+	    !area_ok(board, board->entries_at, board->entries, sizeof(struct board_entry)) ||
+	    !area_ok(board, board->workers_at, board->workers, sizeof(struct board_worker)) ||
+	    !area_ok(board, board->lanes_at, board->lanes, sizeof(struct board_lane)) ||
+	    !area_ok(board, board->events_at, board->events, sizeof(struct board_event)))
+		return refuse(error, TR_VERSION_MISMATCH, "/dev/shm%s: its header names places outside "
+		    "of its %zu bytes", name, bytes);
+	return TR_OK;
+}
+
+static enum tr_result open_segment(struct segment *segment, const char *instance,
+    struct tr_error *error)
+{
+	char name[SEGMENT_NAME_SIZE];
+
+	if (!record_name_ok(instance, strnlen(instance, TR_NAME_MAX + 1)))
+		return refuse(error, TR_INVALID, "instance \"%.80s\": 1 to %d of A-Z a-z 0-9 . _ -, not "
+		    "starting with a dot", instance, TR_NAME_MAX);
+	segment_name(name, instance, "board");
+	enum tr_result result = segment_open(segment, name, false, error);
+	if (result == TR_NOT_FOUND)
+		return refuse(error, TR_NO_BOARD, "instance \"%s\" has no board (/dev/shm%s): taskd has "
+		    "not run yet", instance, name);
+	if (result != TR_OK)
+		return result;
+	result = check(segment->memory, segment->bytes, name, error);
+	if (result != TR_OK)
+		segment_close(segment);
+	return result;
+}
+
+enum tr_result board_open(const struct board **board, const char *instance, struct tr_error *error)
+{
+	struct segment segment;
+
+	*board = NULL;
+	enum tr_result result = open_segment(&segment, instance, error);
+	if (result != TR_OK)
+		return result;
+	*board = segment.memory;
+	close(segment.fd); /* the mapping stays */
+	return TR_OK;
+}
+
+void board_close(const struct board **board)
+{
+	if (*board != NULL)
+		munmap((void *)(uintptr_t)*board, (*board)->size);
+	*board = NULL;
+}
+
+bool board_replaced(const struct board *board, const char *instance)
+{
+	struct segment segment;
+	struct tr_error error;
+
+	switch (open_segment(&segment, instance, &error)) {
+	case TR_OK:
+		break;
+	case TR_VERSION_MISMATCH:
+		return true;
+	default:
+		return false;
+	}
+	bool other = ((const struct board *)segment.memory)->identity != board->identity;
+	segment_close(&segment);
+	return other;
+}
+
+bool board_is_held(const char *instance)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
+	struct segment segment;
+	struct tr_error error;
+
+	if (open_segment(&segment, instance, &error) != TR_OK)
+		return false;
+	bool held = fcntl(segment.fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_WRLCK;
+	segment_close(&segment);
+	return held;
+}
+
+bool board_alive(const struct board *board, int64_t now_ms)
+{
+	uint32_t life = atomic_load_explicit(&board->running_state, memory_order_relaxed);
+	int64_t seen_ms = atomic_load_explicit(&board->heartbeat_ms, memory_order_relaxed);
+
+	return (life == BOARD_RUNNING || life == BOARD_DRAINING) && now_ms - seen_ms < BOARD_ALIVE_MS;
+}
+
+/* ---- guarded copies ---------------------------------------------------------------------- */
+
+static uint64_t load_word(const void *from)
+{
+	return __atomic_load_n((const board_word *)from, __ATOMIC_ACQUIRE);
+}
+
+static void copy_words(void *to, const void *from, size_t bytes)
+{
+	for (size_t at = 0; at < bytes; at += sizeof(board_word)) {
+		uint64_t word = load_word((const char *)from + at);
+		memcpy((char *)to + at, &word, sizeof word);
+	}
+}
+
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/* `from` begins with its sequence, 32 bits, and 32 bits of data; then whole words. */
+static bool copy_guarded(void *to, const void *from, size_t bytes)
+{
+	const board_half_word *sequence = from;
+
+	for (unsigned spin = 0; spin < BOARD_SPINS; spin++) {
+		uint32_t before = __atomic_load_n(sequence, __ATOMIC_ACQUIRE);
+		if (before % 2 == 0) {
+			uint32_t first = __atomic_load_n(sequence + 1, __ATOMIC_ACQUIRE);
+			memcpy(to, &before, sizeof before);
+			memcpy((char *)to + sizeof before, &first, sizeof first);
+			copy_words((char *)to + 8, (const char *)from + 8, bytes - 8);
+			if (__atomic_load_n(sequence, __ATOMIC_RELAXED) == before)
+				return true;
+		}
+		relax();
+	}
+	return false;
+}
+
+/* A text that its writer has switched off is empty; one that is on ends inside its field. */
+static void finish_text(char *text, size_t size, bool on)
+{
+	text[on ? size - 1 : 0] = '\0';
+}
+
+static void finish_entry(struct board_entry *entry)
+{
+	finish_text(entry->handler, sizeof entry->handler, true);
+	finish_text(entry->queue, sizeof entry->queue, true);
+	finish_text(entry->progress_text, sizeof entry->progress_text, entry->texts & BOARD_TEXT_PROGRESS);
+	finish_text(entry->error, sizeof entry->error, entry->texts & BOARD_TEXT_ERROR);
+	finish_text(entry->result, sizeof entry->result, entry->texts & BOARD_TEXT_RESULT);
+}
+
+bool board_find(const struct board *board, const struct tr_id *id, struct board_entry *copy)
+{
+	const struct board_entry *entry =
+	    board_entries(board) + board_bucket(board->entries, id_hash(id));
+	uint64_t low, high;
+
+	memcpy(&low, id->bytes, sizeof low);
+	memcpy(&high, id->bytes + sizeof low, sizeof high);
+	for (unsigned i = 0; i < BOARD_BUCKET; i++, entry++) {
+		if (load_word(entry->id.bytes + sizeof low) != high || load_word(entry->id.bytes) != low)
+			continue;
+		/* It may have been given to another task since: look at what was copied. */
+		if (!copy_guarded(copy, entry, sizeof *entry) || !copy->used || !id_equal(&copy->id, id))
+			continue;
+		finish_entry(copy);
+		return true;
+	}
+	return false;
+}
+
+bool board_copy_worker(const struct board *board, uint32_t row, struct board_worker *copy)
+{
+	if (row >= board->workers || !copy_guarded(copy, board_workers(board) + row, sizeof *copy))
+		return false;
+	finish_text(copy->pool, sizeof copy->pool, true);
+	return true;
+}
+
+bool board_copy_lane(const struct board *board, uint32_t row, struct board_lane *copy)
+{
+	return row < board->lanes && copy_guarded(copy, board_lanes(board) + row, sizeof *copy);
+}
+
+int board_event(const struct board *board, uint64_t serial, struct board_event *copy)
+{
+	/* Pairs with the release in the writer's end_event(): an event up to here was once whole. */
+	if (serial > atomic_load_explicit(&board->last_event, memory_order_acquire))
+		return 0;
+	const struct board_event *event = board_events(board) + (serial - 1) % board->events;
+	if (serial == 0 || load_word(event) != serial)
+		return -1;
+	copy_words(copy, event, sizeof *copy);
+	if (atomic_load_explicit(&event->serial, memory_order_relaxed) != serial)
+		return -1;
+	finish_text(copy->text, sizeof copy->text, true);
+	return 1;
+}

@@ -1,0 +1,162 @@
+/*
+ * An instance as a producer sees it: opening, closing, and following ring and board when others
+ * make them anew. Batches are batch.c's, looking up is status.c's.
+ */
+#include "client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+int64_t client_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static struct taskring *client_allocate(void)
+{
+	size_t bytes = (sizeof(struct taskring) + 4095) & ~(size_t)4095;
+	struct taskring *made = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (made == MAP_FAILED)
+		return NULL;
+	if (madvise(made, bytes, MADV_WIPEONFORK) != 0) {
+		munmap(made, bytes);
+		return NULL;
+	}
+	made->bytes = bytes;
+	pthread_mutex_init(&made->lock, NULL);
+	return made;
+}
+
+static bool copy_path(const char *from, char **to)
+{
+	return !from || (*to = strdup(from)) != NULL;
+}
+
+enum tr_result tr_open(struct taskring **ring, const char *name, const struct tr_open_options *options,
+    struct tr_error *error)
+{
+	static const struct tr_open_options none;
+	struct tr_error ignored;
+	struct ring *attached;
+
+	if (!error)
+		error = &ignored;
+	error->text[0] = '\0';
+	*ring = NULL;
+	if (!options)
+		options = &none;
+	enum tr_result result = ring_attach(&attached, name, &options->geometry, options->mode, error);
+	if (result != TR_OK)
+		return result;
+	struct taskring *made = client_allocate();
+	if (!made || !copy_path(options->spool_dir, &made->spool_dir) || !copy_path(options->journal, &made->journal)) {
+		ring_detach(&attached);
+		tr_close(&made);
+		return TR_NO_MEMORY;
+	}
+	snprintf(made->name, sizeof made->name, "%s", name);
+	made->geometry = options->geometry;
+	made->mode = options->mode;
+	atomic_store(&made->ring, attached);
+	made->magic = CLIENT_MAGIC;
+	*ring = made;
+	return TR_OK;
+}
+
+void tr_close(struct taskring **ring)
+{
+	struct taskring *gone = *ring;
+
+	*ring = NULL;
+	if (!gone || !gone->bytes) /* a forked child: wiped */
+		return;
+	struct ring *attached = atomic_load(&gone->ring);
+	const struct board *board = atomic_load(&gone->board);
+	ring_detach(&attached);
+	if (board)
+		board_close(&board);
+	for (struct client_old *each = gone->old, *next; each; each = next) {
+		next = each->next;
+		ring_detach(&each->ring);
+		if (each->board)
+			board_close(&each->board);
+		free(each);
+	}
+	archive_close(&gone->archive);
+	free(gone->spool_dir);
+	free(gone->journal);
+	pthread_mutex_destroy(&gone->lock);
+	munmap(gone, gone->bytes);
+}
+
+/* Keeps what other threads may still use. False: out of memory. Under the lock. */
+static bool keep_old(struct taskring *client, struct ring *ring, const struct board *board)
+{
+	struct client_old *old = malloc(sizeof *old);
+
+	if (!old)
+		return false;
+	*old = (struct client_old){ .next = client->old, .ring = ring, .board = board };
+	client->old = old;
+	return true;
+}
+
+struct ring *client_new_ring(struct taskring *client, struct ring *stale, enum tr_result *result, struct tr_error *error)
+{
+	struct ring *attached = NULL;
+
+	pthread_mutex_lock(&client->lock);
+	struct ring *now = atomic_load(&client->ring);
+	*result = TR_OK;
+	if (now == stale) { /* else another thread was faster */
+		*result = ring_attach(&attached, client->name, &client->geometry, client->mode, error);
+		if (*result == TR_OK && !keep_old(client, stale, NULL)) {
+			ring_detach(&attached);
+			*result = TR_NO_MEMORY;
+		}
+		if (*result == TR_OK)
+			atomic_store(&client->ring, attached);
+		now = attached;
+	}
+	pthread_mutex_unlock(&client->lock);
+	return now;
+}
+
+const struct board *client_board(struct taskring *client, enum tr_result *result)
+{
+	struct tr_error error;
+	const struct board *board = atomic_load_explicit(&client->board, memory_order_acquire);
+
+	*result = TR_OK;
+	if (board)
+		return board;
+	pthread_mutex_lock(&client->lock);
+	board = atomic_load(&client->board);
+	if (!board) {
+		*result = board_open(&board, client->name, &error);
+		if (*result == TR_OK)
+			atomic_store(&client->board, board);
+	}
+	pthread_mutex_unlock(&client->lock);
+	return *result == TR_OK ? board : NULL;
+}
+
+const struct board *client_board_again(struct taskring *client, enum tr_result *result)
+{
+	const struct board *board = client_board(client, result);
+
+	if (!board || !board_replaced(board, client->name))
+		return board;
+	pthread_mutex_lock(&client->lock);
+	if (atomic_load(&client->board) == board && keep_old(client, NULL, board))
+		atomic_store(&client->board, NULL);
+	pthread_mutex_unlock(&client->lock);
+	return client_board(client, result);
+}

@@ -1,0 +1,47 @@
+/* An opened instance, as the library's own files see it: client.c, batch.c, status.c. */
+#ifndef TR_CLIENT_H
+#define TR_CLIENT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "archive.h"
+#include "board.h"
+#include "ring.h"
+
+#define CLIENT_MAGIC 0x746e65696c637274ull /* "trclient" */
+
+/*
+ * In memory that a forked child finds zeroed. Ring and board can be made anew by others; then new
+ * ones are attached, and the old ones kept until the end, since threads may still look at them.
+ */
+struct client_old {
+	struct client_old *next;
+	struct ring *ring;
+	const struct board *board;
+};
+
+struct taskring {
+	uint64_t magic;
+	size_t bytes; /* of this mapping */
+	char name[TR_NAME_MAX + 1];
+	struct tr_geometry geometry;
+	uint32_t mode;
+	char *spool_dir, *journal; /* or NULL */
+	_Atomic(struct ring *) ring;
+	_Atomic(const struct board *) board; /* NULL: not there yet */
+	pthread_mutex_t lock;                /* guards replacing, `old` and the archive */
+	struct client_old *old;
+	struct archive *archive;
+};
+
+/* The ring to use instead of `stale`, or NULL and the result. */
+struct ring *client_new_ring(struct taskring *client, struct ring *stale, enum tr_result *result, struct tr_error *error);
+/* The board, opened when it was not there or has been replaced; NULL: there is none, or *result. */
+const struct board *client_board(struct taskring *client, enum tr_result *result);
+/* As client_board(), after looking whether the name now stands for another segment. */
+const struct board *client_board_again(struct taskring *client, enum tr_result *result);
+
+int64_t client_now_ns(void); /* ns since 1970 */
+
+#endif

@@ -1,0 +1,272 @@
+/*
+ * The producers' side of the ring: owning lanes, filling slots, publishing with one
+ * compare-and-swap. Called by client.c.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ring_layout.h"
+
+/* ---- lanes ------------------------------------------------------------------------------- */
+
+/* A free lane of the segment, locked and stamped: TR_OK; TR_NO_LANE; TR_NO_RING when it is stale. */
+static enum tr_result stamp_free_lane(struct ring *ring, struct ring_lane *lane)
+{
+	for (uint32_t number = 0; number < ring->geometry.lanes; number++) {
+		struct ring_lane_word *word = &ring->lane_words[number];
+		/* Pairs with the release in recycle(): a free lane has no cell left that names it. */
+		uint32_t generation = atomic_load_explicit(&word->generation, memory_order_acquire);
+
+		if (generation & 1 || ring_lock_byte(ring->segment.fd, ring_lane_offset(number), F_WRLCK) != 0)
+			continue;
+		struct stat status;
+		if (fstat(ring->segment.fd, &status) != 0 || status.st_nlink == 0) {
+			/* The consumer removes the name only while it holds every lane's lock. */
+			ring_lock_byte(ring->segment.fd, ring_lane_offset(number), F_UNLCK);
+			return TR_NO_RING;
+		}
+		/* It may have had an owner between the look and the lock. */
+		if (atomic_compare_exchange_strong(&word->generation, &generation, generation + 1)) {
+			atomic_store_explicit(&word->pid, (int32_t)getpid(), memory_order_relaxed);
+			lane->number = number;
+			lane->generation = generation + 1;
+			return TR_OK;
+		}
+		ring_lock_byte(ring->segment.fd, ring_lane_offset(number), F_UNLCK);
+	}
+	return TR_NO_LANE;
+}
+
+static void wake_consumer(const struct ring *ring)
+{
+	/* EAGAIN: the FIFO is full of wake-ups already. Nothing else can go wrong that matters. */
+	ssize_t ignored = write(ring->wake_fd, "", 1);
+	(void)ignored;
+}
+
+/* One more lane for this process, locked for the caller's publication. */
+static enum tr_result claim_lane(struct ring *ring, struct ring_lane **claimed)
+{
+	struct ring_lane *lane = calloc(1, sizeof *lane);
+	struct ring_outstanding *outstanding = calloc(ring->geometry.slots_per_lane, sizeof *outstanding);
+
+	if (!lane || !outstanding) {
+		free(lane);
+		free(outstanding);
+		return TR_NO_MEMORY;
+	}
+	lane->outstanding = outstanding;
+	lane->free = ring->geometry.slots_per_lane;
+	atomic_flag_test_and_set(&lane->busy);
+
+	pthread_mutex_lock(&ring->claiming);
+	enum tr_result result = stamp_free_lane(ring, lane);
+	if (result == TR_OK) {
+		uint32_t owned = atomic_load_explicit(&ring->owned, memory_order_relaxed);
+		ring->lanes[owned] = lane;
+		atomic_store_explicit(&ring->owned, owned + 1, memory_order_release);
+		*claimed = lane;
+	}
+	pthread_mutex_unlock(&ring->claiming);
+	if (result != TR_OK) {
+		free(outstanding);
+		free(lane);
+		wake_consumer(ring); /* it may find a dead owner's lane to recycle */
+	}
+	return result;
+}
+
+static bool lane_try(struct ring_lane *lane)
+{
+	return !atomic_flag_test_and_set_explicit(&lane->busy, memory_order_acquire);
+}
+
+/* A lane of ours that no other thread publishes through: the one used last, another, a new one. */
+static enum tr_result lane_acquire(struct ring *ring, uint32_t *hint, struct ring_lane **lane)
+{
+	uint32_t owned = atomic_load_explicit(&ring->owned, memory_order_acquire);
+
+	if (*hint < owned && lane_try(ring->lanes[*hint])) {
+		*lane = ring->lanes[*hint];
+		return TR_OK;
+	}
+	for (uint32_t i = 0; i < owned; i++) {
+		if (lane_try(ring->lanes[i])) {
+			*hint = i;
+			*lane = ring->lanes[i];
+			return TR_OK;
+		}
+	}
+	return claim_lane(ring, lane);
+}
+
+static void lane_release(struct ring_lane *lane)
+{
+	atomic_flag_clear_explicit(&lane->busy, memory_order_release);
+}
+
+/* Frees the slots of all publications, oldest first, whose cell has moved on to a later lap. */
+static void lane_reclaim(const struct ring *ring, struct ring_lane *lane)
+{
+	while (lane->count) {
+		const struct ring_outstanding *oldest = &lane->outstanding[lane->oldest];
+		/* Pairs with the release in ring_retire(): it has read the slots before it emptied the cell. */
+		uint64_t cell = atomic_load_explicit(ring_cell(ring, oldest->position), memory_order_acquire);
+
+		if (cell_ahead(cell, ring_lap(ring, oldest->position)) <= 0)
+			return;
+		lane->free += oldest->slots;
+		lane->oldest = (lane->oldest + 1) & (ring->geometry.slots_per_lane - 1);
+		lane->count--;
+	}
+}
+
+/*
+ * Room for `slots` consecutive slots: where they begin, and in *skipped how many at the lane's end
+ * are passed over. UINT32_MAX: none now.
+ */
+static uint32_t lane_room(const struct ring *ring, struct ring_lane *lane, uint32_t slots, uint32_t *skipped)
+{
+	uint32_t to_end = ring->geometry.slots_per_lane - lane->next;
+
+	*skipped = to_end < slots ? to_end : 0;
+	if (lane->free < slots + *skipped) {
+		lane_reclaim(ring, lane);
+		if (lane->free < slots + *skipped)
+			return UINT32_MAX;
+	}
+	return *skipped ? 0 : lane->next;
+}
+
+/* ---- publishing -------------------------------------------------------------------------- */
+
+static void fill(const struct ring *ring, const struct ring_lane *lane, uint32_t first, const void *batch, size_t bytes)
+{
+	char *to = ring_slot(ring, lane->number, first);
+	const struct ring_frame frame = {
+		.bytes = (uint32_t)bytes,
+		.generation = lane->generation,
+		.checksum = ring_checksum(batch, bytes, lane->number, lane->generation),
+	};
+
+	memcpy(to, &frame, sizeof frame);
+	memcpy(to + sizeof frame, batch, bytes);
+}
+
+/*
+ * Puts the cell, whose lap is still missing, where the tail is. Every round in which it does not
+ * succeed, somebody else has: lock-free, and never blocked by a producer that died or sleeps.
+ */
+static enum tr_result publish_cell(struct ring *ring, uint64_t named, uint64_t *position)
+{
+	_Atomic uint64_t *tail = &ring->header->tail;
+	uint64_t at = atomic_load(tail);
+
+	for (;;) {
+		uint64_t lap = ring_lap(ring, at);
+		_Atomic uint64_t *cell = ring_cell(ring, at);
+		uint64_t seen = atomic_load_explicit(cell, memory_order_acquire);
+		int64_t ahead = cell_ahead(seen, lap);
+
+		if (ahead == 0 && !(seen & CELL_FULL)) {
+			/*
+			 * The publication. Pairs with the acquire in ring_take(): the slots before the
+			 * cell. Sequentially consistent, with the load of `sleeps` after it: see ring_sleep().
+			 */
+			if (!atomic_compare_exchange_strong(cell, &seen, cell_empty(lap) | named))
+				continue;
+			*position = at;
+			atomic_compare_exchange_strong(tail, &at, at + 1);
+			return TR_OK;
+		}
+		uint64_t tail_was = at;
+		if (ahead == 0 || (ahead == 1 && !(seen & CELL_FULL))) {
+			/*
+			 * Somebody published here and has not advanced the tail, and perhaps the batch is
+			 * retired already: help. A tail that moved on meanwhile comes back in `at`.
+			 */
+			if (atomic_compare_exchange_strong(tail, &at, at + 1))
+				at++;
+			continue;
+		}
+		at = atomic_load(tail);
+		if (at != tail_was)
+			continue;
+		/* One lap behind and full: not yet retired. All else is no state that we or taskd make. */
+		return ahead == -1 && seen & CELL_FULL ? TR_RING_FULL : TR_RING_DAMAGED;
+	}
+}
+
+/* Remembers a publication until its cell moves on, and gets the next one's memory near. */
+static void lane_advance(const struct ring *ring, struct ring_lane *lane, uint64_t position, uint32_t first,
+    uint32_t slots, uint32_t skipped)
+{
+	uint32_t mask = ring->geometry.slots_per_lane - 1;
+
+	lane->outstanding[(lane->oldest + lane->count++) & mask] =
+	    (struct ring_outstanding){ .position = position, .slots = slots + skipped };
+	lane->free -= slots + skipped;
+	lane->next = (first + slots) & mask;
+	const char *next = ring_slot(ring, lane->number, lane->next);
+	for (uint32_t line = 0; line < ring->geometry.slot_bytes && line < 512; line += 64)
+		__builtin_prefetch(next + line, 1);
+}
+
+enum tr_result ring_publish(struct ring *ring, uint32_t *lane_hint, const void *batch, size_t bytes,
+    uint64_t *position)
+{
+	struct ring_lane *lane;
+	uint32_t skipped;
+
+	if (ring->magic != RING_MAGIC)
+		return TR_FORKED;
+	if (bytes < 1 || bytes > ring_batch_max(ring))
+		return TR_TOO_LARGE;
+	enum tr_result result = lane_acquire(ring, lane_hint, &lane);
+	if (result != TR_OK)
+		return result;
+
+	uint32_t slots = (uint32_t)((sizeof(struct ring_frame) + bytes + ring->geometry.slot_bytes - 1) /
+	    ring->geometry.slot_bytes);
+	uint32_t first = lane_room(ring, lane, slots, &skipped);
+	if (first == UINT32_MAX) {
+		lane_release(lane);
+		return TR_LANE_FULL;
+	}
+	fill(ring, lane, first, batch, bytes);
+	result = publish_cell(ring, cell_full(0, lane->number, first, slots), position);
+	if (result == TR_OK)
+		lane_advance(ring, lane, *position, first, slots, skipped);
+	lane_release(lane);
+	/* The flag is the consumer's alone to clear: a producer that died after clearing would silence all. */
+	if (atomic_load(&ring->header->sleeps))
+		wake_consumer(ring);
+	return result;
+}
+
+uint64_t ring_oldest(const struct ring *ring)
+{
+	return atomic_load_explicit(&ring->header->retired, memory_order_acquire);
+}
+
+uint64_t ring_used(const struct ring *ring)
+{
+	uint64_t used = atomic_load(&ring->header->tail) - ring_oldest(ring);
+
+	return used <= ring->geometry.cells ? used : 0; /* advanced between the two loads, or scribbled on */
+}
+
+size_t ring_peek(const struct ring *ring, uint64_t position, void *to)
+{
+	uint64_t cell = atomic_load_explicit(ring_cell(ring, position), memory_order_acquire);
+
+	if (cell_ahead(cell, ring_lap(ring, position)) != 0 || !(cell & CELL_FULL))
+		return 0;
+	size_t bytes = ring_copy_batch(ring, cell, to);
+	/* The checksum covers what was copied; a slot reused meanwhile does not match it. */
+	return bytes;
+}

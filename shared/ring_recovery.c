@@ -1,0 +1,221 @@
+/*
+ * The consumer after something went wrong: a restart, a dead producer, a scribbled or truncated
+ * segment. Enters: whatever is in the shared memory. Leaves: a ring that works, and a count of what
+ * was set right.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ring_consumer.h"
+
+/* ---- a restart --------------------------------------------------------------------------- */
+
+/*
+ * The position that a cell stands for: the one with the cell's index and lap that is nearest to
+ * `near`. A full cell was published there, an empty one will be.
+ */
+static uint64_t cell_position(const struct ring *ring, uint32_t index, uint64_t cell, uint64_t near)
+{
+	int64_t laps = cell_ahead(cell, ring_lap(ring, near));
+	uint64_t position = near - (near & ring->cell_mask) + index;
+
+	return position + ((uint64_t)laps << ring->lap_shift);
+}
+
+static int compare_positions(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return (left > right) - (left < right);
+}
+
+/*
+ * In a sound ring the cells stand for `cells` consecutive positions, and the lowest of them is the
+ * next to retire. Where some were scribbled on, the run that holds the most of them is the ring's;
+ * ring_take() mends the others when it comes to them.
+ */
+static uint64_t lowest_of_most(const uint64_t *sorted, uint32_t cells)
+{
+	uint64_t best = sorted[0];
+	uint32_t most = 0, end = 0;
+
+	for (uint32_t start = 0; start < cells; start++) {
+		while (end < cells && sorted[end] - sorted[start] < cells)
+			end++;
+		if (end - start > most) {
+			most = end - start;
+			best = sorted[start];
+		}
+	}
+	return best;
+}
+
+bool ring_find_start(struct ring_consumer *consumer)
+{
+	const struct ring *ring = consumer->ring;
+	uint32_t cells = ring->geometry.cells;
+	uint64_t *positions = calloc(cells, sizeof *positions);
+	/* Only to number the laps beyond the tag's 28 bits; a scribbled tail numbers them otherwise. */
+	uint64_t near = atomic_load(&ring->header->tail);
+
+	if (!positions)
+		return false;
+	if (near < cells || near > UINT64_MAX / 4)
+		near = cells;
+	for (uint32_t index = 0; index < cells; index++)
+		positions[index] = cell_position(ring, index, atomic_load(&ring->cells[index]), near);
+	qsort(positions, cells, sizeof *positions, compare_positions);
+	consumer->head = consumer->retired = lowest_of_most(positions, cells);
+	free(positions);
+	atomic_store(&ring->header->retired, consumer->retired);
+	ring_audit(consumer);
+	return true;
+}
+
+/* ---- scribbles --------------------------------------------------------------------------- */
+
+/* True: something was published beyond the head, so the cell at the head is not the tail's. */
+static bool published_beyond(const struct ring_consumer *consumer, uint64_t tail)
+{
+	const struct ring *ring = consumer->ring;
+
+	if (tail <= consumer->head || tail - consumer->head > ring->geometry.cells)
+		return false;
+	uint64_t last = atomic_load(ring_cell(ring, tail - 1));
+	return cell_ahead(last, ring_lap(ring, tail - 1)) == 0 && last & CELL_FULL;
+}
+
+void ring_mend_cell(struct ring_consumer *consumer, uint64_t seen)
+{
+	const struct ring *ring = consumer->ring;
+	uint64_t lap = ring_lap(ring, consumer->head);
+	uint64_t tail = atomic_load(&ring->header->tail);
+
+	consumer->report.repairs++;
+	if (published_beyond(consumer, tail)) {
+		/* A publication stood here. It is lost; step over it, and retire it with the rest. */
+		consumer->report.damaged_batches++;
+		consumer->head++;
+		return;
+	}
+	atomic_compare_exchange_strong(ring_cell(ring, consumer->head), &seen, cell_empty(lap));
+}
+
+/*
+ * A tail that cannot be, or an empty cell at the head with publications beyond it. A tail that is
+ * one behind is no fault: its producer died before it advanced it, and the next one will.
+ */
+static void audit_tail(struct ring_consumer *consumer)
+{
+	const struct ring *ring = consumer->ring;
+	uint64_t tail = atomic_load(&ring->header->tail);
+	uint64_t cell = atomic_load(ring_cell(ring, consumer->head));
+
+	if (consumer->head - consumer->retired >= ring->geometry.cells)
+		return;
+	if (cell_ahead(cell, ring_lap(ring, consumer->head)) != 0 || cell & CELL_FULL)
+		return; /* ring_take() will deal with it */
+	if (tail == consumer->head || tail + 1 == consumer->head)
+		return;
+	if (published_beyond(consumer, tail)) {
+		/* The tail was read before the cell was: look again before calling it a hole. */
+		if (atomic_load(ring_cell(ring, consumer->head)) == cell)
+			ring_mend_cell(consumer, cell);
+		return;
+	}
+	if (atomic_load(ring_cell(ring, consumer->head)) == cell &&
+	    atomic_compare_exchange_strong(&ring->header->tail, &tail, consumer->head))
+		consumer->report.repairs++;
+}
+
+/* ---- lanes of the dead ------------------------------------------------------------------- */
+
+/* Everything that the lane's dead owner published stands below this. */
+static uint64_t published_end(const struct ring_consumer *consumer)
+{
+	const struct ring *ring = consumer->ring;
+	uint64_t at = consumer->head;
+
+	while (at - consumer->retired < ring->geometry.cells) {
+		uint64_t cell = atomic_load(ring_cell(ring, at));
+		if (cell_ahead(cell, ring_lap(ring, at)) != 0 || !(cell & CELL_FULL))
+			break;
+		at++;
+	}
+	return at;
+}
+
+/* Pairs with the acquire in stamp_free_lane(): the emptied cells before the freed lane. */
+static void recycle(struct ring_consumer *consumer, uint32_t lane)
+{
+	const struct ring *ring = consumer->ring;
+	struct ring_lane_word *word = &ring->lane_words[lane];
+	uint32_t generation = atomic_load(&word->generation);
+
+	if (generation & 1)
+		atomic_store_explicit(&word->generation, generation + 1, memory_order_release);
+	ring_lock_byte(ring->segment.fd, ring_lane_offset(lane), F_UNLCK);
+	consumer->lanes[lane].draining = false;
+	consumer->report.lanes_recycled++;
+}
+
+static void audit_lane(struct ring_consumer *consumer, uint32_t lane)
+{
+	const struct ring *ring = consumer->ring;
+	struct ring_lane_watch *watch = &consumer->lanes[lane];
+
+	if (!watch->draining) {
+		if (!(atomic_load(&ring->lane_words[lane].generation) & 1))
+			return;
+		/* The kernel drops an owner's lock when it dies, and only then, or when it closed in order. */
+		if (ring_lock_byte(ring->segment.fd, ring_lane_offset(lane), F_WRLCK) != 0)
+			return;
+		watch->draining = true;
+		watch->drained_at = published_end(consumer);
+	}
+	if (consumer->retired >= watch->drained_at)
+		recycle(consumer, lane);
+}
+
+void ring_audit(struct ring_consumer *consumer)
+{
+	audit_tail(consumer);
+	for (uint32_t lane = 0; lane < consumer->ring->geometry.lanes; lane++)
+		audit_lane(consumer, lane);
+}
+
+/* ---- a truncated segment ----------------------------------------------------------------- */
+
+enum tr_result ring_rebuild(struct ring_consumer *consumer, struct tr_error *error)
+{
+	struct ring *ring = consumer->ring;
+	int failed = posix_fallocate(ring->segment.fd, 0, (off_t)ring->segment.bytes);
+
+	if (failed) {
+		snprintf(error->text, sizeof error->text, "allocating %s again: %s", ring->name, strerror(failed));
+		return failed == ENOSPC ? TR_NO_SPACE : TR_SYSTEM;
+	}
+	/* The SIGBUS handler may have put private pages over the lost ones. */
+	if (mmap(ring->segment.memory, ring->segment.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		ring->segment.fd, 0) == MAP_FAILED ||
+	    madvise(ring->segment.memory, ring->segment.bytes, MADV_DONTFORK) != 0) {
+		snprintf(error->text, sizeof error->text, "mapping %s again: %s", ring->name, strerror(errno));
+		return TR_SYSTEM;
+	}
+	ring_fill(ring->segment.memory, &ring->geometry);
+	uint64_t lost = published_end(consumer);
+	consumer->report.damaged_batches += lost - consumer->head;
+	for (uint64_t at = consumer->head; at - consumer->head < ring->geometry.cells; at++)
+		atomic_store(ring_cell(ring, at), cell_empty(ring_lap(ring, at)));
+	consumer->retired = consumer->head;
+	atomic_store(&ring->header->retired, consumer->retired);
+	atomic_store(&ring->header->tail, consumer->head);
+	consumer->report.repairs++;
+	return TR_OK;
+}

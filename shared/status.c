@@ -1,0 +1,172 @@
+/*
+ * Looking: one task's status and the instance's health, from shared memory and, for tasks that
+ * are no longer in it, from taskd's journal. Called by responders and tools.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+#include "id.h"
+#include "record.h"
+
+static enum tr_result from_board(const struct board *board, const struct tr_id *id, struct tr_task_status *status)
+{
+	struct board_entry entry;
+
+	if (!board || !board_find(board, id, &entry))
+		return TR_NOT_FOUND;
+	*status = (struct tr_task_status){
+		.id = entry.id,
+		.state = (enum tr_state)entry.state,
+		.attempt = entry.attempt, .max_attempts = entry.max_attempts,
+		.created_ms = entry.created_ms, .due_ms = entry.due_ms,
+		.started_ms = entry.started_ms, .ended_ms = entry.ended_ms,
+		.progress_done = entry.progress_done, .progress_total = entry.progress_total,
+	};
+	memcpy(status->handler, entry.handler, sizeof status->handler);
+	memcpy(status->queue, entry.queue, sizeof status->queue);
+	memcpy(status->progress_text, entry.progress_text, sizeof status->progress_text);
+	memcpy(status->error, entry.error, sizeof status->error);
+	if (entry.result_bytes && entry.result_bytes <= TR_RESULT_SHOWN_MAX) {
+		status->result = strndup(entry.result, entry.result_bytes);
+		return status->result ? TR_OK : TR_NO_MEMORY;
+	}
+	/* A larger result is the journal's to give; the caller sees that one is missing. */
+	return entry.result_bytes ? TR_TOO_LARGE : TR_OK;
+}
+
+static void from_record(const struct record *record, struct tr_task_status *status)
+{
+	int64_t created_ms = record->created_ns / 1000000;
+
+	*status = (struct tr_task_status){
+		.id = record->id,
+		.state = record->run_at_ms > client_now_ns() / 1000000 ? TR_SCHEDULED : TR_QUEUED,
+		.max_attempts = record->max_attempts,
+		.created_ms = created_ms,
+		.due_ms = record->run_at_ms > created_ms ? record->run_at_ms : created_ms,
+	};
+	memcpy(status->handler, record->handler.at, record->handler.bytes);
+	memcpy(status->queue, record->queue.at, record->queue.bytes);
+}
+
+static bool in_batch(const char *batch, size_t bytes, const struct tr_id *id, struct tr_task_status *status)
+{
+	struct tr_error error;
+	struct record record;
+	size_t used;
+
+	for (size_t at = 0; at < bytes; at += used) {
+		if (record_decode(batch + at, bytes - at, &record, &used, &error))
+			return false;
+		if (record.kind == RECORD_TASK && id_equal(&record.id, id)) {
+			from_record(&record, status);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Tasks that taskd has not taken, or taken and not yet retired. */
+static enum tr_result from_ring(const struct ring *ring, const struct tr_id *id, struct tr_task_status *status)
+{
+	char *batch = malloc(ring_batch_max(ring));
+	enum tr_result result = TR_NOT_FOUND;
+
+	if (!batch)
+		return TR_NO_MEMORY;
+	uint64_t oldest = ring_oldest(ring), used = ring_used(ring);
+	for (uint64_t at = oldest; at - oldest < used && result == TR_NOT_FOUND; at++) {
+		size_t bytes = ring_peek(ring, at, batch);
+		if (bytes && in_batch(batch, bytes, id, status))
+			result = TR_OK;
+	}
+	free(batch);
+	return result;
+}
+
+static enum tr_result open_archive(struct taskring *client)
+{
+	struct tr_error error;
+
+	if (client->archive)
+		return TR_OK;
+	return client->journal ? archive_open(&client->archive, client->journal, &error) : TR_NOT_FOUND;
+}
+
+static enum tr_result from_journal(struct taskring *client, const struct tr_id *id, struct tr_task_status *status)
+{
+	pthread_mutex_lock(&client->lock);
+	enum tr_result result = open_archive(client);
+	if (result == TR_OK)
+		result = archive_find(client->archive, id, status);
+	pthread_mutex_unlock(&client->lock);
+	return result;
+}
+
+static void add_result(struct taskring *client, struct tr_task_status *status)
+{
+	pthread_mutex_lock(&client->lock);
+	if (open_archive(client) == TR_OK)
+		status->result = archive_result(client->archive, &status->id);
+	pthread_mutex_unlock(&client->lock);
+}
+
+enum tr_result tr_task_status(struct taskring *ring, const struct tr_id *id, struct tr_task_status *status)
+{
+	enum tr_result ignored, result;
+
+	if (ring->magic != CLIENT_MAGIC)
+		return TR_FORKED;
+	/*
+	 * A task is in the ring until it is in the journal or ended, and on the board from the moment
+	 * in which it is taken. In this order no task slips through between two looks.
+	 */
+	result = from_board(client_board(ring, &ignored), id, status);
+	if (result == TR_NOT_FOUND)
+		result = from_ring(atomic_load_explicit(&ring->ring, memory_order_acquire), id, status);
+	if (result == TR_NOT_FOUND)
+		result = from_board(client_board_again(ring, &ignored), id, status);
+	if (result == TR_NOT_FOUND)
+		return from_journal(ring, id, status);
+	if (result == TR_TOO_LARGE) {
+		add_result(ring, status);
+		return TR_OK;
+	}
+	return result;
+}
+
+void tr_task_status_clear(struct tr_task_status *status)
+{
+	free(status->result);
+	memset(status, 0, sizeof *status);
+}
+
+enum tr_result tr_health(struct taskring *ring, struct tr_health *health)
+{
+	enum tr_result result;
+	struct tr_error error;
+
+	memset(health, 0, sizeof *health);
+	if (ring->magic != CLIENT_MAGIC)
+		return TR_FORKED;
+	struct ring *attached = atomic_load_explicit(&ring->ring, memory_order_acquire);
+	if (ring_is_stale(attached))
+		attached = client_new_ring(ring, attached, &result, &error);
+	if (attached) {
+		health->ring_ok = true;
+		health->ring_cells = ring_geometry(attached).cells;
+		health->ring_cells_used = ring_used(attached);
+	}
+	const struct board *board = client_board_again(ring, &result);
+	if (!board)
+		return result;
+	int64_t now_ms = client_now_ns() / 1000000;
+	health->taskd_alive = board_alive(board, now_ms);
+	health->taskd_seen_ms = atomic_load(&board->heartbeat_ms);
+	health->oldest_waiting_ms = (int64_t)atomic_load(&board->stats[STAT_task_oldest_wait_ms]);
+	health->waiting = atomic_load(&board->stats[STAT_task_waiting]);
+	health->running = atomic_load(&board->stats[STAT_task_running]);
+	return TR_OK;
+}
