@@ -5,14 +5,16 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 SAN ?=
 BUILD ?= build$(if $(SAN),/$(SAN))
+# Apart from the programs: build/taskd is one.
+OBJ := $(BUILD)/obj
 PORT ?= 8080
 NAME ?= taskring
 RUN_DIR ?= build/run
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Werror
 HARDEN := -fstack-protector-strong -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fno-plt
-SANFLAGS := $(if $(filter address,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined,$(if $(SAN),-fsanitize=$(SAN)))
 comma := ,
+SANFLAGS := $(if $(filter address,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined,$(if $(SAN),-fsanitize=$(SAN)))
 # x86-64 lines of 64 bytes and SSE4.2 are not assumed: everything is plain C11 with GNU builtins.
 OPT ?= -O2 -g
 CPPFLAGS += -I. -Ishared/include -D_GNU_SOURCE -DTASKRING_VERSION='"$(VERSION)"'
@@ -25,14 +27,17 @@ APP_LIBS := -lfcgi -ljansson $(LIB_LIBS)
 TASKD_LIBS := -luv -lconfuse -ljansson $(LIB_LIBS) -ldl
 STAT_LIBS := -ljansson $(LIB_LIBS)
 
-LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard shared/*.c))
-TASKD_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard taskd/*.c))
-APP_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard app/*.c))
-STAT_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard shared/tools/*.c))
+LIB_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard shared/*.c))
+TASKD_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard taskd/*.c))
+APP_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard app/*.c))
+STAT_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard shared/tools/*.c))
 PLUGINS := $(patsubst app/handlers/%.c,$(BUILD)/handlers/%.so,$(wildcard app/handlers/*.c))
 MODULES := $(patsubst taskd/modules/%.c,$(BUILD)/modules/%.so,$(wildcard taskd/modules/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+APP_TESTS := $(patsubst tests/unit/app/%.c,$(BUILD)/tests/app/%,$(wildcard tests/unit/app/test_*.c))
+UNIT_TESTS += $(APP_TESTS)
 TEST_PLUGINS := $(patsubst tests/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
+BAD_PLUGINS := $(patsubst tests/bad_plugins/%.c,$(BUILD)/tests/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
@@ -40,9 +45,9 @@ PROGRAMS := $(BUILD)/taskd $(BUILD)/taskring-app $(BUILD)/taskstat
 LIBRARIES := $(BUILD)/libtaskring.a $(BUILD)/libtaskring.so
 HEADERS := $(patsubst shared/include/%,$(BUILD)/include/%,$(wildcard shared/include/taskring/*))
 
-all: $(PROGRAMS) $(LIBRARIES) $(HEADERS) $(PLUGINS) $(MODULES) $(BUILD)/taskring.pc
+all: $(PROGRAMS) $(LIBRARIES) $(HEADERS) $(PLUGINS) $(MODULES) $(BUILD)/taskring.pc $(BUILD)/man/taskstat.1 $(BUILD)/man/taskd.conf.5
 
-$(BUILD)/%.o: %.c
+$(OBJ)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
@@ -79,18 +84,48 @@ $(BUILD)/tests/plugins/%.so: tests/plugins/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $< -ljansson
 
+# Plug-ins that a worker must refuse; kept apart from those that it is to load.
+$(BUILD)/tests/bad_plugins/%.so: tests/bad_plugins/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
+
+$(BUILD)/tests/test_worker $(BUILD)/tests/test_attempt: | $(TEST_PLUGINS) $(BAD_PLUGINS)
+$(BUILD)/tests/test_mail_smtp $(BUILD)/tests/test_mail_handler: | $(MODULES) $(PLUGINS)
+
 # A unit test may reach into the library and into taskd, but not taskd's main().
-$(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(filter-out $(BUILD)/taskd/main.o,$(TASKD_OBJECTS)) $(BUILD)/libtaskring.a
+$(BUILD)/tests/test_%: $(OBJ)/tests/unit/test_%.o $(filter-out $(OBJ)/taskd/main.o,$(TASKD_OBJECTS)) $(BUILD)/libtaskring.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol='tr_*' -o $@ $^ -lcunit $(TASKD_LIBS)
 
-$(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $(BUILD)/libtaskring.a
+# The responder's unit tests reach into app/, but not its main().
+$(BUILD)/tests/app/test_%: $(OBJ)/tests/unit/app/test_%.o $(filter-out $(OBJ)/app/main.o,$(APP_OBJECTS)) $(BUILD)/libtaskring.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcunit $(APP_LIBS)
+
+$(BUILD)/tests/%: $(OBJ)/tests/tools/%.o $(BUILD)/libtaskring.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ljansson $(LIB_LIBS)
 
-$(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libtaskring.a
+$(BUILD)/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libtaskring.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LIBS) -lck
+
+# The manual's list of counters is what the program itself lists.
+$(BUILD)/man/taskstat.1: docs/man/taskstat.1.in $(BUILD)/taskstat
+	@mkdir -p $(@D)
+	$(BUILD)/taskstat -l | awk 'FILENAME == "-" { name = $$1; kind = $$2; unit = $$3; \
+	    sub(/^[^ ]+ +[^ ]+ +[^ ]+ +/, ""); list = list ".It Va " name " Pq " kind ", " unit "\n" $$0 ".\n"; next } \
+	    $$0 == "@COUNTERS@" { if (list == "") exit 1; printf "%s", list; next } { print }' - $< >$@.new
+	mv $@.new $@
+
+# And its list of options what taskd itself reads.
+$(BUILD)/man/taskd.conf.5: docs/man/taskd.conf.5.in $(BUILD)/taskd
+	@mkdir -p $(@D)
+	$(BUILD)/taskd -o | awk 'FILENAME == "-" { list = list $$0 "\n"; next } \
+	    $$0 == "@OPTIONS@" { if (list == "") exit 1; printf "%s", list; next } { print }' - $< >$@.new
+	mv $@.new $@
+
+$(BUILD)/tests/test_taskstat: | $(BUILD)/taskstat
 
 $(BUILD)/taskring.pc: Makefile
 	@mkdir -p $(@D)
@@ -98,10 +133,40 @@ $(BUILD)/taskring.pc: Makefile
 	    'Name: taskring' 'Description: background tasks for web applications' 'Version: $(VERSION)' \
 	    'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -ltaskring' 'Libs.private: $(LIB_LIBS)' >$@
 
+# Not `all` first: what the build needs may have to be installed before.
+run: export PORT RUN_DIR NAME CC SAN BUILD
+run:
+	@exec conf/run.sh
+
+layers:
+	@tests/layers.sh
+
+lint:
+	@WARN='$(WARN)' VERSION='$(VERSION)' tests/lint.sh
+
+SO := libtaskring.so.$(VERSION)
+TO = $(DESTDIR)$(PREFIX)
+MANUALS = $(wildcard docs/man/*.[1-9]) $(BUILD)/man/taskstat.1 $(BUILD)/man/taskd.conf.5
+install: all
+	install -d $(TO)/bin $(TO)/lib/taskring/handlers $(TO)/lib/taskring/modules $(TO)/lib/pkgconfig \
+	    $(TO)/include/taskring $(TO)/share/doc/taskring
+	install $(PROGRAMS) $(TO)/bin
+	install -m 644 $(BUILD)/libtaskring.a $(TO)/lib
+	install $(BUILD)/libtaskring.so $(TO)/lib/$(SO)
+	ln -sf $(SO) $(TO)/lib/libtaskring.so.0
+	ln -sf libtaskring.so.0 $(TO)/lib/libtaskring.so
+	$(if $(PLUGINS),install $(PLUGINS) $(TO)/lib/taskring/handlers)
+	$(if $(MODULES),install $(MODULES) $(TO)/lib/taskring/modules)
+	install -m 644 $(HEADERS) $(TO)/include/taskring
+	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(BUILD)/taskring.pc >$(TO)/lib/pkgconfig/taskring.pc
+	$(foreach page,$(MANUALS),install -D -m 644 $(page) \
+	    $(TO)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) :
+	install -m 644 $(wildcard README.md LICENSE CHANGELOG.md docs/*.md conf/*.in) $(TO)/share/doc/taskring
+
 clean:
 	rm -rf build
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all clean
+.PHONY: all run layers lint install clean
 .SECONDARY:

@@ -26,17 +26,17 @@
 typedef uint64_t __attribute__((may_alias)) board_word;
 typedef uint32_t __attribute__((may_alias)) board_half_word;
 
-static enum tr_result refuse(struct tr_error *error, enum tr_result result, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Always false, so that a check that fails can return it. */
+static bool say(struct tr_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-static enum tr_result refuse(struct tr_error *error, enum tr_result result, const char *format, ...)
+static bool say(struct tr_error *error, const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(error->text, sizeof error->text, format, args);
 	va_end(args);
-	return result;
+	return false;
 }
 
 /* ---- attaching --------------------------------------------------------------------------- */
@@ -47,30 +47,29 @@ static bool area_ok(const struct board *board, uint64_t at, uint64_t count, size
 	    count * row_bytes <= board->size - at;
 }
 
-static enum tr_result check(const struct board *board, size_t bytes, const char *name,
-    struct tr_error *error)
+static bool check(const struct board *board, size_t bytes, const char *name, struct tr_error *error)
 {
 	if (bytes < sizeof(struct board) || board->magic != BOARD_MAGIC)
-		return refuse(error, TR_VERSION_MISMATCH, "/dev/shm%s is not a board that this program "
+		return say(error, "/dev/shm%s is not a board that this program "
 		    "(version %u) can read", name, BOARD_VERSION);
 	if (board->version != BOARD_VERSION)
-		return refuse(error, TR_VERSION_MISMATCH, "/dev/shm%s is a board of version %u; this "
+		return say(error, "/dev/shm%s is a board of version %u; this "
 		    "program reads version %u", name, board->version, BOARD_VERSION);
 	if (board->tables != board_tables_hash())
-		return refuse(error, TR_VERSION_MISMATCH, "/dev/shm%s is a board of version %u with the "
+		return say(error, "/dev/shm%s is a board of version %u with the "
 		    "counters %08x; this program reads version %u with the counters %08x", name,
 		    board->version, board->tables, BOARD_VERSION, board_tables_hash());
 	if (board->size != bytes)
-		return refuse(error, TR_VERSION_MISMATCH, "/dev/shm%s has %zu bytes; its header says %llu",
+		return say(error, "/dev/shm%s has %zu bytes; its header says %llu",
 		    name, bytes, (unsigned long long)board->size);
 	if (board->entries < BOARD_BUCKET || board->entries % BOARD_BUCKET != 0 || board->events == 0 ||
 	    !area_ok(board, board->entries_at, board->entries, sizeof(struct board_entry)) ||
 	    !area_ok(board, board->workers_at, board->workers, sizeof(struct board_worker)) ||
 	    !area_ok(board, board->lanes_at, board->lanes, sizeof(struct board_lane)) ||
 	    !area_ok(board, board->events_at, board->events, sizeof(struct board_event)))
-		return refuse(error, TR_VERSION_MISMATCH, "/dev/shm%s: its header names places outside "
+		return say(error, "/dev/shm%s: its header names places outside "
 		    "of its %zu bytes", name, bytes);
-	return TR_OK;
+	return true;
 }
 
 static enum tr_result open_segment(struct segment *segment, const char *instance,
@@ -78,20 +77,24 @@ static enum tr_result open_segment(struct segment *segment, const char *instance
 {
 	char name[SEGMENT_NAME_SIZE];
 
-	if (!record_name_ok(instance, strnlen(instance, TR_NAME_MAX + 1)))
-		return refuse(error, TR_INVALID, "instance \"%.80s\": 1 to %d of A-Z a-z 0-9 . _ -, not "
-		    "starting with a dot", instance, TR_NAME_MAX);
+	if (!record_name_ok(instance, strnlen(instance, TR_NAME_MAX + 1))) {
+		say(error, "instance \"%.80s\": 1 to %d of A-Z a-z 0-9 . _ -, not starting with a dot",
+		    instance, TR_NAME_MAX);
+		return TR_INVALID;
+	}
 	segment_name(name, instance, "board");
 	enum tr_result result = segment_open(segment, name, false, error);
-	if (result == TR_NOT_FOUND)
-		return refuse(error, TR_NO_BOARD, "instance \"%s\" has no board (/dev/shm%s): taskd has "
-		    "not run yet", instance, name);
+	if (result == TR_NOT_FOUND) {
+		say(error, "instance \"%s\" has no board (/dev/shm%s): taskd has not run yet", instance, name);
+		return TR_NO_BOARD;
+	}
 	if (result != TR_OK)
 		return result;
-	result = check(segment->memory, segment->bytes, name, error);
-	if (result != TR_OK)
+	if (!check(segment->memory, segment->bytes, name, error)) {
 		segment_close(segment);
-	return result;
+		return TR_VERSION_MISMATCH;
+	}
+	return TR_OK;
 }
 
 enum tr_result board_open(const struct board **board, const char *instance, struct tr_error *error)
@@ -110,7 +113,7 @@ enum tr_result board_open(const struct board **board, const char *instance, stru
 void board_close(const struct board **board)
 {
 	if (*board != NULL)
-		munmap((void *)(uintptr_t)*board, (*board)->size);
+		munmap((void *)*board, (*board)->size);
 	*board = NULL;
 }
 

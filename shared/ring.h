@@ -108,6 +108,12 @@ size_t ring_take(struct ring_consumer *consumer, void *to, uint64_t *position);
 /* Where ring_take() will look next: everything below has been taken. */
 uint64_t ring_taken(const struct ring_consumer *consumer);
 
+/* Where the producers are, as they say: bounded to what the ring can hold, never behind ring_taken(). */
+uint64_t ring_published(const struct ring_consumer *consumer);
+
+/* Published and not yet retired, as ring_published() sees it. */
+uint64_t ring_unretired(const struct ring_consumer *consumer);
+
 /* Positions below `position` will never be asked for again: their cells and slots are free. */
 void ring_retire(struct ring_consumer *consumer, uint64_t position);
 

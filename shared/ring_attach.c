@@ -11,9 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "record.h"
 #include "ring_layout.h"
 
@@ -26,7 +23,8 @@ static const struct tr_geometry defaults = {
 /*
  * A child must not keep the locks of its parent's lanes alive: they belong to the open file
  * description, which it shares. So it closes the descriptors of every ring that was attached.
- * The list lives outside the memory that fork wipes.
+ * The list lives outside the memory that fork wipes. No fork comes between the opening or closing
+ * of a descriptor and the change of the list: attached_lock is held over both.
  */
 struct attached {
 	struct attached *next;
@@ -65,26 +63,21 @@ static bool attached_add(int fd)
 
 	if (!added)
 		return false;
-	pthread_once(&attached_once, attached_init);
-	pthread_mutex_lock(&attached_lock);
 	*added = (struct attached){ .next = attached_list, .fd = fd };
 	attached_list = added;
-	pthread_mutex_unlock(&attached_lock);
 	return true;
 }
 
 static void attached_remove(int fd)
 {
-	pthread_mutex_lock(&attached_lock);
 	for (struct attached **at = &attached_list; *at; at = &(*at)->next) {
 		if ((*at)->fd == fd) {
 			struct attached *gone = *at;
 			*at = gone->next;
 			free(gone);
-			break;
+			return;
 		}
 	}
-	pthread_mutex_unlock(&attached_lock);
 }
 
 /* ---- geometry ---------------------------------------------------------------------------- */
@@ -204,20 +197,24 @@ static enum tr_result open_or_make(struct segment *segment, const char *name,
 }
 
 /* The wake-up is a FIFO beside the segment: an event loop can wait for it, in any PID namespace. */
-static int open_wake(const char *path, uint32_t mode)
+static int open_wake(const char *path, int segment_fd)
 {
-	if (mkfifo(path, 0600) == 0)
-		(void)chmod(path, mode ? mode : 0600);
-	else if (errno != EEXIST)
+	struct stat segment, wake;
+
+	if (fstat(segment_fd, &segment) != 0 || (mkfifo(path, 0600) != 0 && errno != EEXIST))
 		return -1;
 	/* Read and write: never fails for want of a reader, never reports an end of file. */
 	int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-	struct stat status;
-	if (fd >= 0 && (fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode))) {
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &wake) != 0 || !S_ISFIFO(wake.st_mode)) {
 		close(fd);
 		errno = EINVAL;
 		return -1;
 	}
+	/* Whoever may write the ring may wake. Its maker may have died before this: the next one does it. */
+	if ((wake.st_mode & 0777) != (segment.st_mode & 0777))
+		(void)fchmod(fd, segment.st_mode & 0777); /* refused: another user's, who does it itself */
 	return fd;
 }
 
@@ -248,25 +245,35 @@ static void ring_point(struct ring *made)
 	made->slots = base + slots_at(&made->geometry);
 	made->cell_mask = made->geometry.cells - 1;
 	made->lap_shift = (uint32_t)__builtin_ctz(made->geometry.cells);
+	uint32_t slots = made->geometry.slots_per_lane / 4;
+	if (slots > (1u << CELL_SLOTS_BITS) - 1)
+		slots = (1u << CELL_SLOTS_BITS) - 1;
+	made->batch_max = (size_t)slots * made->geometry.slot_bytes - sizeof(struct ring_frame);
 }
 
 static enum tr_result attach(struct ring *made, const struct tr_geometry *wanted, uint32_t mode,
     struct tr_error *error)
 {
+	pthread_once(&attached_once, attached_init);
+	pthread_mutex_lock(&attached_lock);
 	enum tr_result result = open_or_make(&made->segment, made->name, wanted, mode, error);
-
+	if (result == TR_OK && !attached_add(made->segment.fd))
+		result = TR_NO_MEMORY;
+	/* A child must not write its parent's lane, not even by mistake. */
+	if (result == TR_OK && madvise(made->segment.memory, made->segment.bytes, MADV_DONTFORK) != 0) {
+		snprintf(error->text, sizeof error->text, "%s: %s", made->name, strerror(errno));
+		result = TR_SYSTEM;
+	}
+	pthread_mutex_unlock(&attached_lock);
 	if (result == TR_OK)
 		result = check_header(&made->segment, wanted, &made->geometry, error);
 	if (result != TR_OK)
 		return result;
-	/* A child must not write its parent's lane, not even by mistake. */
-	if (madvise(made->segment.memory, made->segment.bytes, MADV_DONTFORK) != 0 ||
-	    (made->wake_fd = open_wake(made->wake_path, mode)) < 0) {
+	made->wake_fd = open_wake(made->wake_path, made->segment.fd);
+	if (made->wake_fd < 0) {
 		snprintf(error->text, sizeof error->text, "%s: %s", made->wake_path, strerror(errno));
 		return TR_SYSTEM;
 	}
-	if (!attached_add(made->segment.fd))
-		return TR_NO_MEMORY;
 	ring_point(made);
 	made->magic = RING_MAGIC;
 	return TR_OK;
@@ -308,13 +315,14 @@ void ring_detach(struct ring **ring)
 	*ring = NULL;
 	if (!gone || !gone->bytes) /* a forked child: wiped; what it inherited ends with it */
 		return;
-	if (gone->magic == RING_MAGIC)
-		attached_remove(gone->segment.fd);
 	for (uint32_t i = 0; i < atomic_load(&gone->owned); i++) {
 		free(gone->lanes[i]->outstanding);
 		free(gone->lanes[i]);
 	}
+	pthread_mutex_lock(&attached_lock);
+	attached_remove(gone->segment.fd);
 	segment_close(&gone->segment); /* with it the lanes' locks: taskd will drain and recycle them */
+	pthread_mutex_unlock(&attached_lock);
 	if (gone->wake_fd >= 0)
 		close(gone->wake_fd);
 	pthread_mutex_destroy(&gone->claiming);
@@ -333,11 +341,7 @@ struct tr_geometry ring_geometry(const struct ring *ring)
 
 size_t ring_batch_max(const struct ring *ring)
 {
-	uint32_t slots = ring->geometry.slots_per_lane / 4;
-
-	if (slots > (1u << CELL_SLOTS_BITS) - 1)
-		slots = (1u << CELL_SLOTS_BITS) - 1;
-	return (size_t)slots * ring->geometry.slot_bytes - sizeof(struct ring_frame);
+	return ring->batch_max;
 }
 
 bool ring_is_stale(const struct ring *ring)
@@ -354,14 +358,6 @@ int ring_lock_byte(int fd, off_t at, short type)
 	return fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
 }
 
-uint64_t ring_checksum(const void *batch, size_t bytes, uint32_t lane, uint32_t generation)
-{
-	/* Mixed in afterwards: a seed would make XXH3 derive a secret for each longer batch. */
-	uint64_t bound = ((uint64_t)generation << 32 | lane) * 0x9e3779b97f4a7c15ull + bytes;
-
-	return XXH3_64bits(batch, bytes) ^ bound;
-}
-
 size_t ring_copy_batch(const struct ring *ring, uint64_t cell, void *to)
 {
 	const struct tr_geometry *geometry = &ring->geometry;
@@ -372,12 +368,15 @@ size_t ring_copy_batch(const struct ring *ring, uint64_t cell, void *to)
 		return 0;
 	const char *from = ring_slot(ring, lane, first);
 	memcpy(&frame, from, sizeof frame);
+	/* No second look at shared memory: the compiler may not read again what was copied. */
+	atomic_signal_fence(memory_order_acq_rel);
 	size_t room = (size_t)slots * geometry->slot_bytes - sizeof frame;
-	if (frame.bytes < 1 || frame.bytes > room || frame.bytes > ring_batch_max(ring))
+	if (frame.bytes < 1 || frame.bytes > room || frame.bytes > ring->batch_max)
 		return 0;
 	/* A dead owner's generation stays until all that it published is retired, so it must match. */
 	if (frame.generation != atomic_load_explicit(&ring->lane_words[lane].generation, memory_order_relaxed))
 		return 0;
 	memcpy(to, from + sizeof frame, frame.bytes);
+	atomic_signal_fence(memory_order_acq_rel);
 	return ring_checksum(to, frame.bytes, lane, frame.generation) == frame.checksum ? frame.bytes : 0;
 }

@@ -112,6 +112,21 @@ uint64_t ring_taken(const struct ring_consumer *consumer)
 	return consumer->head;
 }
 
+uint64_t ring_published(const struct ring_consumer *consumer)
+{
+	uint64_t tail = atomic_load(&consumer->ring->header->tail);
+	uint64_t most = consumer->retired + consumer->ring->geometry.cells;
+
+	if (tail > most)
+		tail = most;
+	return tail > consumer->head ? tail : consumer->head;
+}
+
+uint64_t ring_unretired(const struct ring_consumer *consumer)
+{
+	return ring_published(consumer) - consumer->retired;
+}
+
 void ring_retire(struct ring_consumer *consumer, uint64_t position)
 {
 	const struct ring *ring = consumer->ring;

@@ -10,7 +10,8 @@
  *   header.tail       producers, by compare-and-swap
  *   header.retired    the consumer (advisory: for gauges and peeking)
  *   header.sleeps     the consumer
- *   lane word         its owner once (free -> owned), the consumer once (owned -> free)
+ *   lane word         its owner once (free -> owned), the consumer once (owned -> free); the owner
+ *                     again, the same, when it finds it scribbled on or truncated
  *   cells             producers (empty -> full), the consumer (full -> empty of the next lap)
  *   slots             the lane's owner
  * A lane's owner holds an open-file-description write lock on the first byte of its lane word in
@@ -25,6 +26,7 @@
 #include <sys/types.h>
 
 #include "ring.h"
+#include "ring_checksum.h"
 #include "segment.h"
 
 #define RING_MAGIC 0x676e69726b736174ull /* "taskring" */
@@ -98,12 +100,13 @@ static inline uint32_t cell_slots(uint64_t cell)
 /* How many laps a cell is ahead of (or, negative, behind) a lap, the tag's wrapping included. */
 static inline int64_t cell_ahead(uint64_t cell, uint64_t lap)
 {
-	return (int64_t)((cell >> CELL_LAP_SHIFT) - lap) << CELL_LAP_SHIFT >> CELL_LAP_SHIFT;
+	return (int64_t)(((cell >> CELL_LAP_SHIFT) - lap) << CELL_LAP_SHIFT) >> CELL_LAP_SHIFT;
 }
 
-/* A publication that the lane's owner remembers until its cell has moved on. Private memory. */
+/* A publication that the lane's owner remembers until its cell holds another value. Private memory. */
 struct ring_outstanding {
-	uint64_t position;
+	uint64_t cell;
+	uint32_t at;    /* position % cells */
 	uint32_t slots; /* with those skipped at the lane's end */
 };
 
@@ -122,6 +125,7 @@ struct ring {
 	struct segment segment;
 	struct tr_geometry geometry; /* our own copy: the shared one may be scribbled on */
 	uint32_t cell_mask, lap_shift;
+	size_t batch_max;
 	struct ring_header *header;
 	struct ring_lane_word *lane_words;
 	_Atomic uint64_t *cells;
@@ -151,8 +155,6 @@ static inline off_t ring_lane_offset(uint32_t lane)
 	return RING_HEADER_BYTES + (off_t)lane * (off_t)sizeof(struct ring_lane_word);
 }
 
-/* XXH3 (Yann Collet) of the batch, bound to the lane, its generation and the length. */
-uint64_t ring_checksum(const void *batch, size_t bytes, uint32_t lane, uint32_t generation);
 /* Writes what a new segment holds, but for the memory that is zero anyway. */
 void ring_fill(void *memory, const void *geometry);
 /*

@@ -37,8 +37,7 @@ static int compare_positions(const void *a, const void *b)
 
 /*
  * In a sound ring the cells stand for `cells` consecutive positions, and the lowest of them is the
- * next to retire. Where some were scribbled on, the run that holds the most of them is the ring's;
- * ring_take() mends the others when it comes to them.
+ * next to retire. Where some were scribbled on, the run that holds the most of them is the ring's.
  */
 static uint64_t lowest_of_most(const uint64_t *sorted, uint32_t cells)
 {
@@ -54,6 +53,19 @@ static uint64_t lowest_of_most(const uint64_t *sorted, uint32_t cells)
 		}
 	}
 	return best;
+}
+
+/* Cells outside the run: emptied, so that neither a producer nor the next lap comes upon them. */
+static void empty_strange_cells(struct ring_consumer *consumer)
+{
+	const struct ring *ring = consumer->ring;
+
+	for (uint64_t at = consumer->head; at - consumer->head < ring->geometry.cells; at++) {
+		uint64_t seen = atomic_load(ring_cell(ring, at)), lap = ring_lap(ring, at);
+		if (cell_ahead(seen, lap) != 0 &&
+		    atomic_compare_exchange_strong(ring_cell(ring, at), &seen, cell_empty(lap)))
+			consumer->report.repairs++;
+	}
 }
 
 bool ring_find_start(struct ring_consumer *consumer)
@@ -74,42 +86,57 @@ bool ring_find_start(struct ring_consumer *consumer)
 	consumer->head = consumer->retired = lowest_of_most(positions, cells);
 	free(positions);
 	atomic_store(&ring->header->retired, consumer->retired);
+	empty_strange_cells(consumer);
 	ring_audit(consumer);
 	return true;
 }
 
 /* ---- scribbles --------------------------------------------------------------------------- */
 
-/* True: something was published beyond the head, so the cell at the head is not the tail's. */
-static bool published_beyond(const struct ring_consumer *consumer, uint64_t tail)
+/* Full, and names nothing: it stands for a publication that is lost, and is dropped when taken. */
+static uint64_t cell_void(uint64_t lap)
 {
-	const struct ring *ring = consumer->ring;
+	return cell_full(lap, 0, 0, 0);
+}
 
-	if (tail <= consumer->head || tail - consumer->head > ring->geometry.cells)
-		return false;
-	uint64_t last = atomic_load(ring_cell(ring, tail - 1));
-	return cell_ahead(last, ring_lap(ring, tail - 1)) == 0 && last & CELL_FULL;
+/* True: by the tail, something was published at the head. */
+static bool published_at_head(const struct ring_consumer *consumer, uint64_t tail)
+{
+	return tail - consumer->head - 1 < consumer->ring->geometry.cells;
 }
 
 void ring_mend_cell(struct ring_consumer *consumer, uint64_t seen)
 {
 	const struct ring *ring = consumer->ring;
 	uint64_t lap = ring_lap(ring, consumer->head);
-	uint64_t tail = atomic_load(&ring->header->tail);
+	bool published = published_at_head(consumer, atomic_load(&ring->header->tail));
 
 	consumer->report.repairs++;
-	if (published_beyond(consumer, tail)) {
-		/* A publication stood here. It is lost; step over it, and retire it with the rest. */
-		consumer->report.damaged_batches++;
-		consumer->head++;
-		return;
+	atomic_compare_exchange_strong(ring_cell(ring, consumer->head), &seen,
+	    published ? cell_void(lap) : cell_empty(lap));
+}
+
+/*
+ * Fills the holes between the head and the tail: there, whoever comes to take finds nothing, and
+ * what was published beyond waits. A cell that is filled meanwhile by a producer stays as it is.
+ */
+static void fill_holes(struct ring_consumer *consumer, uint64_t tail)
+{
+	const struct ring *ring = consumer->ring;
+
+	for (uint64_t at = consumer->head; at != tail; at++) {
+		uint64_t empty = cell_empty(ring_lap(ring, at));
+		if (atomic_compare_exchange_strong(ring_cell(ring, at), &empty, cell_void(ring_lap(ring, at))))
+			consumer->report.repairs++;
 	}
-	atomic_compare_exchange_strong(ring_cell(ring, consumer->head), &seen, cell_empty(lap));
 }
 
 /*
  * A tail that cannot be, or an empty cell at the head with publications beyond it. A tail that is
  * one behind is no fault: its producer died before it advanced it, and the next one will.
+ *
+ * The tail is read before the cell. A cell that is empty then was empty before, so nothing was
+ * published from it on when the tail was read, and a sound tail cannot have been beyond it.
  */
 static void audit_tail(struct ring_consumer *consumer)
 {
@@ -123,14 +150,9 @@ static void audit_tail(struct ring_consumer *consumer)
 		return; /* ring_take() will deal with it */
 	if (tail == consumer->head || tail + 1 == consumer->head)
 		return;
-	if (published_beyond(consumer, tail)) {
-		/* The tail was read before the cell was: look again before calling it a hole. */
-		if (atomic_load(ring_cell(ring, consumer->head)) == cell)
-			ring_mend_cell(consumer, cell);
-		return;
-	}
-	if (atomic_load(ring_cell(ring, consumer->head)) == cell &&
-	    atomic_compare_exchange_strong(&ring->header->tail, &tail, consumer->head))
+	if (published_at_head(consumer, tail))
+		fill_holes(consumer, tail);
+	else if (atomic_compare_exchange_strong(&ring->header->tail, &tail, consumer->head))
 		consumer->report.repairs++;
 }
 
@@ -140,7 +162,8 @@ static void audit_tail(struct ring_consumer *consumer)
 static uint64_t published_end(const struct ring_consumer *consumer)
 {
 	const struct ring *ring = consumer->ring;
-	uint64_t at = consumer->head;
+	uint64_t tail = atomic_load(&ring->header->tail);
+	uint64_t at = published_at_head(consumer, tail) ? tail : consumer->head;
 
 	while (at - consumer->retired < ring->geometry.cells) {
 		uint64_t cell = atomic_load(ring_cell(ring, at));
@@ -195,8 +218,11 @@ void ring_audit(struct ring_consumer *consumer)
 enum tr_result ring_rebuild(struct ring_consumer *consumer, struct tr_error *error)
 {
 	struct ring *ring = consumer->ring;
-	int failed = posix_fallocate(ring->segment.fd, 0, (off_t)ring->segment.bytes);
+	int failed;
 
+	do {
+		failed = posix_fallocate(ring->segment.fd, 0, (off_t)ring->segment.bytes);
+	} while (failed == EINTR);
 	if (failed) {
 		snprintf(error->text, sizeof error->text, "allocating %s again: %s", ring->name, strerror(failed));
 		return failed == ENOSPC ? TR_NO_SPACE : TR_SYSTEM;

@@ -35,7 +35,10 @@ static enum tr_result fill_and_link(int fd, const char *name, size_t bytes, uint
 	char self[32];
 
 	/* Every page now, or ENOSPC now: a full /dev/shm must not become a SIGBUS later. */
-	int failed = posix_fallocate(fd, 0, (off_t)bytes);
+	int failed;
+	do {
+		failed = posix_fallocate(fd, 0, (off_t)bytes);
+	} while (failed == EINTR);
 	if (failed)
 		return refuse(error, "allocating", name, failed);
 	if (fchmod(fd, (mode_t)mode) != 0)

@@ -1,7 +1,9 @@
 /*
- * The board's one writer, used by the dispatcher only. board_writer_open() makes the segment, or takes over the
- * one that an earlier dispatcher left when its version and geometry are the same (counters go on,
- * entries, workers and lanes are cleared, torn entries made even), else replaces it.
+ * The board's one writer, used by the dispatcher only. board_writer_open() makes the segment, or
+ * takes over the one that an earlier dispatcher left when its version and geometry are the same
+ * (counters, histograms and event numbers go on; gauges, entries, workers and lanes are cleared,
+ * torn entries made even; `durable` is 0 again until board_durable() says otherwise), else
+ * replaces it. The board shows BOARD_NEVER until the first board_life().
  */
 #ifndef TASKD_BOARD_WRITER_H
 #define TASKD_BOARD_WRITER_H
@@ -12,11 +14,15 @@
 struct board_geometry {
 	uint32_t entries; /* a multiple of BOARD_BUCKET */
 	uint32_t workers, lanes, events;
-	uint32_t mode; /* permission bits */
+	uint32_t mode; /* permission bits; others than the owner never get the right to write */
 };
 
 struct board_writer; /* not thread-safe: the dispatcher's */
 
+/*
+ * *writer is NULL after an error. Errors: INVALID (instance), NO_SPACE, NO_MEMORY, SYSTEM (also:
+ * another dispatcher lives and holds the board, or the segment belongs to another user).
+ */
 enum tr_result board_writer_open(struct board_writer **writer, const char *instance,
     const struct board_geometry *geometry, struct tr_error *error);
 /* Marks the board as stopped. With `remove` its name goes too. */
@@ -25,21 +31,24 @@ void board_writer_close(struct board_writer **writer, bool remove);
 struct board *board_writer_board(struct board_writer *writer);
 
 /* Plain load and store: there is one writer. */
-static inline void stat_add(struct board *board, enum stat stat, uint64_t by)
+static inline void stat_add(struct board *board, enum stat_row stat, uint64_t by)
 {
 	atomic_store_explicit(&board->stats[stat],
 	    atomic_load_explicit(&board->stats[stat], memory_order_relaxed) + by, memory_order_relaxed);
 }
-static inline void stat_set(struct board *board, enum stat stat, uint64_t value)
+static inline void stat_set(struct board *board, enum stat_row stat, uint64_t value)
 {
 	atomic_store_explicit(&board->stats[stat], value, memory_order_relaxed);
 }
-static inline uint64_t stat_get(const struct board *board, enum stat stat)
+static inline uint64_t stat_get(const struct board *board, enum stat_row stat)
 {
 	return atomic_load_explicit(&board->stats[stat], memory_order_relaxed);
 }
 
-/* What a task shows, as the dispatcher knows it. Texts may be NULL: unchanged; "" clears. */
+/*
+ * What a task shows, as the dispatcher knows it. Texts may be NULL: unchanged; "" clears. Of a
+ * result that is too long to be shown `result_bytes` alone counts, and no text is shown.
+ */
 struct board_status {
 	struct tr_id id;
 	enum tr_state state;
@@ -54,14 +63,16 @@ struct board_status {
 
 /*
  * Shows a task and writes its state event. `*slot` remembers the entry between calls (start with
- * BOARD_NO_SLOT); an ended task's entry may be given to another, so after an ended state forget
- * it. A full bucket evicts its longest ended entry; when all its tasks are live the new one is not
- * shown (board_evicted) and *slot stays BOARD_NO_SLOT.
+ * BOARD_NO_SLOT). An ended task's entry may be given to another, so with an ended state *slot
+ * becomes BOARD_NO_SLOT again; a task shown after that is found by its id. A full bucket evicts
+ * its longest ended entry; when all its tasks are live the new one is not shown (board_evicted)
+ * and *slot stays BOARD_NO_SLOT.
  */
 #define BOARD_NO_SLOT UINT32_MAX
 void board_show(struct board_writer *writer, uint32_t *slot, const struct board_status *status);
 /* Takes a live task off the board (it now rests in the journal only). */
 void board_hide(struct board_writer *writer, uint32_t *slot);
+/* `text` NULL: unchanged. A slot that is not (or no longer) the task's: only the event is written. */
 void board_progress(struct board_writer *writer, uint32_t slot, const struct tr_id *id, uint64_t done,
     uint64_t total, const char *text, size_t text_bytes);
 void board_log_event(struct board_writer *writer, const struct tr_id *id, uint32_t attempt,

@@ -5,6 +5,7 @@
 #ifndef TASKD_CONFIG_H
 #define TASKD_CONFIG_H
 
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "shared/record.h"
@@ -75,5 +76,8 @@ int config_pool_of(const struct config *config, const char *queue, size_t bytes)
  * cannot change while taskd runs (instance, journal, spool_dir, lock_file, ring, board, user).
  */
 const char *config_restart_needed(const struct config *now, const struct config *next);
+
+/* Every option with what it may hold and its default, from the table, as mdoc(7) for taskd.conf(5). */
+void config_print_options(FILE *out);
 
 #endif

@@ -10,10 +10,8 @@
 #ifndef TASKD_JOURNAL_H
 #define TASKD_JOURNAL_H
 
+#include "shared/archive.h" /* JOURNAL_APPLICATION_ID, JOURNAL_SCHEMA */
 #include "shared/record.h"
-
-#define JOURNAL_APPLICATION_ID 0x54524e47 /* "TRNG", PRAGMA application_id */
-#define JOURNAL_SCHEMA 1                  /* PRAGMA user_version */
 
 /* The part of a task that changes. Times in ms since 1970, 0: not yet. */
 struct journal_state {
@@ -22,6 +20,7 @@ struct journal_state {
 	uint8_t failure_kind;  /* enum tr_failure_kind; with deciding */
 	uint8_t permanent;     /* with deciding */
 	uint8_t blocked;       /* waits for the task before it in its batch */
+	uint8_t cancel_wanted; /* somebody cancelled it while it ran: it must not start again */
 	uint32_t attempt;      /* attempts started */
 	uint32_t failures;     /* attempts that count against max_attempts */
 	int64_t due_ms, started_ms, ended_ms;
@@ -53,10 +52,13 @@ struct journal_options {
 };
 
 /*
- * Opens or makes the file, checks that it is ours (application_id), sound (quick_check) and not newer than we
- * are, migrates an older schema in one transaction, and starts the thread. A file that is not
- * right is left untouched: *error says what it is and the way out.
+ * Opens or makes the file (0600), checks that nobody else writes it, that it is ours
+ * (application_id), sound (quick_check up to JOURNAL_CHECK_BYTES, above that its edges only, since
+ * a check reads everything) and not newer than we are, migrates an older schema in one
+ * transaction, and starts the thread. A file that is not right is left untouched: *error says what
+ * it is and the way out. INVALID: not ours or damaged; VERSION_MISMATCH: newer; NO_MEMORY; SYSTEM.
  */
+#define JOURNAL_CHECK_BYTES (256ll << 20)
 enum tr_result journal_open(struct journal **journal, const struct journal_options *options,
     struct tr_error *error);
 /* Waits for what was handed in, checkpoints, closes. NULL afterwards. */
@@ -66,7 +68,9 @@ void journal_close(struct journal **journal);
 
 /*
  * A batch is filled by the dispatcher and committed as one transaction. It copies all it is given.
- * Each returns false when out of memory; the batch is then as before the call.
+ * Each returns false when out of memory; the batch is then as before the call. Whatever the order of
+ * the calls, inserts are carried out first, then updates, attempts and deletes; each kind in the
+ * order of its calls. A delete takes the task's attempts along.
  */
 struct journal_batch;
 struct journal_batch *journal_batch_new(struct journal *journal); /* NULL: out of memory */
@@ -75,6 +79,7 @@ bool journal_batch_insert(struct journal_batch *batch, const struct record *reco
 bool journal_batch_update(struct journal_batch *batch, const struct tr_id *id,
     const struct journal_state *state);
 bool journal_batch_delete(struct journal_batch *batch, const struct tr_id *id);
+/* An attempt that is there already is replaced: its verdict comes later than its end. */
 bool journal_batch_attempt(struct journal_batch *batch, const struct journal_attempt *attempt);
 size_t journal_batch_rows(const struct journal_batch *batch);
 
@@ -88,7 +93,9 @@ struct journal_done {
 };
 void journal_batch_free(struct journal_batch **batch);
 
-/* Hands the batch over. `sync`: wait for the disk. `tag` comes back in journal_done. */
+/*
+ * Hands the batch over. `sync`: wait for the disk, for this and all commits before it, also when
+ * the batch is empty. `tag` comes back in journal_done. */
 void journal_commit(struct journal *journal, struct journal_batch *batch, bool sync, uint64_t tag);
 /* The next finished commit, or false. Dispatcher's thread. */
 bool journal_poll_done(struct journal *journal, struct journal_done *done);
@@ -99,8 +106,10 @@ bool journal_poll_done(struct journal *journal, struct journal_done *done);
 struct journal_task {
 	struct record record;
 	struct journal_state state;
+	enum tr_state predecessor; /* journal_load_orphans() only; TR_STATES: not in the journal */
 };
 
+/* Rows that make no sense (edited by hand?) are logged and left out. */
 struct journal_list {
 	size_t count;
 	struct journal_task *tasks;
@@ -111,27 +120,35 @@ struct journal_list {
 
 /* What waits or ran when the journal was last written, counted by state. */
 struct journal_census {
-	uint64_t by_state[TR_STATES];
+	uint64_t by_state[TR_STATES]; /* of ended states 0: nothing is known about them without reading all */
 	int64_t oldest_due_ms; /* of what is due and not blocked; 0: none */
 };
 
 /* These answer at once: for the start, before the event loop runs, and in tests. */
 enum tr_result journal_census(struct journal *journal, struct journal_census *census, struct tr_error *error);
 bool journal_knows(struct journal *journal, const struct tr_id *id);
+/* It is there and has not ended. */
+bool journal_is_live(struct journal *journal, const struct tr_id *id);
 /* Tasks whose state is RUNNING (cut off by an end of taskd), at most `limit` beyond `after`. */
 struct journal_list *journal_load_running(struct journal *journal, const struct tr_id *after, size_t limit);
+/*
+ * Blocked tasks whose predecessor (the id before theirs) has ended or is not in the journal: taskd
+ * ended between the two. At most `limit`, beyond `after`.
+ */
+struct journal_list *journal_load_orphans(struct journal *journal, const struct tr_id *after, size_t limit);
 /* Queues that hold waiting tasks: zero-terminated names, the last one empty; freed by the caller. */
 char *journal_queues(struct journal *journal);
 
 /*
  * These are carried out by the journal's thread; the answer comes through journal_poll_list().
+ * False: out of memory, nothing was asked and no answer will come.
  * Waiting tasks (scheduled, queued, retrying; not blocked) of a queue in the order of (due_ms, id), beyond
  * (after_due_ms, after) — give 0 and a zero id for the first — at most `limit`, due up to `until_ms`.
  */
-void journal_load_waiting(struct journal *journal, const char *queue, int64_t after_due_ms,
+bool journal_load_waiting(struct journal *journal, const char *queue, int64_t after_due_ms,
     const struct tr_id *after, int64_t until_ms, size_t limit, uint64_t tag);
 /* One task by its id, whatever its state; count 0 when unknown. */
-void journal_load_task(struct journal *journal, const struct tr_id *id, uint64_t tag);
+bool journal_load_task(struct journal *journal, const struct tr_id *id, uint64_t tag);
 struct journal_list *journal_poll_list(struct journal *journal); /* NULL: none */
 void journal_list_free(struct journal_list **list);
 

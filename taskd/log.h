@@ -1,6 +1,6 @@
 /*
  * The log: one line per event on standard error, for journald or a file:
- *   <6>taskd[dispatcher 4711] worker-ended pool="default" worker=2 signal=11
+ *   <6>taskd[dispatcher 4711] worker-ended pool=default worker=2 reason="killed by signal 11"
  * "<N>" is the priority (sd-daemon(3)); it is left out when standard error is a terminal. Then
  * event name and key=value fields; values that are not plain words are quoted, with quotes,
  * backslashes and control characters escaped, so one event is always one line.

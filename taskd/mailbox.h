@@ -21,7 +21,9 @@
  *
  * Sleeping: a worker thread announces itself in `sleeping`, looks again, and waits on `wake`
  * (futex). The dispatcher announces itself in the mailbox's `dispatcher_sleeps`, looks again, and
- * waits in its event loop for the eventfd, which all workers share.
+ * waits in its event loop for the eventfd, which all workers share. A thread with a quarter of
+ * MAILBOX_DEPTH or more waiting in its lane does not wake the dispatcher: who pushes that far ahead
+ * looks in every few ms anyway, and is woken when less is left.
  */
 #ifndef TASKD_MAILBOX_H
 #define TASKD_MAILBOX_H
@@ -101,11 +103,17 @@ void mailbox_wake(struct mailbox *mailbox, uint32_t lane); /* a system call only
 bool mailbox_revoke(struct mailbox *mailbox, uint32_t lane, uint32_t entry);
 /* Tells the lane's thread about the work `serial`: tr_should_stop() answers it. */
 void mailbox_tell(struct mailbox *mailbox, uint32_t lane, uint64_t serial, enum mailbox_stop stop);
-/* Asks the whole process to leave when its threads have ended what they run. Wakes them. */
+/*
+ * Asks the whole process to leave when its threads have ended what they run: from now on
+ * mailbox_claim() answers false. Wakes them. Also called by a worker that leaves of itself.
+ */
 void mailbox_retire(struct mailbox *mailbox);
 /*
  * The lane's next message: 1, head and text copied out (text zero-terminated; `text` holds
  * MAILBOX_MESSAGE_MAX + 1 bytes); 0: none; -1: what is there makes no sense (kill the worker).
+ * Kind, code, flag and length are then within what the kind allows; the text of PROGRESS, LOG and
+ * ENDED is one line of UTF-8 without control characters, that of RESULT is UTF-8 without a zero
+ * (made by our worker, it is JSON), that of a VERDICT with ENQUEUE has its two zeros.
  */
 int mailbox_read(struct mailbox *mailbox, uint32_t lane, struct message_head *head, char *text);
 /* Announces that the dispatcher sleeps (true) or is awake; with a full fence. */
@@ -116,7 +124,9 @@ bool mailbox_has_messages(struct mailbox *mailbox);
 
 /*
  * The lane's next piece of work, claimed: true, and *head, *record, *message point into memory
- * that stays until the next call. Waits; false: the process is to leave (mailbox_retire()).
+ * that stays until the next call; the message ends with a zero, and is "" when there is none.
+ * Waits; false: the process is to leave (mailbox_retire()). In a child that a handler forked, and
+ * that came back out of the handler, it ends the child.
  */
 bool mailbox_claim(struct mailbox *mailbox, uint32_t lane, struct work_head *head,
     const char **record, const char **message);
@@ -124,5 +134,12 @@ bool mailbox_claim(struct mailbox *mailbox, uint32_t lane, struct work_head *hea
 void mailbox_send(struct mailbox *mailbox, uint32_t lane, const struct message_head *head,
     const char *text);
 enum mailbox_stop mailbox_told(const struct mailbox *mailbox, uint32_t lane, uint64_t serial);
+
+/*
+ * Once in a worker process: a child that a handler forks can then neither send nor claim, has no
+ * wake_fd, and no longer ignores the signals that the worker ignores (posix_spawn(3) and vfork(2)
+ * go past this; they exec at once). False: out of memory.
+ */
+bool mailbox_guard_fork(struct mailbox *mailbox);
 
 #endif

@@ -43,7 +43,10 @@ TR_API const char *tr_task_id(const struct tr_task *task);      /* 36 characters
 TR_API const char *tr_task_handler(const struct tr_task *task);
 TR_API const char *tr_task_queue(const struct tr_task *task);
 TR_API const char *tr_task_trace(const struct tr_task *task);   /* "" when there is none */
-/* The arguments: a valid JSON text, zero-terminated. */
+/*
+ * The arguments: a valid JSON text, zero-terminated. (Only an on-failure callback may see other
+ * text: what was given, after TR_FAILED_BAD_ARGUMENTS; and null, when a spool file cannot be read.)
+ */
 TR_API const char *tr_task_args(const struct tr_task *task);
 TR_API size_t tr_task_args_bytes(const struct tr_task *task);
 TR_API uint32_t tr_task_attempt(const struct tr_task *task);      /* 1 for the first */

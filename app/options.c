@@ -1,0 +1,196 @@
+/* One table says what there is: letter, argument, help and what an argument sets. */
+#include "app/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/log.h"
+
+typedef bool set_fn(struct options *options, const char *argument);
+
+static bool read_number(const char *text, int base, unsigned long least, unsigned long most, unsigned long *number)
+{
+	char *end;
+	errno = 0;
+	unsigned long value = strtoul(text, &end, base);
+	if (errno != 0 || end == text || *end != '\0' || strchr(text, '-') != NULL || value < least || value > most)
+		return false;
+	*number = value;
+	return true;
+}
+
+static bool read_unsigned(const char *text, unsigned least, unsigned most, unsigned *number)
+{
+	unsigned long value;
+	if (!read_number(text, 10, least, most, &value))
+		return false;
+	*number = (unsigned)value;
+	return true;
+}
+
+static bool set_socket(struct options *options, const char *argument)
+{
+	options->socket = argument;
+	return argument[0] != '\0';
+}
+
+static bool set_processes(struct options *options, const char *argument)
+{
+	return read_unsigned(argument, 1, 256, &options->processes);
+}
+
+static bool set_threads(struct options *options, const char *argument)
+{
+	return read_unsigned(argument, 1, 256, &options->threads);
+}
+
+static bool set_instance(struct options *options, const char *argument)
+{
+	/* Its letters are checked where it is opened, and said in the log. */
+	options->instance = argument;
+	return argument[0] != '\0' && strlen(argument) <= TR_NAME_MAX;
+}
+
+static bool set_spool(struct options *options, const char *argument)
+{
+	options->open.spool_dir = argument;
+	return argument[0] != '\0';
+}
+
+static bool set_journal(struct options *options, const char *argument)
+{
+	options->open.journal = argument;
+	return argument[0] != '\0';
+}
+
+static bool set_mode(struct options *options, const char *argument)
+{
+	unsigned long mode;
+	if (!read_number(argument, 8, 0, 0666, &mode) || (mode & 0600) != 0600)
+		return false;
+	options->open.mode = (uint32_t)mode;
+	return true;
+}
+
+static bool set_durability(struct options *options, const char *argument)
+{
+	bool disk = strcmp(argument, "disk") == 0;
+	options->web.durability = disk ? TR_DISK : TR_MEMORY;
+	return disk || strcmp(argument, "memory") == 0;
+}
+
+static bool set_durable_timeout(struct options *options, const char *argument)
+{
+	unsigned value = 0;
+	if (!read_unsigned(argument, 1, 600000, &value))
+		return false;
+	options->web.durable_timeout_ms = value;
+	return true;
+}
+
+static bool set_body_limit(struct options *options, const char *argument)
+{
+	unsigned value = 0;
+	if (!read_unsigned(argument, 1, 1u << 20, &value))
+		return false;
+	options->body_limit_bytes = (size_t)value * 1024;
+	return true;
+}
+
+static bool set_stop_timeout(struct options *options, const char *argument)
+{
+	return read_unsigned(argument, 1, 3600, &options->stop_timeout_s);
+}
+
+static bool set_log_level(struct options *options, const char *argument)
+{
+	options->log_level = log_level_by_name(argument);
+	return options->log_level >= 0;
+}
+
+static const struct {
+	char letter;
+	const char *argument;
+	set_fn *set;
+	const char *help; /* with the default, and what is allowed */
+} rows[] = {
+	{ 's', "SOCKET", set_socket, "where the web server finds us: a path, HOST:PORT, or fd:N, inherited (fd:0)" },
+	{ 'p', "PROCESSES", set_processes, "responder processes, 1 to 256 (2)" },
+	{ 't', "THREADS", set_threads, "threads in each, 1 to 256 (4)" },
+	{ 'n', "NAME", set_instance, "the instance, at most 63 letters (taskring)" },
+	{ 'S', "DIRECTORY", set_spool, "where arguments above 16 KiB go (none: they are refused)" },
+	{ 'J', "FILE", set_journal, "taskd's journal, read for tasks that ended long ago (none)" },
+	{ 'm', "MODE", set_mode, "octal permission bits of the socket and of a ring made here (600)" },
+	{ 'd', "memory|disk", set_durability, "what an answer waits for: the ring, or the journal's fsync (memory)" },
+	{ 'w', "MS", set_durable_timeout, "with -d disk, the longest wait for it, 1 to 600000 (5000)" },
+	{ 'b', "KIB", set_body_limit, "the largest body of a request in KiB, 1 to 1048576 (1024)" },
+	{ 'g', "SECONDS", set_stop_timeout, "how long a stop waits for requests in hand, 1 to 3600 (10)" },
+	{ 'l', "LEVEL", set_log_level, "error, warning, notice, info (each request) or debug (notice)" },
+	{ 'V', NULL, NULL, "print the version" },
+	{ 'h', NULL, NULL, "print this" },
+};
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+static void print_help(FILE *to)
+{
+	fputs("usage: taskring-app [options]\nAnswers FastCGI requests and publishes their background tasks.\n\n", to);
+	for (size_t i = 0; i < ROWS; i++)
+		fprintf(to, "  -%c %-12s %s\n", rows[i].letter, rows[i].argument != NULL ? rows[i].argument : "", rows[i].help);
+	fputs("\nSignals: TERM, INT and QUIT stop, a second one at once; HUP replaces the processes one by one.\n", to);
+}
+
+static int read_option(struct options *options, int letter)
+{
+	for (size_t i = 0; i < ROWS; i++) {
+		if (rows[i].letter != letter || rows[i].set == NULL)
+			continue;
+		if (rows[i].set(options, optarg))
+			return -1;
+		fprintf(stderr, "taskring-app: -%c \"%s\" is not allowed; it is %s\n", letter, optarg, rows[i].help);
+		return 2;
+	}
+	if (letter == 'V') {
+		puts("taskring-app " TASKRING_VERSION);
+		return 0;
+	}
+	if (letter == 'h')
+		print_help(stdout);
+	else
+		fputs("taskring-app: see taskring-app -h\n", stderr);
+	return letter == 'h' ? 0 : 2;
+}
+
+int options_read(int argc, char **argv, struct options *options)
+{
+	*options = (struct options){
+		.socket = "fd:0",
+		.processes = 2,
+		.threads = 4,
+		.instance = "taskring",
+		.open = { .mode = 0600 },
+		.web = { .durability = TR_MEMORY, .durable_timeout_ms = 5000 },
+		.body_limit_bytes = 1u << 20,
+		.stop_timeout_s = 10,
+		.log_level = LOG_NOTICE,
+	};
+	char letters[2 * ROWS + 1];
+	size_t used = 0;
+	for (size_t i = 0; i < ROWS; i++) {
+		letters[used++] = rows[i].letter;
+		if (rows[i].argument != NULL)
+			letters[used++] = ':';
+	}
+	letters[used] = '\0';
+	for (int letter; (letter = getopt(argc, argv, letters)) != -1;) {
+		int status = read_option(options, letter);
+		if (status >= 0)
+			return status;
+	}
+	if (optind == argc)
+		return -1;
+	fprintf(stderr, "taskring-app: \"%s\" is not an option; see taskring-app -h\n", argv[optind]);
+	return 2;
+}

@@ -1,0 +1,161 @@
+/*
+ * One responder process: the main thread waits for signals, the others serve requests. The ring
+ * is opened once for all of them; while there is none, requests are answered with 503.
+ */
+#include "app/process.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "app/fcgi.h"
+#include "app/instance.h"
+#include "app/log.h"
+
+#define STACK_BYTES (1u << 20) /* jansson recurses 2,048 deep at most */
+#define FILES_MAX 1024         /* libfcgi uses select(2), which cannot name more */
+#define CUT_OFF_RESERVE_S 1    /* before the master kills us */
+
+struct process {
+	const struct options *options;
+	struct fcgi_server *server;
+	struct instance *instance;
+};
+
+/* One thread's state from one request to the next. */
+struct responder {
+	struct process *process;
+	struct background_tasks *background; /* NULL before the ring was opened */
+};
+
+static int64_t monotonic_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void log_request(const struct web_request *request, const struct web_answer *answer, size_t bytes,
+    int64_t started_us)
+{
+	if (!log_wants(LOG_INFO))
+		return;
+	char quoted[LOG_QUOTED_SIZE];
+	log_event(LOG_INFO, "request", "id=%s method=%s path=%s status=%d bytes=%zu us=%lld", request->request_id,
+	    method_name(request->method), log_quote(request->path, quoted), answer->status, bytes,
+	    (long long)(monotonic_us() - started_us));
+}
+
+/* False: the ring cannot be opened now, or there is no memory for a batch. */
+static bool prepare(struct responder *responder, struct web_request *request)
+{
+	request->ring = instance_ring(responder->process->instance);
+	if (request->ring != NULL && responder->background == NULL &&
+	    background_tasks_new(&responder->background, request->ring) != TR_OK)
+		request->ring = NULL;
+	return request->ring != NULL;
+}
+
+static char *answer_request(void *context, struct web_request *request, size_t *bytes)
+{
+	struct responder *responder = context;
+	int64_t started_us = monotonic_us();
+	bool prepared = prepare(responder, request);
+	struct web_answer answer = web_serve(&responder->process->options->web, request,
+	    prepared ? responder->background : NULL);
+	char *rendered = answer_render(&answer, request, bytes);
+	log_request(request, &answer, *bytes, started_us);
+	answer_clear(&answer);
+	return rendered;
+}
+
+static void *thread_main(void *context)
+{
+	struct responder responder = { .process = context };
+	fcgi_server_run(responder.process->server, answer_request, &responder);
+	background_tasks_free(&responder.background);
+	return NULL;
+}
+
+static unsigned start_threads(struct process *process, pthread_t *threads)
+{
+	pthread_attr_t attributes;
+	if (pthread_attr_init(&attributes) != 0)
+		return 0;
+	unsigned started = 0;
+	int error = pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	while (error == 0 && started < process->options->threads) {
+		error = pthread_create(&threads[started], &attributes, thread_main, process);
+		if (error == 0)
+			started++;
+	}
+	if (error != 0)
+		log_event(LOG_ERR, "threads-failed", "started=%u errno=%d", started, error);
+	pthread_attr_destroy(&attributes);
+	return started;
+}
+
+static void wait_for_stop(void)
+{
+	sigset_t stops;
+	int received;
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGTERM);
+	sigaddset(&stops, SIGINT);
+	sigaddset(&stops, SIGQUIT);
+	while (sigwait(&stops, &received) != 0)
+		continue;
+}
+
+/* Requests in hand finish; those that do not in time lose their connection. */
+static void stop_threads(struct process *process, const pthread_t *threads, unsigned started)
+{
+	struct timespec deadline;
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_sec += process->options->stop_timeout_s - CUT_OFF_RESERVE_S;
+	fcgi_server_stop(process->server);
+	for (unsigned i = 0; i < started; i++) {
+		if (pthread_timedjoin_np(threads[i], NULL, &deadline) == 0)
+			continue;
+		fcgi_server_cut_off(process->server);
+		pthread_join(threads[i], NULL);
+	}
+}
+
+static void limit_files(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > FILES_MAX) {
+		limit.rlim_cur = FILES_MAX;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+int process_run(const struct options *options, int listen_fd)
+{
+	limit_files();
+	struct process process = { .options = options };
+	process.instance = instance_new(options->instance, &options->open);
+	process.server = fcgi_server_new(listen_fd, options->body_limit_bytes);
+	pthread_t *threads = calloc(options->threads, sizeof(*threads));
+	int status = 1;
+	if (process.instance != NULL && process.server != NULL && threads != NULL) {
+		/* libfcgi has set a handler for SIGPIPE; a closed connection is an error of write(2), no more. */
+		signal(SIGPIPE, SIG_IGN);
+		unsigned started = start_threads(&process, threads);
+		if (started == options->threads) {
+			wait_for_stop();
+			status = 0;
+		}
+		stop_threads(&process, threads, started);
+	} else {
+		log_event(LOG_ERR, "process-failed", "errno=%d", errno);
+	}
+	free(threads);
+	fcgi_server_free(&process.server);
+	instance_free(&process.instance);
+	return status;
+}

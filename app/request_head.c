@@ -1,0 +1,151 @@
+/* See request_head.h. The order is that of the fields' importance: the path first. */
+#include "app/request_head.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define URI_BYTES_MAX 8192
+
+void request_head_fault(struct web_request *request, int status, const char *why)
+{
+	if (request->fault_status != 0)
+		return;
+	request->fault_status = status;
+	request->fault = why;
+}
+
+bool request_head_length(const char *text, size_t *length)
+{
+	size_t value = 0;
+	if (*text == '\0')
+		return false;
+	for (; *text != '\0'; text++) {
+		if (*text < '0' || *text > '9')
+			return false;
+		size_t digit = (size_t)(*text - '0');
+		if (value > (SIZE_MAX - digit) / 10)
+			return false;
+		value = value * 10 + digit;
+	}
+	*length = value;
+	return true;
+}
+
+/* The value of one hexadecimal digit, or -1. */
+static int hex_digit(char digit)
+{
+	if (digit >= '0' && digit <= '9')
+		return digit - '0';
+	char lower = (char)(digit | 0x20);
+	return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+/* Decodes the path of a URI, without query and fragment. */
+static void read_path(const char *uri, struct web_request *request)
+{
+	size_t bytes = strcspn(uri, "?#");
+	size_t used = 0;
+	if (uri[0] != '/') {
+		request_head_fault(request, 400, "the request's target must begin with a slash");
+		return;
+	}
+	for (size_t i = 0; i < bytes; i++) {
+		int byte = (unsigned char)uri[i];
+		if (byte == '%') {
+			int high = hex_digit(uri[i + 1]);
+			int low = high < 0 ? -1 : hex_digit(uri[i + 2]);
+			if (low < 0) {
+				request_head_fault(request, 400,
+				    "a percent sign in the path must be followed by two hexadecimal digits");
+				return;
+			}
+			byte = high * 16 + low;
+			i += 2;
+		}
+		if (byte < 0x20 || byte == 0x7f) {
+			request_head_fault(request, 400, "the path must not contain control characters");
+			return;
+		}
+		if (used == WEB_PATH_MAX) {
+			request_head_fault(request, 414, "the path is too long");
+			return;
+		}
+		request->path[used++] = (char)byte;
+	}
+	request->path[used] = '\0';
+}
+
+static bool is_hex(const char *text, size_t digits)
+{
+	for (size_t i = 0; i < digits; i++)
+		if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f')))
+			return false;
+	return true;
+}
+
+bool request_head_trace_ok(const char *traceparent)
+{
+	/* version "-" trace-id "-" parent-id "-" flags: 2, 32, 16 and 2 lower-case hex digits. */
+	size_t bytes = strlen(traceparent);
+	if (bytes < 55 || bytes > TR_TRACE_MAX || !is_hex(traceparent, 2) || traceparent[2] != '-' ||
+	    !is_hex(traceparent + 3, 32) || traceparent[35] != '-' || !is_hex(traceparent + 36, 16) ||
+	    traceparent[52] != '-' || !is_hex(traceparent + 53, 2))
+		return false;
+	if (strspn(traceparent + 3, "0") >= 32 || strspn(traceparent + 36, "0") >= 16 ||
+	    strncmp(traceparent, "ff", 2) == 0)
+		return false;
+	if (bytes == 55)
+		return true;
+	/* A later version may go on after another dash. */
+	for (size_t i = 55; i < bytes; i++)
+		if (traceparent[i] <= 0x20 || traceparent[i] >= 0x7f)
+			return false;
+	return strncmp(traceparent, "00", 2) != 0 && traceparent[55] == '-';
+}
+
+static bool request_id_ok(const char *id)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+	size_t bytes = strlen(id);
+	return bytes >= 1 && bytes <= WEB_REQUEST_ID_MAX && strspn(id, allowed) == bytes;
+}
+
+/* The client's id, else the web server's, else one of our own, else (no randomness) none. */
+static void read_request_id(const struct request_head *head, char id[WEB_REQUEST_ID_MAX + 1])
+{
+	const char *const given[] = { head->client_request_id, head->server_request_id };
+	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+		if (given[i] != NULL && request_id_ok(given[i])) {
+			memcpy(id, given[i], strlen(given[i]) + 1);
+			return;
+		}
+	}
+	unsigned char random[16];
+	id[0] = '\0';
+	if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
+		return;
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(id + 2 * i, 3, "%02x", random[i]);
+}
+
+void request_head_read(const struct request_head *head, struct web_request *request)
+{
+	*request = (struct web_request){ .method = METHOD_OTHER, .content_type = "", .body = "" };
+	read_request_id(head, request->request_id);
+	if (head->method == NULL || head->uri == NULL) {
+		request_head_fault(request, 400, "the web server passed on neither method nor target");
+		return;
+	}
+	request->method = method_by_name(head->method);
+	if (strlen(head->uri) > URI_BYTES_MAX) {
+		request_head_fault(request, 414, "the request's target is too long");
+		return;
+	}
+	read_path(head->uri, request);
+	if (head->content_type != NULL)
+		request->content_type = head->content_type;
+	if (head->traceparent != NULL && request_head_trace_ok(head->traceparent))
+		memcpy(request->trace, head->traceparent, strlen(head->traceparent) + 1);
+}

@@ -1,0 +1,232 @@
+#!/bin/bash
+# Runs one instance in the foreground: taskd, the responders and nginx. Started by conf/run.sh, as
+# the user that all of it is to run as, with these in the environment:
+#   RUN_DIR     an absolute path, the run directory: exists, is ours, is locked by descriptor 9
+#   PROGRAMS    where taskd, taskring-app, handlers/ and modules/ are
+#   TEMPLATES   where nginx.conf.in and taskd.conf.in are
+#   NAME HOST PORT PROCESSES THREADS
+#   SHOWN_DIR   the run directory as the user knows it, for messages
+# Ends when told to (SIGINT, SIGTERM, SIGHUP: status 0) or when one of the three ends (status 1).
+# Each runs in a session of its own, so that a Ctrl-C reaches only this program, and gets a SIGTERM
+# from the kernel when this program is killed.
+set -u
+shopt -u patsub_replacement 2>/dev/null
+
+START_S=30  # until everything answers
+QUIT_S=15   # nginx and the responders, each, after which they are killed
+DRAIN_S=90  # taskd: its drain_timeout and the last commit
+
+cd "$RUN_DIR" || exit 1
+
+fail() {
+	printf 'taskring: %s\n' "$*" >&2
+}
+
+# ---- processes ------------------------------------------------------------------------------
+
+# A process is known by its id and its start time, which together are never used twice.
+start_time() {
+	local stat
+	{ stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
+	stat=${stat##*) }
+	set -- $stat
+	[ "$1" != Z ] && printf '%s' "${20}"
+}
+
+is_alive() { # PID START_TIME
+	[ -n "$2" ] && [ "$(start_time "$1")" = "$2" ]
+}
+
+# Told with SIGNAL, killed after SECONDS, or at once when asked to stop a second time.
+stop_process() { # PID START_TIME SIGNAL SECONDS
+	local deadline=$((SECONDS + $4))
+	is_alive "$1" "$2" || return 0
+	kill -s "$3" "$1" 2>/dev/null
+	while is_alive "$1" "$2"; do
+		if [ $SECONDS -ge $deadline ] || [ "$stop_requests" -gt 1 ]; then
+			kill -s KILL "$1" 2>/dev/null
+		fi
+		sleep 0.05
+	done
+}
+
+declare -A pids=() times=()
+stop_requests=0
+trap 'stop_requests=$((stop_requests + 1))' INT TERM HUP
+
+start() { # NAME COMMAND...
+	local name=$1
+	shift
+	setpriv --pdeathsig TERM setsid "$@" </dev/null 9>&- &
+	pids[$name]=$!
+	times[$name]=$(start_time $!)
+	printf '%s %s %s\n' "$name" "${pids[$name]}" "${times[$name]}" >>processes
+}
+
+# In this order: no new requests, then none in hand, then the tasks.
+stop_all() {
+	local row name signal seconds
+	for row in nginx:QUIT:$QUIT_S responders:TERM:$QUIT_S taskd:TERM:$DRAIN_S; do
+		IFS=: read -r name signal seconds <<<"$row"
+		[ -n "${pids[$name]:-}" ] || continue
+		stop_process "${pids[$name]}" "${times[$name]}" "$signal" "$seconds"
+	done
+	rm -f processes responder.sock nginx.pid
+}
+
+# What a supervisor that was killed has left behind. The kernel has told it to stop already.
+stop_left_over() {
+	local name pid started
+	[ -e processes ] || return 0
+	while read -r name pid started; do
+		if is_alive "$pid" "$started"; then
+			fail "stops $name, left over from a run that was killed (process $pid)"
+			stop_process "$pid" "$started" TERM "$DRAIN_S"
+		fi
+	done <processes
+	rm -f processes
+}
+
+# ---- configuration --------------------------------------------------------------------------
+
+fill_in() { # TEMPLATE KEY VALUE...
+	local text
+	text=$(<"$TEMPLATES/$1.in") || return 1
+	local target=$1
+	shift
+	while [ $# -gt 0 ]; do
+		text=${text//"@$1@"/"$2"}
+		shift 2
+	done
+	printf '%s\n' "$text" >"$target.new" && mv -f "$target.new" "$target"
+}
+
+# The addresses that nginx listens on: the loopback ones, or HOST.
+listen_lines() {
+	if [ -n "$HOST" ]; then
+		printf '\t\tlisten %s:%s;' "$HOST" "$PORT"
+		return
+	fi
+	printf '\t\tlisten 127.0.0.1:%s;' "$PORT"
+	if grep -q '^00000000000000000000000000000001 ' /proc/net/if_inet6 2>/dev/null; then
+		printf '\n\t\tlisten [::1]:%s;' "$PORT"
+	fi
+}
+
+write_configuration() {
+	local threads=$((PROCESSES * THREADS)) workers keepalive
+	workers=$(nproc)
+	# A quarter of the threads, and at least one, is for connections that are not kept.
+	[ "$workers" -le $((threads - 1)) ] || workers=$((threads > 1 ? threads - 1 : 1))
+	keepalive=$(((threads - (threads + 3) / 4) / workers))
+	[ "$keepalive" -ge 1 ] || keepalive=1
+	fill_in nginx.conf LISTEN "$(listen_lines)" NGINX_WORKERS "$workers" KEEPALIVE "$keepalive" &&
+		fill_in taskd.conf NAME "$NAME" RUN_DIR "$RUN_DIR" PLUGIN_DIR "$PROGRAMS/handlers" \
+			MODULE_DIR "$PROGRAMS/modules"
+}
+
+# ---- start ----------------------------------------------------------------------------------
+
+# The first of the three that has ended, or nothing.
+ended_process() {
+	local name
+	for name in taskd responders nginx; do
+		[ -z "${pids[$name]:-}" ] || is_alive "${pids[$name]}" "${times[$name]}" || printf '%s' "$name"
+	done
+}
+
+show_log() { # NAME
+	local log=logs/$1.log
+	[ "$1" != nginx ] || log=logs/nginx-error.log
+	if [ -s "$log" ]; then
+		printf -- '--- the end of %s:\n' "$SHOWN_DIR/$log"
+		tail -n 15 "$log"
+	fi >&2
+}
+
+answers() { # PATH; the status goes to standard output
+	curl -s -o /dev/null -m 2 -w '%{http_code}' --noproxy '*' "http://$address/$1"
+}
+
+# 0: everything answers; 1: it never did; a request to stop ends the wait too.
+wait_until_ready() {
+	local deadline=$((SECONDS + START_S)) ended
+	while [ "$stop_requests" -eq 0 ]; do
+		[ "$(answers healthz)" != 200 ] || return 0
+		ended=$(ended_process)
+		if [ -n "$ended" ]; then
+			fail "$ended ended while starting"
+			show_log "$ended"
+			return 1
+		fi
+		if [ $SECONDS -ge $deadline ]; then
+			fail "http://$address/healthz did not answer 200 within $START_S s:"
+			curl -s -m 2 --noproxy '*' "http://$address/healthz" >&2
+			echo >&2
+			show_log taskd
+			show_log responders
+			return 1
+		fi
+		sleep 0.1
+	done
+	return 0
+}
+
+start_all() {
+	: >processes
+	start taskd "$PROGRAMS/taskd" -c "$RUN_DIR/taskd.conf" >>logs/taskd.log 2>&1
+	start responders "$PROGRAMS/taskring-app" -s ./responder.sock -p "$PROCESSES" -t "$THREADS" \
+		-n "$NAME" -S "$RUN_DIR/spool" -J "$RUN_DIR/journal.db" >>logs/responders.log 2>&1
+	start nginx "$nginx" -p ./ -c nginx.conf -e logs/nginx-error.log >>logs/nginx-error.log 2>&1
+}
+
+print_welcome() {
+	cat <<-END
+		taskring is running at http://$address
+		  try it    curl -i http://$address/register -H 'Content-Type: application/json' -d '{"email":"ada@example.org","name":"Ada"}'
+		  mail      $SHOWN_DIR/mail/ (a maildir: what was sent lies in new/)
+		  look      $PROGRAMS/taskstat -1 -n $NAME
+		  logs      $SHOWN_DIR/logs/
+		  stop      Ctrl-C, or kill $$
+	END
+}
+
+# Until a signal asks for the end (0) or one of the three has ended (1).
+watch_over() {
+	local ended=
+	while [ "$stop_requests" -eq 0 ]; do
+		wait -n 2>/dev/null # returns early on a signal
+		ended=$(ended_process)
+		[ -z "$ended" ] || break
+	done
+	[ "$stop_requests" -eq 0 ] || return 0
+	fail "$ended has ended; stopping the others"
+	show_log "$ended"
+	return 1
+}
+
+nginx=$(command -v nginx || echo /usr/sbin/nginx)
+address=${HOST:-127.0.0.1}:$PORT
+[ "$HOST" != 0.0.0.0 ] && [ "$HOST" != '[::]' ] || address=127.0.0.1:$PORT
+
+stop_left_over
+if (: <"/dev/tcp/${address%:*}/$PORT") 2>/dev/null; then
+	fail "port $PORT is taken by another program; choose one with PORT="
+	exit 1
+fi
+mkdir -p logs tmp spool mail || exit 1
+if ! write_configuration; then
+	fail "cannot write the configuration into $SHOWN_DIR"
+	exit 1
+fi
+start_all
+status=0
+wait_until_ready || status=1
+if [ $status -eq 0 ] && [ "$stop_requests" -eq 0 ]; then
+	print_welcome
+	watch_over || status=1
+fi
+[ $status -ne 0 ] || echo "taskring: stopping"
+stop_all
+[ $status -ne 0 ] || echo "taskring: stopped"
+exit $status

@@ -1,0 +1,330 @@
+/*
+ * The dispatcher's data: tasks, queues, pools, workers, and what its files do with them. All of it
+ * belongs to the dispatcher's one thread. A task meets the files in this order:
+ *
+ *   intake.c     ring -> task            tasks.c      the table of tasks; every change of state
+ *   scheduler.c  when and which next     workforce.c  lanes of workers; giving out work
+ *   outcome.c    what workers say        recorder.c   journal, retiring, durability
+ *   window.c     tasks that rest in the journal only
+ *   dispatcher.c the loop around them
+ */
+#ifndef TASKD_DISPATCH_H
+#define TASKD_DISPATCH_H
+
+#include <sys/queue.h>
+
+#include "shared/id.h"
+/* Collisions are the id's affair: it is random. */
+#define HASH_FUNCTION(key, length, value) ((value) = (unsigned)id_hash((const struct tr_id *)(key)))
+#define HASH_KEYCMP(a, b, length) (!id_equal((const struct tr_id *)(a), (const struct tr_id *)(b)))
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "board_writer.h"
+#include "config.h"
+#include "journal.h"
+#include "life.h"
+#include "mailbox.h"
+#include "shared/ring.h"
+#include "taskring/handler.h"
+
+struct lane;
+struct queue;
+
+/* Where a live task is, as the dispatcher sees it. */
+enum whereabouts {
+	NOWHERE,   /* blocked behind its predecessor, resting until committed, or ended */
+	IN_READY,  /* in its queue's ready list */
+	IN_HEAP,   /* in its queue's heap, until it is due */
+	AT_WORKER, /* pushed into a worker's lane */
+};
+
+struct task {
+	struct tr_id id;
+	UT_hash_handle hh;
+	TAILQ_ENTRY(task) ready_link, dirty_link, hold_link;
+	struct queue *queue;
+	struct lane *lane;      /* with AT_WORKER */
+	struct record record;   /* views into encoded[] */
+	uint32_t heap_at;       /* with IN_HEAP */
+	uint32_t board_slot;
+	uint8_t state;          /* enum tr_state */
+	uint8_t where;          /* enum whereabouts */
+	bool blocked;           /* its predecessor has not ended */
+	bool resting;           /* beyond the window: dropped from memory once it is committed */
+	bool held;              /* in queue->held */
+	bool deciding;          /* its attempt failed; the on-failure callback is to be asked */
+	bool cancel_wanted;
+	bool dirty, committing, in_journal;
+	uint8_t failure_kind;   /* enum tr_failure_kind, of the last failed attempt */
+	bool permanent;
+	int32_t exit_code, signal, worker_pid;
+	uint64_t peak_memory_kb;
+	uint32_t attempt, failures;
+	int64_t due_ms, started_ms, ended_ms;
+	int64_t started_ns;     /* of the running attempt */
+	char *error, *result;   /* of the last attempt; NULL: none */
+	size_t encoded_bytes;
+	_Alignas(8) char encoded[];
+};
+
+TAILQ_HEAD(task_list, task);
+
+/* A place in the order of a queue: due time, then id. */
+struct task_key {
+	int64_t due_ms;
+	struct tr_id id;
+};
+
+struct queue {
+	char name[TR_NAME_MAX + 1];
+	UT_hash_handle hh;
+	TAILQ_ENTRY(queue) turn_link; /* in its pool's turns, while ready is not empty */
+	struct pool *pool;
+	struct task_list ready;
+	struct task **heap; /* by task_key */
+	uint32_t heap_count, heap_capacity;
+	uint32_t waiting;   /* tasks in ready and heap */
+	/* See window.c: every waiting task up to `horizon` is in memory, beyond it the rest are not. */
+	struct task_key horizon;
+	bool bounded; /* the horizon counts */
+	bool loading;
+	struct task_list held; /* while loading: ended or resting tasks that must still be known */
+};
+
+TAILQ_HEAD(queue_list, queue);
+TAILQ_HEAD(lane_list, lane);
+
+struct pool {
+	char name[TR_NAME_MAX + 1];
+	struct queue_list turns; /* queues with ready tasks, taken in turn */
+	struct lane_list open;   /* lanes that take work: the idle ones first */
+};
+
+/* The pools of one reading of the configuration; workers of an older one may still be leaving. */
+struct pool_set {
+	struct pool_set *older;
+	size_t count;
+	struct pool pools[];
+};
+
+/* One piece of work in a lane, in the order of pushing. task NULL: revoked. */
+struct work {
+	uint64_t serial;
+	struct task *task;
+	int64_t expected_ns;
+	uint32_t entry;
+	uint8_t kind; /* enum work_kind */
+	bool started;
+};
+
+struct lane {
+	struct worker *worker;
+	uint32_t number;
+	bool ready;     /* its thread takes work */
+	bool is_open;   /* in pool->open */
+	bool touched;   /* pushed to since the last wake */
+	bool stuffed;   /* its bytes are full until a work is over */
+	bool timed_out; /* its worker is being killed for what it runs */
+	TAILQ_ENTRY(lane) open_link;
+	struct work works[MAILBOX_DEPTH];
+	uint32_t first, count;
+	int64_t expected_ns; /* of all works */
+	int64_t started_ns;  /* of the running work; 0: none */
+	int64_t deadline_ms; /* hard timeout of the running work; 0: none */
+};
+
+struct worker {
+	bool alive;
+	bool leaving; /* gets nothing more */
+	uint32_t row;
+	int32_t pid;
+	struct pool *pool;
+	struct mailbox *mailbox;
+	uint32_t lane_count;
+	struct lane *lanes;
+	uint64_t restarts, tasks;
+	int64_t started_ms;
+	struct tr_id running;
+	int32_t last_exit_code, last_signal;
+	int64_t last_exit_ms;
+	uint64_t last_peak_kb;
+};
+
+/* How long a handler's attempts take, to decide how much work may be pushed ahead. */
+struct pace {
+	char handler[TR_NAME_MAX + 1];
+	UT_hash_handle hh;
+	int64_t run_ns; /* moving average */
+};
+
+struct recorder; /* recorder.c */
+
+struct dispatcher {
+	struct config *config;
+	struct board_writer *writer;
+	struct board *board;
+	struct ring_consumer *ring;
+	struct journal *journal;
+	struct recorder *recorder;
+	struct id_source ids;
+	uint64_t random; /* for jitter */
+	struct task *tasks;   /* uthash by id */
+	struct queue *queues; /* uthash by name */
+	struct pace *paces;
+	struct pool_set *pools;
+	struct worker *workers;
+	uint32_t worker_rows;
+	char *batch, *text; /* buffers: a batch from the ring, a message's text */
+	uint64_t live[TR_STATES]; /* tasks by state, in memory and in the journal */
+	uint64_t next_serial;
+	uint64_t known_until; /* ring positions below this may hold ids that the journal knows */
+	int64_t now_ns, now_ms; /* of this turn */
+	int64_t next_due_ms;    /* of all heaps; INT64_MAX: none */
+	int64_t next_deadline_ms; /* of all running works; INT64_MAX: none */
+	int64_t deferred_since_ns;
+	uint64_t deferred_position;
+	uint64_t finished;      /* works, since the start */
+	bool pushed_ahead;      /* some lane may hold work behind a running one */
+	int control, wake_fd;
+	int64_t swept_ms; /* the spool, last */
+	bool draining;
+	uint64_t drain_position; /* what is published beyond it stays in the ring */
+	/* dispatcher.c's, to tell the supervisor: kill it; it leaves in order. */
+	void (*kill_worker)(struct dispatcher *dispatcher, struct worker *worker);
+	void (*worker_recycled)(struct dispatcher *dispatcher, struct worker *worker);
+};
+
+/* ---- tasks.c ----------------------------------------------------------------------------- */
+
+struct task *tasks_find(struct dispatcher *dispatcher, const struct tr_id *id);
+/* A task in its first state, known by its id; NULL: out of memory. Nothing else has happened yet. */
+struct task *tasks_add(struct dispatcher *dispatcher, const struct record *record, enum tr_state state);
+/* A new task enters the books: gauges, board, journal. */
+void tasks_begin(struct dispatcher *dispatcher, struct task *task);
+/* Forgets it; it is in no list. */
+void tasks_free(struct dispatcher *dispatcher, struct task *task);
+/* The only function that changes a task's state: table, gauges, counters, board, journal. */
+void tasks_move(struct dispatcher *dispatcher, struct task *task, enum task_event event);
+/* Shows it on the board as it is. */
+void tasks_show(struct dispatcher *dispatcher, struct task *task);
+/* Shows it as it is and has it written; for changes that are not a change of state. */
+void tasks_changed(struct dispatcher *dispatcher, struct task *task);
+/* Replaces task->error; NULL clears. A failure to allocate loses the text only. */
+void tasks_error(struct task *task, const char *text);
+/* Cancels a waiting task, or tells a running one's handler. */
+void tasks_cancel(struct dispatcher *dispatcher, struct task *task, const char *why);
+/* The task's record names a time by which it must have started, and that is past. */
+bool tasks_is_expired(const struct dispatcher *dispatcher, const struct task *task);
+
+/* ---- scheduler.c ------------------------------------------------------------------------- */
+
+struct task_key task_key(const struct task *task);
+int task_key_compare(const struct task_key *a, const struct task_key *b);
+/* The queue of that name, made when new; NULL: out of memory, too many, or no pool takes it. */
+struct queue *scheduler_queue(struct dispatcher *dispatcher, struct record_text name);
+/* Files a waiting task by its due_ms: into the ready list or the heap. False: out of memory. */
+bool scheduler_add(struct dispatcher *dispatcher, struct task *task);
+/* Puts it before all others of its queue: work taken back, callbacks to be asked. */
+void scheduler_add_first(struct task *task);
+void scheduler_remove(struct task *task);
+/* The pool's next task, its queues taken in turn; NULL: none is ready. */
+struct task *scheduler_next(struct pool *pool);
+/* Makes ready what is due; answers when it wants to be called next, INT64_MAX: not. */
+int64_t scheduler_tick(struct dispatcher *dispatcher);
+int64_t scheduler_oldest_wait_ms(const struct dispatcher *dispatcher);
+
+/* ---- window.c ---------------------------------------------------------------------------- */
+
+/* Admits a waiting task: schedules it, or lets it rest when it lies beyond the horizon. */
+void window_admit(struct dispatcher *dispatcher, struct task *task);
+/* A task was committed and has not changed since: frees it when it ended or rests. */
+void window_committed(struct dispatcher *dispatcher, struct task *task);
+/* Asks the journal for more where a queue has room. */
+void window_tick(struct dispatcher *dispatcher);
+/* Takes the journal's answers. */
+void window_poll(struct dispatcher *dispatcher);
+/* All that the journal holds, at the start. False: it could not be read; *error says why. */
+bool window_restore(struct dispatcher *dispatcher, struct tr_error *error);
+/* The task before it has ended well: it waits for a worker now. Of an unblocked one: nothing. */
+void window_unblock(struct dispatcher *dispatcher, struct task *task);
+/* A task ended: lets the next of its batch go, or cancels it. */
+void window_successor(struct dispatcher *dispatcher, const struct task *ended);
+/* Has a task loaded that is not in memory, to cancel it. */
+void window_cancel(struct dispatcher *dispatcher, const struct tr_id *id);
+
+/* ---- intake.c ---------------------------------------------------------------------------- */
+
+/* Takes from the ring what is good to take now. Returns batches taken. */
+unsigned intake_turn(struct dispatcher *dispatcher);
+/* Accepts a new task (from the ring, or made by a callback). */
+void intake_accept(struct dispatcher *dispatcher, struct record *record);
+
+/* ---- workforce.c ------------------------------------------------------------------------- */
+
+/* The configuration's pools, the queues moved to them. False: out of memory, nothing has changed. */
+bool workforce_pools(struct dispatcher *dispatcher, const struct config *config);
+bool workforce_open(struct dispatcher *dispatcher);
+void workforce_started(struct dispatcher *dispatcher, uint32_t row, int32_t pid, uint32_t pool,
+    uint32_t threads, uint64_t restarts, int mailbox_fd);
+/* Gives out ready tasks to open lanes and wakes them. Returns works pushed. */
+unsigned workforce_assign(struct dispatcher *dispatcher);
+/* Takes back what was pushed ahead into a lane and has not started. */
+void workforce_take_back(struct lane *lane);
+/* The same for a worker that is dead: nothing in the lane is claimed any more. */
+void workforce_return(struct lane *lane);
+/* A work in the lane was revoked (its task is NULL). */
+void workforce_revoked(struct lane *lane);
+/* Takes back from lanes whose running work turned out long. */
+void workforce_rebalance(struct dispatcher *dispatcher);
+/* Kills workers whose work is past its hard timeout; sets next_deadline_ms. */
+void workforce_deadlines(struct dispatcher *dispatcher);
+/* The lane's oldest work is over: it leaves the lane. */
+void workforce_finish(struct dispatcher *dispatcher, struct lane *lane);
+/* A lane's thread has begun its oldest work. */
+void workforce_begun(struct dispatcher *dispatcher, struct lane *lane, int64_t started_ns);
+/* The work with that serial, which must be the lane's oldest; NULL: it is not. */
+struct work *workforce_work(struct lane *lane, uint64_t serial);
+void workforce_lane_ready(struct lane *lane);
+/* The worker takes nothing more: all that has not started is taken back. */
+void workforce_leaving(struct worker *worker);
+/* The process is gone; its messages have been read and its works settled. */
+void workforce_gone(struct dispatcher *dispatcher, struct worker *worker);
+void workforce_show(struct dispatcher *dispatcher, struct worker *worker);
+void workforce_pace(struct dispatcher *dispatcher, const struct task *task, int64_t run_ns);
+
+/* ---- outcome.c --------------------------------------------------------------------------- */
+
+/* Reads all lanes' messages. Returns how many. */
+unsigned outcome_turn(struct dispatcher *dispatcher);
+/* A worker process ended: settles what it ran. `status` is waitpid's. */
+void outcome_worker_ended(struct dispatcher *dispatcher, struct worker *worker, int status,
+    bool killed_by_us, uint64_t peak_memory_kb);
+
+/* ---- verdict.c --------------------------------------------------------------------------- */
+
+/* An attempt failed: keeps it and has the on-failure callback asked. */
+void verdict_failed(struct dispatcher *dispatcher, struct task *task, enum tr_failure_kind kind,
+    bool permanent, const char *message);
+/* The callback's answer. `text` of TR_VERDICT_ENQUEUE as in mailbox.h, `bytes` long. */
+void verdict_apply(struct dispatcher *dispatcher, struct task *task, enum tr_verdict_kind kind,
+    uint64_t delay_ms, const char *text, size_t bytes);
+/* The callback crashed, hung or is unknown: the default decides. */
+void verdict_default(struct dispatcher *dispatcher, struct task *task, const char *why);
+
+/* ---- recorder.c -------------------------------------------------------------------------- */
+
+bool recorder_open(struct dispatcher *dispatcher, void (*wake)(void *), void *context, struct tr_error *error);
+void recorder_close(struct dispatcher *dispatcher);
+void recorder_dirty(struct dispatcher *dispatcher, struct task *task);
+/* An attempt of the task ended, or its verdict came: one row, written with the next commit. */
+void recorder_attempt(struct dispatcher *dispatcher, const struct task *task, const char *outcome,
+    const char *verdict);
+/* Takes finished commits, starts the next when it is time; answers when it wants to be called. */
+int64_t recorder_tick(struct dispatcher *dispatcher);
+/* Everything is committed, synced and retired. */
+bool recorder_is_clean(const struct dispatcher *dispatcher);
+/* From now on commits do not wait for their interval and are synced. */
+void recorder_flush(struct dispatcher *dispatcher);
+
+#endif

@@ -1,0 +1,147 @@
+/*
+ * The journal's file: journal_db.c opens, checks, migrates, commits, checkpoints and removes what
+ * is old; journal_rows.c writes batches and reads lists; journal_table.c shows batches to SQLite;
+ * journal_file.c guards the file before; journal_schema.c holds the schema. Only the first three
+ * know SQLite. One thread at a time; in
+ * taskd the journal's own (journal.c).
+ */
+#ifndef TASKD_JOURNAL_DB_H
+#define TASKD_JOURNAL_DB_H
+
+#include "taskd/journal_batch.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+/* One step of the schema: brings version `to` - 1 to version `to`. */
+struct journal_migration {
+	int to;
+	const char *sql;
+};
+extern const struct journal_migration journal_migrations[JOURNAL_SCHEMA];
+
+/* What a batch or a chunk of retention changes in the count of ended tasks. */
+struct journal_tally {
+	int64_t ended;
+	bool unsure; /* ids were there already; count anew */
+};
+
+enum journal_statement {
+	STATEMENT_BEGIN,
+	STATEMENT_COMMIT,
+	STATEMENT_TOUCH,
+	STATEMENT_INSERT_TASKS,
+	STATEMENT_INSERT_ATTEMPTS,
+	STATEMENT_UPDATE_LIVE,
+	STATEMENT_UPDATE_ENDED,
+	STATEMENT_DELETE_LIVE,
+	STATEMENT_DELETE_ENDED,
+	STATEMENT_DELETE_ATTEMPTS,
+	STATEMENT_LOAD_WAITING,
+	STATEMENT_LOAD_TASK,
+	STATEMENT_LOAD_RUNNING,
+	STATEMENT_LOAD_BLOCKED,
+	STATEMENT_STATE,
+	STATEMENT_COUNT_WAITING,
+	STATEMENT_COUNT_BLOCKED,
+	STATEMENT_COUNT_RUNNING,
+	STATEMENT_COUNT_ENDED,
+	STATEMENT_QUEUES,
+	STATEMENT_OLDEST_ENDED,
+	STATEMENT_RETAIN_ATTEMPTS,
+	STATEMENT_RETAIN_TASKS,
+	STATEMENTS
+};
+
+struct journal_db {
+	struct sqlite3 *connection;
+	struct sqlite3_stmt *statements[STATEMENTS];
+	const struct journal_batch *writing; /* what the tables batch_task and batch_attempt show */
+	int lock_fd;        /* flock(2) on the file: one writer */
+	bool full_sync;     /* PRAGMA synchronous is FULL now, else NORMAL */
+	bool sync_failed;   /* see journal_db_write() */
+	uint32_t wal_pages; /* in the WAL and not yet known to be in the file */
+	int64_t ended;      /* ended tasks; -1: to be counted */
+	const char *path;   /* the caller's */
+};
+
+/* ---- journal_file.c ---------------------------------------------------------------------- */
+
+#define JOURNAL_PATH_SHOWN 120 /* bytes of a path in a sentence */
+
+struct journal_file {
+	int fd;      /* holds the lock; -1: not open. Closing any descriptor drops SQLite's own locks, so keep it */
+	bool is_new; /* it is empty */
+	bool made;   /* by this call; on an error later it is to be unlinked */
+	int64_t bytes;
+};
+
+/* Opens or makes the file, locks it and checks its header. After an error too the fd is the caller's. */
+enum tr_result journal_file_take(struct journal_file *file, const char *path, struct tr_error *error);
+enum tr_result journal_file_newer(const char *path, int64_t version, struct tr_error *error);
+/* Writes the sentence, cut if need be, and returns `result`. */
+enum tr_result journal_refuse(struct tr_error *error, enum tr_result result, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- journal_db.c ------------------------------------------------------------------------ */
+
+/* As journal_open(). `path` outlives the db. */
+enum tr_result journal_db_open(struct journal_db *db, const char *path, struct tr_error *error);
+void journal_db_close(struct journal_db *db);
+
+/* Runs each step whose `to` is above the file's version, each in a transaction of its own. */
+enum tr_result journal_db_migrate(struct journal_db *db, const struct journal_migration *steps, size_t count,
+    struct tr_error *error);
+
+/* One transaction; false: nothing has changed and *error says why. */
+bool journal_db_write(struct journal_db *db, const struct journal_batch *batch, bool sync,
+    struct tr_error *error);
+
+/* Copies the WAL into the file as far as readers let it; false: not all, or an error. */
+bool journal_db_checkpoint(struct journal_db *db);
+/* Gives the page cache's memory back. */
+void journal_db_rest(struct journal_db *db);
+
+/*
+ * Removes at most `limit` ended tasks, oldest end first, that are more than `keep` (0: no bound) or
+ * ended `age_ms` (0: never too old) before `now_ms`. Returns how many. *next_ms: when to come again,
+ * in ms since 1970; 0: at once, INT64_MAX: after the next commit.
+ */
+uint64_t journal_db_retain(struct journal_db *db, int64_t age_ms, int64_t keep, int64_t now_ms, size_t limit,
+    int64_t *next_ms);
+
+/* ---- journal_rows.c ---------------------------------------------------------------------- */
+
+bool journal_db_load(struct journal_db *db, struct journal_load *load);
+bool journal_db_census(struct journal_db *db, int64_t now_ms, struct journal_census *census, struct tr_error *error);
+/* With `live`: and has not ended. On an error true: what may be known must not be run again. */
+bool journal_db_knows(struct journal_db *db, const struct tr_id *id, bool live);
+char *journal_db_queues(struct journal_db *db); /* NULL after an error */
+
+/* ---- among the three that know SQLite ---------------------------------------------------- */
+
+/* Columns of table `task`, in the order of journal_columns.tbl. */
+enum task_column {
+	TASK_id,
+#define NUMBER(column, member) TASK_##column,
+#define SPAN(column, member) TASK_##column,
+#define STRING(column, member) TASK_##column,
+#include "taskd/journal_columns.tbl"
+};
+extern const char journal_task_columns[], journal_attempt_columns[]; /* "id, state, ..." */
+
+/* Makes the tables batch_task and batch_attempt, which show db->writing. An SQLite code. */
+int journal_table_register(struct journal_db *db);
+
+/* Prepares the statements. An SQLite code. */
+int journal_rows_open(struct journal_db *db);
+/* Inside a transaction. An SQLite code. */
+int journal_rows_write(struct journal_db *db, const struct journal_batch *batch, struct journal_tally *tally);
+/* Steps once and resets: SQLITE_OK or an error. */
+int journal_rows_run(struct sqlite3_stmt *statement);
+/* Steps once, takes the first column and resets; `*value` stays when there is no row. */
+int journal_rows_number(struct sqlite3_stmt *statement, int64_t *value);
+/* Says what the code means for the file; gives INVALID, NO_MEMORY or SYSTEM. */
+enum tr_result journal_db_fault(struct journal_db *db, int code, struct tr_error *error);
+
+#endif

@@ -1,0 +1,61 @@
+/* taskd: reads the options, becomes the instance's user, takes its lock, and lets the supervisor run. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "taskd/config.h"
+#include "taskd/instance.h"
+#include "taskd/log.h"
+#include "taskd/roles.h"
+
+#define DEFAULT_FILE "/etc/taskring/taskd.conf"
+
+static const char usage[] =
+    "usage: taskd [-c FILE] [-t]\n"
+    "       taskd -h | -o | -V\n"
+    "  -c FILE  the configuration (" DEFAULT_FILE ")\n"
+    "  -t       check it, say so, and exit with 0 or 1\n"
+    "  -o       print every option with what it may hold, for the manual page\n"
+    "  -V       print the version\n"
+    "  -h       print this\n";
+
+static int serve(const char *path, bool only_check)
+{
+	struct config *config = config_load(path);
+	if (only_check || config == NULL) {
+		fprintf(config != NULL ? stdout : stderr, "taskd: %s: %s\n", path,
+		    config != NULL ? "the configuration is well" : "the configuration has faults");
+		int status = config != NULL ? EXIT_SUCCESS : EXIT_FAILURE;
+		config_free(&config);
+		return status;
+	}
+	log_open("supervisor", config->log_level);
+	int lock_fd = instance_drop_root(config) ? instance_lock(config, INSTANCE_WAIT_MS) : -1;
+	if (lock_fd < 0) {
+		config_free(&config);
+		return EXIT_FAILURE;
+	}
+	return supervisor_run(config, lock_fd);
+}
+
+int main(int argc, char **argv)
+{
+	const char *path = DEFAULT_FILE;
+	bool only_check = false;
+	int option;
+	while ((option = getopt(argc, argv, "c:thoV")) != -1) {
+		switch (option) {
+		case 'c': path = optarg; break;
+		case 't': only_check = true; break;
+		case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
+		case 'o': config_print_options(stdout); return EXIT_SUCCESS;
+		case 'V': puts("taskd " TASKRING_VERSION); return EXIT_SUCCESS;
+		default: fputs(usage, stderr); return EXIT_FAILURE;
+		}
+	}
+	if (optind != argc) {
+		fputs(usage, stderr);
+		return EXIT_FAILURE;
+	}
+	return serve(path, only_check);
+}

@@ -1,0 +1,301 @@
+/*
+ * What workers say, turned into events of tasks. Enters: messages from the mailboxes, which a
+ * handler may have scribbled on, and the ends of processes. Leaves: changes of state, progress and
+ * log lines on the board, failures for verdict.c.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "dispatch.h"
+#include "log.h"
+
+#define MESSAGES_A_TURN 512 /* of one lane, so that a chatty handler does not hold up the others */
+
+/* A worker whose messages make no sense gets nothing more and is killed; its death settles the rest. */
+static void distrust(struct dispatcher *dispatcher, struct worker *worker, const char *what)
+{
+	if (worker->leaving)
+		return;
+	log_event(LOG_ERR, "worker-message-bad", "row=%u pid=%d message=%s", worker->row, worker->pid, what);
+	stat_add(dispatcher->board, STAT_worker_bad_messages, 1);
+	workforce_leaving(worker);
+	dispatcher->kill_worker(dispatcher, worker);
+}
+
+/* ---- an attempt's way -------------------------------------------------------------------- */
+
+static void started(struct dispatcher *dispatcher, struct lane *lane, struct work *work, int64_t at_ns)
+{
+	struct task *task = work->task;
+	struct board *board = dispatcher->board;
+
+	/* A worker's clock is the machine's; a time that cannot be is a scribble. */
+	if (at_ns > dispatcher->now_ns || at_ns < task->record.created_ns)
+		at_ns = dispatcher->now_ns;
+	workforce_begun(dispatcher, lane, at_ns);
+	if (work->kind == WORK_CALLBACK)
+		return;
+	task->attempt++;
+	task->started_ns = at_ns;
+	task->started_ms = at_ns / 1000000;
+	task->worker_pid = lane->worker->pid;
+	stat_add(board, STAT_attempt_started, 1);
+	int64_t due_ns = task->due_ms * 1000000;
+	if (due_ns < task->record.created_ns)
+		due_ns = task->record.created_ns; /* due_ms is cut to whole ms */
+	hist_add(&board->hists[HIST_wait_ns], at_ns > due_ns ? (uint64_t)(at_ns - due_ns) : 0);
+	tasks_move(dispatcher, task, EV_START);
+}
+
+static void succeeded(struct dispatcher *dispatcher, struct task *task)
+{
+	tasks_error(task, NULL);
+	recorder_attempt(dispatcher, task, "succeeded", "");
+	tasks_move(dispatcher, task, EV_SUCCEEDED);
+}
+
+static void snoozed(struct dispatcher *dispatcher, struct task *task, uint64_t delay_ms)
+{
+	stat_add(dispatcher->board, STAT_attempt_snoozed, 1);
+	recorder_attempt(dispatcher, task, "snoozed", "");
+	task->attempt--; /* its row is the next start's */
+	task->due_ms = dispatcher->now_ms + (int64_t)(delay_ms > TR_DELAY_MS_MAX ? TR_DELAY_MS_MAX : delay_ms);
+	tasks_move(dispatcher, task, EV_SNOOZE);
+	window_admit(dispatcher, task);
+}
+
+static void cancelled(struct dispatcher *dispatcher, struct task *task)
+{
+	recorder_attempt(dispatcher, task, "cancelled", "");
+	if (!task->error)
+		tasks_error(task, "cancelled on demand while it ran");
+	tasks_move(dispatcher, task, EV_CANCEL);
+}
+
+/* Cut off without a fault of its own: it runs again, and that is no failure. */
+static void interrupted(struct dispatcher *dispatcher, struct task *task)
+{
+	if (task->cancel_wanted) {
+		cancelled(dispatcher, task);
+		return;
+	}
+	stat_add(dispatcher->board, STAT_attempt_rerun, 1);
+	recorder_attempt(dispatcher, task, "interrupted", "");
+	tasks_move(dispatcher, task, EV_INTERRUPTED);
+	scheduler_add_first(task);
+}
+
+static void ended(struct dispatcher *dispatcher, struct lane *lane, struct work *work,
+    const struct message_head *message, const char *text)
+{
+	struct task *task = work->task;
+	int64_t run_ns = message->at_ns > task->started_ns ? message->at_ns - task->started_ns : 0;
+
+	hist_add(&dispatcher->board->hists[HIST_run_ns], (uint64_t)run_ns);
+	workforce_pace(dispatcher, task, run_ns);
+	workforce_finish(dispatcher, lane);
+	if (message->code == TR_SUCCESS) {
+		succeeded(dispatcher, task);
+	} else if (message->code == TR_SNOOZE && !task->cancel_wanted && !dispatcher->draining) {
+		snoozed(dispatcher, task, message->number);
+	} else if (message->code == TR_SNOOZE) {
+		interrupted(dispatcher, task);
+	} else if (message->flag) {
+		verdict_failed(dispatcher, task, TR_FAILED_BAD_ARGUMENTS, message->code == TR_PERMANENT_FAILURE, text);
+	} else {
+		verdict_failed(dispatcher, task, TR_FAILED_RETURNED, message->code == TR_PERMANENT_FAILURE, text);
+	}
+}
+
+static void answered(struct dispatcher *dispatcher, struct lane *lane, struct work *work,
+    const struct message_head *message, const char *text)
+{
+	struct task *task = work->task;
+
+	workforce_finish(dispatcher, lane);
+	if (message->flag)
+		verdict_default(dispatcher, task, "there is no callback of that name");
+	else
+		verdict_apply(dispatcher, task, (enum tr_verdict_kind)message->code, message->number, text,
+		    message->text_bytes);
+}
+
+static void result(struct task *task, const char *text)
+{
+	free(task->result);
+	task->result = strdup(text); /* out of memory: the task shows no result */
+}
+
+/* ---- messages ---------------------------------------------------------------------------- */
+
+static void log_line(struct dispatcher *dispatcher, const struct task *task, int level, const char *text, size_t bytes)
+{
+	char id[TR_ID_TEXT_SIZE];
+
+	stat_add(dispatcher->board, STAT_log_lines, 1);
+	log_event(level, "task-log", "id=%s handler=%.*s attempt=%u text=%s", tr_id_format(&task->id, id),
+	    (int)task->record.handler.bytes, task->record.handler.at, task->attempt, text);
+	board_log_event(dispatcher->writer, &task->id, task->attempt, text, bytes);
+}
+
+/* False: the message does not belong to what the lane is doing. */
+static bool about_work(struct dispatcher *dispatcher, struct lane *lane, const struct message_head *message,
+    const char *text)
+{
+	struct work *work = workforce_work(lane, message->serial);
+
+	if (!work || work->started != (message->kind != MESSAGE_STARTED))
+		return false;
+	struct task *task = work->task;
+	switch ((enum message_kind)message->kind) {
+	case MESSAGE_STARTED:
+		started(dispatcher, lane, work, message->at_ns);
+		return true;
+	case MESSAGE_PROGRESS:
+		board_progress(dispatcher->writer, task->board_slot, &task->id, message->number, message->number2,
+		    text, message->text_bytes);
+		return true;
+	case MESSAGE_LOG:
+		log_line(dispatcher, task, message->code, text, message->text_bytes);
+		return true;
+	case MESSAGE_RESULT:
+		result(task, text);
+		return true;
+	case MESSAGE_ENDED:
+		if (work->kind != WORK_RUN)
+			return false;
+		ended(dispatcher, lane, work, message, text);
+		return true;
+	case MESSAGE_VERDICT:
+		if (work->kind != WORK_CALLBACK)
+			return false;
+		answered(dispatcher, lane, work, message, text);
+		return true;
+	case MESSAGE_READY:
+	case MESSAGE_LEAVING:
+		break;
+	}
+	return false;
+}
+
+static void read_message(struct dispatcher *dispatcher, struct lane *lane, const struct message_head *message)
+{
+	struct worker *worker = lane->worker;
+
+	if (message->kind == MESSAGE_READY) {
+		workforce_lane_ready(lane);
+		workforce_show(dispatcher, worker);
+	} else if (message->kind == MESSAGE_LEAVING) {
+		if (!worker->leaving) {
+			stat_add(dispatcher->board, STAT_worker_recycled, 1);
+			dispatcher->worker_recycled(dispatcher, worker);
+		}
+		workforce_leaving(worker);
+	} else if (!about_work(dispatcher, lane, message, dispatcher->text)) {
+		distrust(dispatcher, worker, "it speaks of work that it was not given");
+	}
+}
+
+static unsigned read_lane(struct dispatcher *dispatcher, struct lane *lane, unsigned most)
+{
+	struct message_head message;
+	unsigned got = 0;
+	int more = 0;
+
+	while (got < most && (more = mailbox_read(lane->worker->mailbox, lane->number, &message, dispatcher->text)) > 0) {
+		read_message(dispatcher, lane, &message);
+		got++;
+	}
+	if (more < 0)
+		distrust(dispatcher, lane->worker, "its mailbox is scribbled on");
+	return got;
+}
+
+unsigned outcome_turn(struct dispatcher *dispatcher)
+{
+	unsigned got = 0;
+
+	for (uint32_t row = 0; row < dispatcher->worker_rows; row++) {
+		struct worker *worker = &dispatcher->workers[row];
+		for (uint32_t i = 0; worker->alive && i < worker->lane_count; i++)
+			got += read_lane(dispatcher, &worker->lanes[i], MESSAGES_A_TURN);
+	}
+	return got;
+}
+
+/* ---- a worker's end ---------------------------------------------------------------------- */
+
+static enum tr_failure_kind kind_of(const struct lane *lane, int status)
+{
+	if (lane->timed_out)
+		return TR_FAILED_TIMEOUT;
+	if (!WIFSIGNALED(status))
+		return TR_FAILED_CRASHED;
+	switch (WTERMSIG(status)) {
+	case SIGKILL: case SIGTERM: case SIGINT: case SIGHUP: case SIGQUIT: case SIGUSR1: case SIGUSR2:
+		return TR_FAILED_KILLED; /* nobody does that to himself by mistake */
+	default:
+		return TR_FAILED_CRASHED;
+	}
+}
+
+static void describe(char *text, size_t size, const struct lane *lane, int status, uint64_t peak_memory_kb)
+{
+	if (lane->timed_out)
+		snprintf(text, size, "the hard timeout passed after %lld ms",
+		    (long long)(lane->worker->last_exit_ms - lane->started_ns / 1000000));
+	else if (WIFSIGNALED(status))
+		snprintf(text, size, "the worker was ended by signal %d (%s), peak memory %llu kB", WTERMSIG(status),
+		    strsignal(WTERMSIG(status)), (unsigned long long)peak_memory_kb);
+	else
+		snprintf(text, size, "the worker left with exit code %d, peak memory %llu kB", WEXITSTATUS(status),
+		    (unsigned long long)peak_memory_kb);
+}
+
+/* What the lane was running when the process ended. */
+static void settle(struct dispatcher *dispatcher, struct lane *lane, int status, bool killed_by_us,
+    uint64_t peak_memory_kb)
+{
+	struct task *task = lane->works[lane->first].task;
+	enum tr_failure_kind kind = kind_of(lane, status);
+	bool callback = lane->works[lane->first].kind == WORK_CALLBACK;
+	char text[160];
+
+	describe(text, sizeof text, lane, status, peak_memory_kb);
+	workforce_finish(dispatcher, lane);
+	if (callback) {
+		verdict_default(dispatcher, task, text);
+		return;
+	}
+	/* Another lane's timeout, a scribbled mailbox or the end of the draining: not this task's doing. */
+	if (killed_by_us && kind != TR_FAILED_TIMEOUT) {
+		interrupted(dispatcher, task);
+		return;
+	}
+	task->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+	task->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	task->peak_memory_kb = peak_memory_kb;
+	verdict_failed(dispatcher, task, kind, false, text);
+}
+
+void outcome_worker_ended(struct dispatcher *dispatcher, struct worker *worker, int status,
+    bool killed_by_us, uint64_t peak_memory_kb)
+{
+	worker->last_exit_ms = dispatcher->now_ms;
+	worker->last_exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+	worker->last_signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	worker->last_peak_kb = peak_memory_kb;
+	for (uint32_t i = 0; i < worker->lane_count; i++) {
+		while (read_lane(dispatcher, &worker->lanes[i], MESSAGES_A_TURN) == MESSAGES_A_TURN)
+			; /* what it said before its end counts */
+	}
+	worker->leaving = true;
+	for (uint32_t i = 0; i < worker->lane_count; i++) {
+		struct lane *lane = &worker->lanes[i];
+		if (lane->count && lane->works[lane->first].task && lane->works[lane->first].started)
+			settle(dispatcher, lane, status, killed_by_us, peak_memory_kb);
+		workforce_return(lane);
+	}
+	workforce_gone(dispatcher, worker);
+}

@@ -1,0 +1,336 @@
+/*
+ * When what is written to the journal. Changed tasks gather in a list; every commit_interval one
+ * batch takes them all; when it is committed, everything that the ring held at that moment is
+ * either in the journal or over, and the ring's positions are retired. At most one commit is on its
+ * way. A commit that fails is tried again, and meanwhile nothing is retired: the ring fills, and
+ * producers are told so.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch.h"
+#include "log.h"
+#include "shared/spool.h"
+
+#define RETRY_FIRST_MS 50 /* after a failed commit; doubles */
+#define RETRY_MOST_MS 5000
+
+struct recorder {
+	struct task_list dirty;
+	size_t dirty_count;
+	int64_t dirty_since_ms; /* of the oldest change not handed in; with dirty_count or attempts */
+	struct journal_batch *filling; /* attempts are put into it as they end; NULL: empty */
+	bool disk;       /* what gathers is to be on disk at once */
+	bool flush;      /* taskd ends: no waiting for the interval, and all of it synced */
+	bool unsynced;   /* something was committed that is not known to be on disk */
+	int64_t synced_ms;
+	/* the commit on its way */
+	bool busy;
+	bool busy_syncs;
+	struct journal_batch *failed; /* to be handed in again at retry_ms */
+	int64_t retry_ms, retry_delay_ms;
+	uint64_t busy_position; /* taken from the ring when it was handed in */
+	struct task **written;  /* the tasks in it */
+	size_t written_count, written_capacity;
+};
+
+static void wake_nobody(void *context)
+{
+	(void)context;
+}
+
+bool recorder_open(struct dispatcher *dispatcher, void (*wake)(void *), void *context, struct tr_error *error)
+{
+	const struct config *config = dispatcher->config;
+	const struct journal_options options = {
+		.path = config->journal,
+		.retention_age_ms = config->retention_age_ms,
+		.retention_count = config->retention_count,
+		.wake = wake ? wake : wake_nobody,
+		.wake_context = context,
+	};
+	struct recorder *made = calloc(1, sizeof *made);
+
+	snprintf(error->text, sizeof error->text, "out of memory");
+	if (!made || journal_open(&dispatcher->journal, &options, error) != TR_OK) {
+		free(made);
+		return false;
+	}
+	TAILQ_INIT(&made->dirty);
+	made->unsynced = true; /* what an earlier taskd committed last may not be on disk */
+	made->retry_delay_ms = RETRY_FIRST_MS;
+	dispatcher->recorder = made;
+	return true;
+}
+
+void recorder_close(struct dispatcher *dispatcher)
+{
+	struct recorder *recorder = dispatcher->recorder;
+
+	journal_close(&dispatcher->journal);
+	journal_batch_free(&recorder->filling);
+	free(recorder->written);
+	free(recorder);
+	dispatcher->recorder = NULL;
+}
+
+/* ---- gathering --------------------------------------------------------------------------- */
+
+static void begin_waiting(struct dispatcher *dispatcher)
+{
+	struct recorder *recorder = dispatcher->recorder;
+
+	if (!recorder->dirty_since_ms)
+		recorder->dirty_since_ms = dispatcher->now_ms;
+}
+
+void recorder_dirty(struct dispatcher *dispatcher, struct task *task)
+{
+	struct recorder *recorder = dispatcher->recorder;
+
+	if (task->record.flags & RECORD_DISK)
+		recorder->disk = true;
+	if (task->dirty)
+		return;
+	task->dirty = true;
+	TAILQ_INSERT_TAIL(&recorder->dirty, task, dirty_link);
+	recorder->dirty_count++;
+	begin_waiting(dispatcher);
+}
+
+/* Whether the journal keeps a task that ended so. */
+static bool is_kept(const struct dispatcher *dispatcher, enum tr_state state)
+{
+	enum config_history history = dispatcher->config->history;
+
+	return history == HISTORY_ALL || (history == HISTORY_FAILED && state != TR_SUCCEEDED);
+}
+
+void recorder_attempt(struct dispatcher *dispatcher, const struct task *task, const char *outcome,
+    const char *verdict)
+{
+	struct recorder *recorder = dispatcher->recorder;
+	bool success = strcmp(outcome, "succeeded") == 0;
+	const struct journal_attempt attempt = {
+		.id = task->id, .attempt = task->attempt,
+		.started_ms = task->started_ms, .ended_ms = dispatcher->now_ms,
+		.worker_pid = task->worker_pid,
+		.outcome = outcome, .message = task->error ? task->error : "", .verdict = verdict,
+		.exit_code = task->exit_code, .signal = task->signal, .peak_memory_kb = task->peak_memory_kb,
+	};
+
+	if (dispatcher->config->history == HISTORY_NONE || (success && !is_kept(dispatcher, TR_SUCCEEDED)))
+		return;
+	if (!recorder->filling)
+		recorder->filling = journal_batch_new(dispatcher->journal);
+	if (!recorder->filling || !journal_batch_attempt(recorder->filling, &attempt)) {
+		log_event(LOG_ERR, "attempt-lost", "attempt=%u reason=%s", task->attempt, "out of memory");
+		return;
+	}
+	stat_add(dispatcher->board, STAT_journal_attempts, 1);
+	begin_waiting(dispatcher);
+}
+
+/* ---- handing in -------------------------------------------------------------------------- */
+
+static struct journal_state state_of(const struct task *task)
+{
+	return (struct journal_state){
+		.state = (enum tr_state)task->state,
+		.deciding = task->deciding,
+		.failure_kind = task->failure_kind,
+		.permanent = task->permanent,
+		.blocked = task->blocked,
+		.cancel_wanted = task->cancel_wanted,
+		.attempt = task->attempt, .failures = task->failures,
+		.due_ms = task->due_ms, .started_ms = task->started_ms, .ended_ms = task->ended_ms,
+		.error = task->error, .result = task->result,
+	};
+}
+
+/* One row of one task. False: out of memory; it stays dirty. */
+static bool write_task(struct dispatcher *dispatcher, struct journal_batch *batch, struct task *task)
+{
+	enum tr_state state = (enum tr_state)task->state;
+	const struct journal_state row = state_of(task);
+
+	if (tr_state_is_ended(state) && !is_kept(dispatcher, state))
+		return !task->in_journal || journal_batch_delete(batch, &task->id);
+	if (task->in_journal)
+		return journal_batch_update(batch, &task->id, &row);
+	if (!journal_batch_insert(batch, &task->record, &row))
+		return false;
+	task->in_journal = true; /* or, if this commit fails, when it is tried again */
+	return true;
+}
+
+static bool make_room(struct recorder *recorder)
+{
+	if (recorder->written_capacity >= recorder->dirty_count)
+		return true;
+	size_t capacity = recorder->dirty_count * 2;
+	struct task **larger = realloc(recorder->written, capacity * sizeof *larger);
+	if (!larger)
+		return false;
+	recorder->written = larger;
+	recorder->written_capacity = capacity;
+	return true;
+}
+
+/* Moves the dirty tasks into the batch. */
+static void write_dirty(struct dispatcher *dispatcher, struct journal_batch *batch)
+{
+	struct recorder *recorder = dispatcher->recorder;
+	struct task *task;
+
+	recorder->written_count = 0;
+	while ((task = TAILQ_FIRST(&recorder->dirty)) != NULL) {
+		if (!write_task(dispatcher, batch, task))
+			return;
+		TAILQ_REMOVE(&recorder->dirty, task, dirty_link);
+		recorder->dirty_count--;
+		task->dirty = false;
+		task->committing = true;
+		recorder->written[recorder->written_count++] = task;
+	}
+}
+
+/* What was handed in is in the journal, or was over before it needed to be. */
+static void settle(struct dispatcher *dispatcher, bool synced)
+{
+	struct recorder *recorder = dispatcher->recorder;
+
+	recorder->busy = false;
+	if (synced) {
+		recorder->unsynced = false;
+		recorder->synced_ms = dispatcher->now_ms;
+	}
+	ring_retire(dispatcher->ring, recorder->busy_position);
+	if (!recorder->unsynced)
+		board_durable(dispatcher->writer, recorder->busy_position);
+	for (size_t i = 0; i < recorder->written_count; i++) {
+		struct task *task = recorder->written[i];
+		task->committing = false;
+		if (!task->dirty)
+			window_committed(dispatcher, task);
+	}
+	recorder->written_count = 0;
+}
+
+static void commit(struct dispatcher *dispatcher)
+{
+	struct recorder *recorder = dispatcher->recorder;
+	struct journal_batch *batch = recorder->filling;
+
+	if (!batch)
+		batch = journal_batch_new(dispatcher->journal);
+	if (!batch || !make_room(recorder)) {
+		recorder->filling = batch;
+		return; /* the next turn tries again */
+	}
+	recorder->filling = NULL;
+	write_dirty(dispatcher, batch);
+	bool all = recorder->dirty_count == 0;
+	/* Everything below it is in this batch, in an earlier one, or over; unless memory ran out. */
+	recorder->busy_position = all ? ring_taken(dispatcher->ring) : 0;
+	recorder->dirty_since_ms = all ? 0 : dispatcher->now_ms;
+	recorder->busy = true;
+	recorder->busy_syncs = recorder->disk || recorder->flush ||
+	    dispatcher->now_ms - recorder->synced_ms >= dispatcher->config->sync_interval_ms;
+	recorder->disk = false;
+	if (journal_batch_rows(batch) == 0 && !(recorder->unsynced && recorder->busy_syncs)) {
+		journal_batch_free(&batch);
+		settle(dispatcher, false);
+		return;
+	}
+	recorder->unsynced = true;
+	journal_commit(dispatcher->journal, batch, recorder->busy_syncs, 0);
+}
+
+/* ---- answers ----------------------------------------------------------------------------- */
+
+static void failed(struct dispatcher *dispatcher, const struct journal_done *done)
+{
+	struct recorder *recorder = dispatcher->recorder;
+
+	stat_add(dispatcher->board, STAT_journal_errors, 1);
+	if (!stat_get(dispatcher->board, STAT_journal_failing))
+		log_event(LOG_CRIT, "journal-failing", "file=%s reason=%s", dispatcher->config->journal, done->error);
+	stat_set(dispatcher->board, STAT_journal_failing, 1);
+	recorder->failed = done->batch;
+	recorder->retry_ms = dispatcher->now_ms + recorder->retry_delay_ms;
+	recorder->retry_delay_ms *= 2;
+	if (recorder->retry_delay_ms > RETRY_MOST_MS)
+		recorder->retry_delay_ms = RETRY_MOST_MS;
+}
+
+static void committed(struct dispatcher *dispatcher, struct journal_done *done)
+{
+	struct recorder *recorder = dispatcher->recorder;
+	struct board *board = dispatcher->board;
+
+	if (stat_get(board, STAT_journal_failing))
+		log_event(LOG_NOTICE, "journal-recovered", "file=%s", dispatcher->config->journal);
+	stat_set(board, STAT_journal_failing, 0);
+	recorder->retry_delay_ms = RETRY_FIRST_MS;
+	stat_add(board, STAT_journal_commits, 1);
+	stat_add(board, STAT_journal_fsyncs, done->synced);
+	stat_add(board, STAT_journal_rows, done->rows);
+	hist_add(&board->hists[HIST_commit_ns], (uint64_t)done->duration_ns);
+	journal_batch_free(&done->batch);
+	settle(dispatcher, done->synced);
+}
+
+/* Whether it is time, and if not, when it will be. */
+static int64_t due_ms(const struct dispatcher *dispatcher)
+{
+	const struct recorder *recorder = dispatcher->recorder;
+	int64_t due = INT64_MAX;
+
+	if (recorder->dirty_since_ms)
+		due = recorder->dirty_since_ms + dispatcher->config->commit_interval_ms;
+	/* Batches whose tasks were all dropped or over leave no row, but positions to retire. */
+	else if (ring_taken(dispatcher->ring) != recorder->busy_position)
+		due = dispatcher->now_ms;
+	if (recorder->unsynced && recorder->synced_ms + dispatcher->config->sync_interval_ms < due)
+		due = recorder->synced_ms + dispatcher->config->sync_interval_ms;
+	if ((recorder->disk || recorder->flush) && (due != INT64_MAX || recorder->unsynced))
+		due = dispatcher->now_ms;
+	return due;
+}
+
+int64_t recorder_tick(struct dispatcher *dispatcher)
+{
+	struct recorder *recorder = dispatcher->recorder;
+	struct journal_done done;
+
+	while (journal_poll_done(dispatcher->journal, &done)) {
+		if (done.error)
+			failed(dispatcher, &done);
+		else
+			committed(dispatcher, &done);
+	}
+	if (recorder->failed && recorder->retry_ms <= dispatcher->now_ms) {
+		struct journal_batch *again = recorder->failed;
+		recorder->failed = NULL;
+		journal_commit(dispatcher->journal, again, recorder->busy_syncs, 0);
+	}
+	if (recorder->busy)
+		return recorder->failed ? recorder->retry_ms : INT64_MAX;
+	if (due_ms(dispatcher) <= dispatcher->now_ms)
+		commit(dispatcher);
+	return recorder->busy ? INT64_MAX : due_ms(dispatcher);
+}
+
+bool recorder_is_clean(const struct dispatcher *dispatcher)
+{
+	const struct recorder *recorder = dispatcher->recorder;
+
+	return !recorder->busy && !recorder->dirty_since_ms && !recorder->unsynced &&
+	    recorder->busy_position == ring_taken(dispatcher->ring);
+}
+
+void recorder_flush(struct dispatcher *dispatcher)
+{
+	dispatcher->recorder->flush = true;
+}

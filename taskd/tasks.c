@@ -1,0 +1,194 @@
+/*
+ * The table of the tasks in memory, and the one function that changes a task's state. Called by
+ * all of the dispatcher's files.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch.h"
+#include "shared/spool.h"
+
+struct task *tasks_find(struct dispatcher *dispatcher, const struct tr_id *id)
+{
+	struct task *found;
+
+	HASH_FIND(hh, dispatcher->tasks, id, sizeof *id, found);
+	return found;
+}
+
+/* The record's texts point into the caller's bytes: the task keeps its own. */
+static void own_record(struct task *task, const struct record *record)
+{
+	struct tr_error error;
+	size_t used;
+
+	record_encode(record, task->encoded);
+	const char *fault = record_decode(task->encoded, task->encoded_bytes, &task->record, &used, &error);
+	assert(!fault); /* it was checked before it was encoded */
+	(void)fault;
+}
+
+struct task *tasks_add(struct dispatcher *dispatcher, const struct record *record, enum tr_state state)
+{
+	size_t bytes = record_size(record);
+	struct task *made = malloc(sizeof *made + bytes);
+
+	if (!made)
+		return NULL;
+	memset(made, 0, sizeof *made);
+	made->id = record->id;
+	made->encoded_bytes = bytes;
+	made->board_slot = BOARD_NO_SLOT;
+	made->state = (uint8_t)state;
+	own_record(made, record);
+	made->queue = scheduler_queue(dispatcher, made->record.queue);
+	if (made->queue)
+		HASH_ADD(hh, dispatcher->tasks, id, sizeof made->id, made);
+	if (!made->queue || !made->hh.tbl) {
+		free(made);
+		return NULL;
+	}
+	stat_set(dispatcher->board, STAT_task_in_memory, HASH_COUNT(dispatcher->tasks));
+	return made;
+}
+
+void tasks_free(struct dispatcher *dispatcher, struct task *task)
+{
+	assert(task->where == NOWHERE && !task->dirty && !task->committing && !task->held);
+	HASH_DELETE(hh, dispatcher->tasks, task);
+	if (!tr_state_is_ended((enum tr_state)task->state))
+		board_hide(dispatcher->writer, &task->board_slot);
+	stat_set(dispatcher->board, STAT_task_in_memory, HASH_COUNT(dispatcher->tasks));
+	free(task->error);
+	free(task->result);
+	free(task);
+}
+
+void tasks_error(struct task *task, const char *text)
+{
+	free(task->error);
+	task->error = text && *text ? strdup(text) : NULL;
+}
+
+void tasks_show(struct dispatcher *dispatcher, struct task *task)
+{
+	const struct board_status status = {
+		.id = task->id,
+		.state = (enum tr_state)task->state,
+		.worker = task->lane ? (uint16_t)(task->lane->worker->row + 1) : 0,
+		.attempt = task->attempt,
+		.max_attempts = task->record.max_attempts,
+		.created_ms = task->record.created_ns / 1000000,
+		.due_ms = task->due_ms,
+		.started_ms = task->started_ms,
+		.ended_ms = task->ended_ms,
+		.handler = task->record.handler,
+		.queue = task->record.queue,
+		.error = task->error ? task->error : "",
+		.result = task->result,
+		.result_bytes = task->result ? (uint32_t)strlen(task->result) : 0,
+	};
+
+	board_show(dispatcher->writer, &task->board_slot, &status);
+}
+
+void tasks_changed(struct dispatcher *dispatcher, struct task *task)
+{
+	tasks_show(dispatcher, task);
+	recorder_dirty(dispatcher, task);
+}
+
+/* What is counted when a task comes into a state. */
+static void count(struct dispatcher *dispatcher, enum tr_state state)
+{
+	static const struct {
+		enum stat_row gauge;
+		bool is_counter;
+	} rows[TR_STATES] = {
+		[TR_SCHEDULED] = { STAT_task_scheduled, false },
+		[TR_QUEUED] = { STAT_task_waiting, false },
+		[TR_RUNNING] = { STAT_task_running, false },
+		[TR_RETRYING] = { STAT_task_retrying, false },
+		[TR_SUCCEEDED] = { STAT_task_succeeded, true },
+		[TR_DEAD] = { STAT_task_dead, true },
+		[TR_CANCELLED] = { STAT_task_cancelled, true },
+		[TR_EXPIRED] = { STAT_task_expired, true },
+	};
+
+	if (rows[state].is_counter)
+		stat_add(dispatcher->board, rows[state].gauge, 1);
+	else
+		stat_set(dispatcher->board, rows[state].gauge, dispatcher->live[state]);
+}
+
+void tasks_begin(struct dispatcher *dispatcher, struct task *task)
+{
+	dispatcher->live[task->state]++;
+	count(dispatcher, (enum tr_state)task->state);
+	stat_add(dispatcher->board, STAT_task_accepted, 1);
+	tasks_changed(dispatcher, task);
+}
+
+void tasks_move(struct dispatcher *dispatcher, struct task *task, enum task_event event)
+{
+	enum tr_state from = (enum tr_state)task->state;
+	enum tr_state to = task_step(from, event);
+
+	assert(to != TR_STATES);
+	task->state = (uint8_t)to;
+	dispatcher->live[from]--;
+	count(dispatcher, from);
+	if (tr_state_is_ended(to)) {
+		task->ended_ms = dispatcher->now_ms;
+		task->deciding = false;
+	} else {
+		dispatcher->live[to]++;
+	}
+	count(dispatcher, to);
+	tasks_changed(dispatcher, task);
+	if (tr_state_is_ended(to))
+		window_successor(dispatcher, task);
+}
+
+bool tasks_is_expired(const struct dispatcher *dispatcher, const struct task *task)
+{
+	return task->record.expires_at_ms && task->attempt == 0 && task->record.expires_at_ms < dispatcher->now_ms;
+}
+
+/* True: the work had not started, and never will. */
+static bool take_from_worker(struct task *task)
+{
+	struct lane *lane = task->lane;
+
+	for (uint32_t i = 0; i < lane->count; i++) {
+		struct work *work = &lane->works[(lane->first + i) % MAILBOX_DEPTH];
+		if (work->task != task)
+			continue;
+		if (!work->started && mailbox_revoke(lane->worker->mailbox, lane->number, work->entry)) {
+			work->task = NULL;
+			task->where = NOWHERE;
+			task->lane = NULL;
+			workforce_revoked(lane);
+			return true;
+		}
+		mailbox_tell(lane->worker->mailbox, lane->number, work->serial, STOP_CANCEL);
+		return false;
+	}
+	return false;
+}
+
+void tasks_cancel(struct dispatcher *dispatcher, struct task *task, const char *why)
+{
+	if (tr_state_is_ended((enum tr_state)task->state))
+		return;
+	if (task->where == AT_WORKER && !take_from_worker(task)) {
+		task->cancel_wanted = true;
+		tasks_changed(dispatcher, task);
+		return;
+	}
+	if (task->where != NOWHERE)
+		scheduler_remove(task);
+	task->blocked = task->resting = false;
+	tasks_error(task, why);
+	tasks_move(dispatcher, task, EV_CANCEL);
+}

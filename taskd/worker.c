@@ -1,0 +1,222 @@
+/*
+ * The worker process. In: pieces of work from the dispatcher, through the mailbox; out: messages.
+ * Forked by the supervisor, which has set its name, limits, signals (SIGTERM, SIGINT, SIGHUP and
+ * SIGPIPE are ignored) and parent-death signal, and opened its log. It touches neither ring nor
+ * board nor journal.
+ *
+ * It leaves in order, with status 0, when the dispatcher says so, after max_tasks or above
+ * max_memory; LEAVING is sent once, and nothing is claimed after it by the thread that sent it.
+ * It refuses to start (status 78, EX_CONFIG of sysexits.h) with a plug-in that is not right: the
+ * tasks wait meanwhile, and the supervisor's back-off keeps the tries apart.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "taskd/attempt.h"
+#include "taskd/log.h"
+#include "taskd/mail.h"
+#include "taskd/roles.h"
+
+#define MEMORY_LOOK_MS 20 /* resident memory is read at most this often */
+
+struct worker {
+	const struct config *config;
+	const struct config_pool *pool;
+	struct mailbox *mailbox;
+	struct plugin_table *plugins;
+	int statm_fd;
+	long page_bytes;
+	_Atomic uint64_t tasks;
+	_Atomic int64_t memory_looked_ms;
+	_Atomic bool leaving;
+};
+
+struct worker_thread {
+	struct worker *worker;
+	uint32_t lane;
+	pthread_t thread;
+	struct tr_task task;
+};
+
+/* ---- leaving ----------------------------------------------------------------------------- */
+
+static void leave(struct worker *worker, uint32_t lane, const char *reason)
+{
+	struct message_head head = { .kind = MESSAGE_LEAVING };
+	struct timespec now;
+
+	if (atomic_exchange(&worker->leaving, true))
+		return;
+	mailbox_retire(worker->mailbox); /* first: the other threads claim no more either */
+	clock_gettime(CLOCK_REALTIME, &now);
+	head.at_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
+	mailbox_send(worker->mailbox, lane, &head, NULL);
+	log_event(LOG_INFO, "worker-leaving", "pool=%s reason=%s tasks=%llu", worker->pool->name, reason,
+	    (unsigned long long)atomic_load(&worker->tasks));
+}
+
+/* The second field of /proc/self/statm, in bytes; 0: cannot be read. */
+static uint64_t resident_bytes(const struct worker *worker)
+{
+	char text[128];
+	unsigned long long size, resident;
+	ssize_t got = pread(worker->statm_fd, text, sizeof text - 1, 0);
+
+	if (got <= 0)
+		return 0;
+	text[got] = '\0';
+	if (sscanf(text, "%llu %llu", &size, &resident) != 2)
+		return 0;
+	return resident * (uint64_t)worker->page_bytes;
+}
+
+/* Called after each task; reads /proc now and then, by one of the threads. */
+static bool is_above_memory(struct worker *worker)
+{
+	struct timespec now;
+
+	if (worker->pool->max_memory_bytes == 0)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	int64_t now_ms = now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+	int64_t looked_ms = atomic_load_explicit(&worker->memory_looked_ms, memory_order_relaxed);
+	if (now_ms - looked_ms < MEMORY_LOOK_MS ||
+	    !atomic_compare_exchange_strong(&worker->memory_looked_ms, &looked_ms, now_ms))
+		return false;
+	return resident_bytes(worker) > worker->pool->max_memory_bytes;
+}
+
+/* ---- one thread -------------------------------------------------------------------------- */
+
+/* A handler ended its thread: the task would look like one that runs for ever. */
+static void thread_gone(void *context)
+{
+	const struct worker_thread *self = context;
+
+	log_event(LOG_ERR, "handler-left-thread", "handler=%s", self->task.handler);
+	_exit(EX_SOFTWARE);
+}
+
+static void work(struct worker_thread *self)
+{
+	struct worker *worker = self->worker;
+	struct message_head ready = { .kind = MESSAGE_READY };
+	struct work_head head;
+	const char *record, *message;
+
+	self->task.serial = 0;
+	task_send(&self->task, &ready, NULL);
+	while (mailbox_claim(worker->mailbox, self->lane, &head, &record, &message)) {
+		attempt_run(&self->task, &head, record, message);
+		uint64_t tasks = atomic_fetch_add_explicit(&worker->tasks, 1, memory_order_relaxed) + 1;
+		if (worker->pool->max_tasks && tasks >= worker->pool->max_tasks)
+			leave(worker, self->lane, "max_tasks");
+		else if (is_above_memory(worker))
+			leave(worker, self->lane, "max_memory");
+	}
+	leave(worker, self->lane, "told to");
+}
+
+static void *thread_main(void *context)
+{
+	pthread_cleanup_push(thread_gone, context);
+	work(context);
+	pthread_cleanup_pop(0);
+	return NULL;
+}
+
+/* Lane 0 on the main thread, each other lane on a thread of its own. */
+static bool run_threads(struct worker *worker, struct worker_thread *threads, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct worker_thread *self = &threads[i];
+		self->worker = worker;
+		self->lane = i;
+		self->task.mailbox = worker->mailbox;
+		self->task.lane = i;
+		self->task.plugins = worker->plugins;
+		self->task.spool_dir = worker->config->spool_dir;
+	}
+	for (uint32_t i = 1; i < count; i++) {
+		int failure = pthread_create(&threads[i].thread, NULL, thread_main, &threads[i]);
+		if (failure) {
+			log_event(LOG_ERR, "worker-refused", "reason=%s", strerror(failure));
+			return false;
+		}
+	}
+	thread_main(&threads[0]);
+	for (uint32_t i = 1; i < count; i++)
+		pthread_join(threads[i].thread, NULL);
+	return true;
+}
+
+/* ---- the process ------------------------------------------------------------------------- */
+
+static bool set_streams(void)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	bool well = dup2(fd, STDIN_FILENO) == STDIN_FILENO;
+	if (fd != STDIN_FILENO)
+		close(fd);
+	return well;
+}
+
+static _Noreturn void refuse(int status, const char *what, const char *reason)
+{
+	log_event(LOG_ERR, "worker-refused", "what=%s reason=%s", what, reason);
+	exit(status);
+}
+
+static void set_up(struct worker *worker, uint32_t row, int mailbox_fd, int wake_fd)
+{
+	struct tr_error error;
+
+	if (!set_streams())
+		refuse(EX_OSERR, "/dev/null", strerror(errno));
+	worker->page_bytes = sysconf(_SC_PAGESIZE);
+	worker->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	if (worker->statm_fd < 0 && worker->pool->max_memory_bytes)
+		refuse(EX_OSERR, "/proc/self/statm", strerror(errno));
+	worker->mailbox = mailbox_open(mailbox_fd, worker->pool->threads, wake_fd);
+	if (!worker->mailbox || !mailbox_guard_fork(worker->mailbox))
+		refuse(EX_OSERR, "mailbox", strerror(errno));
+	close(mailbox_fd);
+	if (!plugin_load(&worker->plugins, worker->config->plugin_dir, &error))
+		refuse(EX_CONFIG, "plug-in", error.text);
+	mail_configure(&worker->config->mail);
+	if (!plugin_start(worker->plugins, &error))
+		refuse(EX_CONFIG, "plug-in", error.text);
+	log_event(LOG_INFO, "worker-ready", "pool=%s row=%u threads=%u", worker->pool->name, row,
+	    worker->pool->threads);
+}
+
+_Noreturn void worker_run(const struct config *config, const struct config_pool *pool, uint32_t row,
+    int mailbox_fd, int wake_fd)
+{
+	struct worker worker = { .config = config, .pool = pool };
+
+	set_up(&worker, row, mailbox_fd, wake_fd);
+	struct worker_thread *threads = calloc(pool->threads, sizeof *threads);
+	if (!threads)
+		refuse(EX_OSERR, "threads", strerror(ENOMEM));
+	if (!run_threads(&worker, threads, pool->threads))
+		exit(EX_OSERR);
+	plugin_stop(worker.plugins);
+	free(threads);
+	plugin_unload(&worker.plugins);
+	mailbox_close(&worker.mailbox);
+	if (worker.statm_fd >= 0)
+		close(worker.statm_fd);
+	exit(EXIT_SUCCESS);
+}

@@ -1,0 +1,197 @@
+/*
+ * Publishes tasks from the command line, for the system tests and the benchmarks.
+ * Enters: options below. Leaves: one id a line on standard output (unless -s), and with -s a
+ * closing line "pushed N in S s". A full ring is waited for; anything else ends it with status 1.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "taskring/taskring.h"
+
+struct push {
+	const char *instance, *handler, *args;
+	struct tr_open_options open;
+	struct task_options task;
+	unsigned long count, batch;
+	long interval_us;
+	bool concurrent, silent;
+	enum tr_durability durability;
+	const char *cancel, *show;
+};
+
+static const char usage[] =
+    "push [-n INSTANCE] [-c COUNT] [-b TASKS_A_BATCH] [-H HANDLER] [-a JSON] [-q QUEUE] [-f ON_FAILURE]\n"
+    "     [-m MAX_ATTEMPTS] [-B BACKOFF_BASE_MS] [-t HARD_MS] [-T SOFT_MS] [-D DELAY_MS] [-x EXPIRES_MS]\n"
+    "     [-S SPOOL_DIR] [-J JOURNAL] [-i INTERVAL_US] [-d (durable)] [-p (parallel)] [-s (silent)]\n"
+    "     [-C ID (cancel it)] [-G ID (show it)]\n";
+
+/* A number of the command line; ends the program when it is none. */
+static unsigned long number(const char *text)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long value = strtoul(text, &end, 10);
+	if (errno || *end || end == text) {
+		fprintf(stderr, "push: \"%s\" is not a number\n", text);
+		exit(2);
+	}
+	return value;
+}
+
+static void parse(struct push *push, int argc, char **argv)
+{
+	int option;
+
+	while ((option = getopt(argc, argv, "n:c:b:H:a:q:f:m:B:t:T:D:x:S:J:i:dpsC:G:")) != -1) {
+		switch (option) {
+		case 'n': push->instance = optarg; break;
+		case 'c': push->count = number(optarg); break;
+		case 'b': push->batch = number(optarg); break;
+		case 'H': push->handler = optarg; break;
+		case 'a': push->args = optarg; break;
+		case 'q': push->task.queue = optarg; break;
+		case 'f': push->task.on_failure = optarg; break;
+		case 'm': push->task.max_attempts = (uint32_t)number(optarg); break;
+		case 'B': push->task.backoff_base_ms = (uint32_t)number(optarg); break;
+		case 't': push->task.hard_timeout_ms = (uint32_t)number(optarg); break;
+		case 'T': push->task.soft_timeout_ms = (uint32_t)number(optarg); break;
+		case 'D': push->task.delay_ms = (int64_t)number(optarg); break;
+		case 'x': push->task.expires_after_ms = (int64_t)number(optarg); break;
+		case 'S': push->open.spool_dir = optarg; break;
+		case 'J': push->open.journal = optarg; break;
+		case 'i': push->interval_us = (long)number(optarg); break;
+		case 'd': push->durability = TR_DISK; break;
+		case 'p': push->concurrent = true; break;
+		case 's': push->silent = true; break;
+		case 'C': push->cancel = optarg; break;
+		case 'G': push->show = optarg; break;
+		default: fputs(usage, stderr); exit(2);
+		}
+	}
+}
+
+static int fail(const char *tried, enum tr_result result, const char *text)
+{
+	fprintf(stderr, "push: %s: %s: %s\n", tried, tr_result_name(result), text);
+	return 1;
+}
+
+static int show(struct taskring *ring, const char *text)
+{
+	struct tr_task_status status;
+	struct tr_id id;
+
+	if (!tr_id_parse(text, &id))
+		return fail(text, TR_INVALID, "not an id");
+	enum tr_result result = tr_task_status(ring, &id, &status);
+	if (result != TR_OK)
+		return fail(text, result, tr_result_text(result));
+	printf("%s %s %s attempt=%u/%u error=%s result=%s\n", tr_state_name(status.state), status.handler,
+	    status.queue, status.attempt, status.max_attempts, status.error, status.result ? status.result : "");
+	tr_task_status_clear(&status);
+	return 0;
+}
+
+static int cancel(struct taskring *ring, const char *text)
+{
+	struct tr_id id;
+
+	if (!tr_id_parse(text, &id))
+		return fail(text, TR_INVALID, "not an id");
+	enum tr_result result = tr_task_cancel(ring, &id);
+	return result == TR_OK ? 0 : fail(text, result, tr_result_text(result));
+}
+
+static void print_ids(const struct background_tasks *background, size_t count, struct tr_id first)
+{
+	char text[TR_ID_TEXT_SIZE];
+
+	(void)background;
+	for (size_t i = 0; i < count; i++) {
+		struct tr_id id = first;
+		/* Consecutive, as taskring.h promises. */
+		uint64_t low = 0;
+		for (int byte = 8; byte < 16; byte++)
+			low = low << 8 | first.bytes[byte];
+		low += i;
+		for (int byte = 15; byte >= 8; byte--, low >>= 8)
+			id.bytes[byte] = (uint8_t)low;
+		puts(tr_id_format(&id, text));
+	}
+}
+
+/* One batch of at most `most` tasks; 0 or an exit status. */
+static int push_batch(struct background_tasks *background, const struct push *push, unsigned long most)
+{
+	enum tr_result result;
+
+	for (unsigned long i = 0; i < most; i++) {
+		result = background_tasks_add(background, push->handler, push->args, &push->task);
+		if (result != TR_OK)
+			return fail("adding", result, background_tasks_error(background));
+	}
+	size_t count = background_tasks_count(background);
+	struct tr_id first = background_tasks_id(background, 0);
+	while ((result = background_tasks_publish(background, 30000)) == TR_RING_FULL || result == TR_LANE_FULL)
+		sched_yield();
+	if (result != TR_OK)
+		return fail("publishing", result, background_tasks_error(background));
+	if (!push->silent)
+		print_ids(background, count, first);
+	return 0;
+}
+
+static int push_all(struct taskring *ring, const struct push *push)
+{
+	struct background_tasks *background;
+	struct timespec begun, ended, interval = { .tv_nsec = push->interval_us * 1000 };
+	int status = 0;
+
+	enum tr_result result = background_tasks_new(&background, ring);
+	if (result != TR_OK)
+		return fail("opening a batch", result, tr_result_text(result));
+	background_tasks_concurrent(background, push->concurrent);
+	background_tasks_durability(background, push->durability);
+	clock_gettime(CLOCK_MONOTONIC, &begun);
+	for (unsigned long done = 0; done < push->count && !status; done += push->batch) {
+		unsigned long left = push->count - done;
+		status = push_batch(background, push, left < push->batch ? left : push->batch);
+		if (push->interval_us)
+			nanosleep(&interval, NULL);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	background_tasks_free(&background);
+	if (push->silent && !status)
+		printf("pushed %lu in %.6f s\n", push->count,
+		    (double)(ended.tv_sec - begun.tv_sec) + (double)(ended.tv_nsec - begun.tv_nsec) / 1e9);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct push push = { .instance = "taskring", .handler = "noop", .count = 1, .batch = 1 };
+	struct tr_error error;
+	struct taskring *ring;
+	int status;
+
+	parse(&push, argc, argv);
+	enum tr_result result = tr_open(&ring, push.instance, &push.open, &error);
+	if (result != TR_OK)
+		return fail(push.instance, result, error.text);
+	if (push.show)
+		status = show(ring, push.show);
+	else if (push.cancel)
+		status = cancel(ring, push.cancel);
+	else
+		status = push_all(ring, &push);
+	tr_close(&ring);
+	if (fflush(stdout) != 0)
+		status = 1;
+	return status;
+}
