@@ -134,9 +134,8 @@ $(BUILD)/taskring.pc: Makefile
 	    'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -ltaskring' 'Libs.private: $(LIB_LIBS)' >$@
 
 # Not `all` first: what the build needs may have to be installed before.
-run: export PORT RUN_DIR NAME CC SAN BUILD
 run:
-	@exec conf/run.sh
+	@exec env PORT='$(PORT)' RUN_DIR='$(RUN_DIR)' NAME='$(NAME)' CC='$(CC)' SAN='$(SAN)' BUILD='$(BUILD)' conf/run.sh
 
 layers:
 	@tests/layers.sh

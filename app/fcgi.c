@@ -36,8 +36,9 @@
 #include "app/request_head.h"
 
 #define CONNECTIONS_MAX 800  /* libfcgi uses select(2): file descriptors must stay below 1,024 */
-#define THREADS_MAX 256
-#define SWEEP 64             /* events that a leaving thread still serves */
+#define THREADS_MAX 257      /* the draining one included */
+#define SWEEP 64             /* events taken at once while draining */
+#define LINGER_MS 100        /* a connection that was idle this long is closed at the end of a stop */
 #define READ_TIMEOUT_S 15    /* a web server that sends half a request holds a thread this long */
 #define ACCEPT_PAUSE_MS 50   /* after the system has refused a connection for want of memory or files */
 #define BODY_CHUNK 16384
@@ -51,7 +52,7 @@ struct fcgi_server {
 	pthread_mutex_t lock;
 	unsigned connections; /* open ones; under the lock */
 	bool listening;       /* listen_fd is in epoll; under the lock */
-	_Atomic unsigned threads;
+	_Atomic unsigned threads; /* rows given out */
 	_Atomic int serving[THREADS_MAX]; /* the connection that a thread serves, -1: none */
 };
 
@@ -269,6 +270,9 @@ static void serve_connection(struct server_thread *thread, int fd)
 			thread->fcgx.keepConnection = 0;
 			FCGX_Detach(&thread->fcgx);
 		}
+		/* The web server learns that we leave while it has nothing else on this connection. */
+		if (atomic_load(&server->stopping))
+			thread->fcgx.keepConnection = 0;
 		FCGX_Finish_r(&thread->fcgx);
 	}
 	atomic_store(thread->serving, -1);
@@ -299,31 +303,55 @@ static void serve_events(struct server_thread *thread, const struct epoll_event 
 	}
 }
 
-void fcgi_server_run(struct fcgi_server *server, fcgi_answer_fn *answer, void *context)
+/* NULL: out of memory, or more threads than there are rows for. */
+static struct server_thread *thread_new(struct fcgi_server *server, fcgi_answer_fn *answer, void *context)
 {
 	unsigned row = atomic_fetch_add(&server->threads, 1);
 	struct server_thread *thread = row < THREADS_MAX ? calloc(1, sizeof(*thread)) : NULL;
 	if (thread == NULL || FCGX_InitRequest(&thread->fcgx, -1, FCGI_FAIL_ACCEPT_ON_INTR) != 0) {
 		free(thread);
 		log_event(LOG_ERR, "thread-failed", "row=%u", row);
-		return;
+		return NULL;
 	}
 	thread->server = server;
 	thread->answer = answer;
 	thread->context = context;
 	thread->serving = &server->serving[row];
+	return thread;
+}
 
-	/* The last round, after the stop, takes what has arrived and does not wait. */
-	bool last;
-	do {
-		struct epoll_event events[SWEEP];
-		last = atomic_load(&server->stopping);
-		int count = epoll_wait(server->epoll_fd, events, last ? SWEEP : 1, last ? 0 : -1);
-		serve_events(thread, events, count);
-	} while (!last);
+static void thread_free(struct server_thread *thread)
+{
 	FCGX_Free(&thread->fcgx, 0);
 	free(thread->body);
 	free(thread);
+}
+
+void fcgi_server_run(struct fcgi_server *server, fcgi_answer_fn *answer, void *context)
+{
+	struct server_thread *thread = thread_new(server, answer, context);
+	if (thread == NULL)
+		return;
+	while (!atomic_load(&server->stopping)) {
+		struct epoll_event event;
+		int count = epoll_wait(server->epoll_fd, &event, 1, -1);
+		serve_events(thread, &event, count);
+	}
+	thread_free(thread);
+}
+
+void fcgi_server_drain(struct fcgi_server *server, fcgi_answer_fn *answer, void *context)
+{
+	struct server_thread *thread = thread_new(server, answer, context);
+	if (thread == NULL)
+		return;
+	epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, server->stop_fd, NULL);
+	/* Each connection is served once at most, so this ends. */
+	struct epoll_event events[SWEEP];
+	int count;
+	while ((count = epoll_wait(server->epoll_fd, events, SWEEP, LINGER_MS)) > 0)
+		serve_events(thread, events, count);
+	thread_free(thread);
 }
 
 void fcgi_server_stop(struct fcgi_server *server)

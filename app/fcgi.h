@@ -25,8 +25,14 @@ void fcgi_server_free(struct fcgi_server **server);
 /* Serves requests until fcgi_server_stop(). Each thread calls it once. */
 void fcgi_server_run(struct fcgi_server *server, fcgi_answer_fn *answer, void *context);
 
-/* Takes no new connection; what has arrived is answered; then the threads leave. Any thread. */
+/* Takes no new connection; each thread leaves after the request that it serves. Any thread. */
 void fcgi_server_stop(struct fcgi_server *server);
+/*
+ * After the threads have left: answers what still arrives on connections that the web server keeps
+ * open, closing each, until none has had a request for a moment. The protocol has no other way to
+ * end a kept connection without cutting off a request that is on its way.
+ */
+void fcgi_server_drain(struct fcgi_server *server, fcgi_answer_fn *answer, void *context);
 /* Cuts the connections off on which a thread still reads or writes. Any thread. */
 void fcgi_server_cut_off(struct fcgi_server *server);
 

@@ -123,6 +123,9 @@ static void stop_threads(struct process *process, const pthread_t *threads, unsi
 		fcgi_server_cut_off(process->server);
 		pthread_join(threads[i], NULL);
 	}
+	struct responder last = { .process = process };
+	fcgi_server_drain(process->server, answer_request, &last);
+	background_tasks_free(&last.background);
 }
 
 static void limit_files(void)

@@ -116,9 +116,11 @@ fi
 
 export NAME HOST PORT PROCESSES THREADS RUN_DIR SHOWN_DIR PROGRAMS TEMPLATES
 cd "$RUN_DIR" || exit 1
+# A signal that is ignored when a shell starts, as SIGINT is in a background job, it could not trap.
+become=(env --default-signal=INT --default-signal=TERM --default-signal=HUP)
 if [ -n "$user" ]; then
 	echo "taskring: started as root; runs as $user"
-	exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups --inh-caps=-all --bounding-set=-all \
-		--no-new-privs -- "$TEMPLATES/supervise.sh"
+	become+=(setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups --inh-caps=-all --bounding-set=-all
+		--no-new-privs --)
 fi
-exec "$TEMPLATES/supervise.sh"
+exec "${become[@]}" "$TEMPLATES/supervise.sh"

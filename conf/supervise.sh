@@ -11,6 +11,7 @@
 # from the kernel when this program is killed.
 set -u
 shopt -u patsub_replacement 2>/dev/null
+umask 077 # what people sign up with is nobody else's business
 
 START_S=30  # until everything answers
 QUIT_S=15   # nginx and the responders, each, after which they are killed
@@ -25,12 +26,11 @@ fail() {
 # ---- processes ------------------------------------------------------------------------------
 
 # A process is known by its id and its start time, which together are never used twice.
-start_time() {
+start_time() { # PID
 	local stat
 	{ stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
-	stat=${stat##*) }
-	set -- $stat
-	[ "$1" != Z ] && printf '%s' "${20}"
+	read -ra stat <<<"${stat##*) }"
+	[ "${stat[0]}" != Z ] && printf '%s' "${stat[19]}"
 }
 
 is_alive() { # PID START_TIME
@@ -40,19 +40,44 @@ is_alive() { # PID START_TIME
 # Told with SIGNAL, killed after SECONDS, or at once when asked to stop a second time.
 stop_process() { # PID START_TIME SIGNAL SECONDS
 	local deadline=$((SECONDS + $4))
-	is_alive "$1" "$2" || return 0
-	kill -s "$3" "$1" 2>/dev/null
+	is_alive "$1" "$2" && kill -s "$3" "$1" 2>/dev/null
 	while is_alive "$1" "$2"; do
 		if [ $SECONDS -ge $deadline ] || [ "$stop_requests" -gt 1 ]; then
 			kill -s KILL "$1" 2>/dev/null
 		fi
 		sleep 0.05
 	done
+	kill_session "$1"
+}
+
+# What a process left behind when it was killed, as nginx's master does its workers: whatever is
+# in its session and works in our directory. Nobody else's session has both.
+kill_session() { # PID
+	local directory stat
+	for directory in /proc/[0-9]*; do
+		{ stat=$(<"$directory/stat"); } 2>/dev/null || continue
+		read -ra stat <<<"${stat##*) }"
+		if [ "${stat[3]}" = "$1" ] && [ "$directory/cwd" -ef . ]; then
+			kill -s KILL "${directory#/proc/}" 2>/dev/null
+		fi
+	done
 }
 
 declare -A pids=() times=()
+
+# One stop often comes as several signals: from the terminal, from make, to the whole group. So a
+# second request counts as one when it comes later.
 stop_requests=0
-trap 'stop_requests=$((stop_requests + 1))' INT TERM HUP
+first_request_s=0
+request_stop() {
+	if [ "$stop_requests" -eq 0 ]; then
+		stop_requests=1
+		first_request_s=$SECONDS
+	elif [ $((SECONDS - first_request_s)) -ge 2 ]; then
+		stop_requests=2
+	fi
+}
+trap request_stop INT TERM HUP
 
 start() { # NAME COMMAND...
 	local name=$1
@@ -81,8 +106,8 @@ stop_left_over() {
 	while read -r name pid started; do
 		if is_alive "$pid" "$started"; then
 			fail "stops $name, left over from a run that was killed (process $pid)"
-			stop_process "$pid" "$started" TERM "$DRAIN_S"
 		fi
+		stop_process "$pid" "$started" TERM "$DRAIN_S"
 	done <processes
 	rm -f processes
 }
@@ -144,15 +169,12 @@ show_log() { # NAME
 	fi >&2
 }
 
-answers() { # PATH; the status goes to standard output
-	curl -s -o /dev/null -m 2 -w '%{http_code}' --noproxy '*' "http://$address/$1"
-}
-
-# 0: everything answers; 1: it never did; a request to stop ends the wait too.
-wait_until_ready() {
-	local deadline=$((SECONDS + START_S)) ended
+# Waits until a condition holds: 0; ended by a request to stop: 0; it never came to be: 1.
+wait_until() { # WHAT CONDITION...
+	local what=$1 deadline=$((SECONDS + START_S)) ended
+	shift
 	while [ "$stop_requests" -eq 0 ]; do
-		[ "$(answers healthz)" != 200 ] || return 0
+		! "$@" || return 0
 		ended=$(ended_process)
 		if [ -n "$ended" ]; then
 			fail "$ended ended while starting"
@@ -160,24 +182,38 @@ wait_until_ready() {
 			return 1
 		fi
 		if [ $SECONDS -ge $deadline ]; then
-			fail "http://$address/healthz did not answer 200 within $START_S s:"
-			curl -s -m 2 --noproxy '*' "http://$address/healthz" >&2
-			echo >&2
+			fail "$what did not happen within $START_S s"
 			show_log taskd
 			show_log responders
 			return 1
 		fi
-		sleep 0.1
+		sleep 0.05
 	done
 	return 0
 }
 
+taskd_serves() {
+	grep -qs '^<5>taskd\[supervisor [0-9]*\] ready ' logs/taskd.log
+}
+
+everything_answers() {
+	[ "$(curl -s -o /dev/null -m 2 -w '%{http_code}' --noproxy '*' "http://$address/healthz")" = 200 ]
+}
+
+# taskd first: where another one serves this NAME, ours says so and nothing else is started.
 start_all() {
+	local log
+	for log in logs/*.log; do
+		[ ! -e "$log" ] || mv -f "$log" "$log.old"
+	done
 	: >processes
 	start taskd "$PROGRAMS/taskd" -c "$RUN_DIR/taskd.conf" >>logs/taskd.log 2>&1
+	wait_until "the start of taskd" taskd_serves || return 1
+	[ "$stop_requests" -eq 0 ] || return 0
 	start responders "$PROGRAMS/taskring-app" -s ./responder.sock -p "$PROCESSES" -t "$THREADS" \
 		-n "$NAME" -S "$RUN_DIR/spool" -J "$RUN_DIR/journal.db" >>logs/responders.log 2>&1
 	start nginx "$nginx" -p ./ -c nginx.conf -e logs/nginx-error.log >>logs/nginx-error.log 2>&1
+	wait_until "a 200 from http://$address/healthz" everything_answers
 }
 
 print_welcome() {
@@ -219,9 +255,8 @@ if ! write_configuration; then
 	fail "cannot write the configuration into $SHOWN_DIR"
 	exit 1
 fi
-start_all
 status=0
-wait_until_ready || status=1
+start_all || status=1
 if [ $status -eq 0 ] && [ "$stop_requests" -eq 0 ]; then
 	print_welcome
 	watch_over || status=1

@@ -206,8 +206,22 @@ static void audit_lane(struct ring_consumer *consumer, uint32_t lane)
 		recycle(consumer, lane);
 }
 
+/* We keep our own copy; but whoever comes to attach would be refused. */
+static void audit_header(struct ring_consumer *consumer)
+{
+	const struct ring *ring = consumer->ring;
+	const struct ring_header *header = ring->header;
+
+	if (header->magic == RING_MAGIC && header->version == RING_VERSION && header->size == ring->segment.bytes &&
+	    memcmp(&header->geometry, &ring->geometry, sizeof ring->geometry) == 0)
+		return;
+	ring_fill(ring->header, &ring->geometry);
+	consumer->report.repairs++;
+}
+
 void ring_audit(struct ring_consumer *consumer)
 {
+	audit_header(consumer);
 	audit_tail(consumer);
 	for (uint32_t lane = 0; lane < consumer->ring->geometry.lanes; lane++)
 		audit_lane(consumer, lane);

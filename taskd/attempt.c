@@ -17,7 +17,7 @@ static void say_started(struct tr_task *task)
 {
 	struct message_head head = { .kind = MESSAGE_STARTED };
 
-	task_send(task, &head, NULL);
+	task_send(task, &head, "");
 }
 
 static void say_ended(struct tr_task *task, enum tr_outcome outcome, bool bad_arguments)
@@ -166,7 +166,7 @@ static void run_callback(struct tr_task *task, const struct tr_failure *failure)
 		.text_bytes = verdict.kind == TR_VERDICT_ENQUEUE ? (uint32_t)task->enqueue_bytes : 0,
 	};
 	task_flush(task);
-	task_send(task, &head, task->enqueue);
+	task_send(task, &head, task->enqueue ? task->enqueue : "");
 }
 
 static struct tr_failure failure_of(const struct work_head *head, const struct record *record,

@@ -171,8 +171,8 @@ void crew_reap(struct crew *crew, uint32_t row, int64_t now_ms)
 	one->last_pid = pid;
 	crew->alive--;
 	plan_next(crew, one, row, now_ms);
-	bool ordered = one->leaving || one->killed || crew->closed || status == 0;
-	log_event(ordered ? LOG_DEBUG : LOG_WARNING, "worker-exit",
+	/* The dispatcher knows what it was running and logs an end that nobody asked for. */
+	log_event(LOG_DEBUG, "worker-exit",
 	    "row=%u worker_pid=%d exit=%d signal=%d peak_memory_kb=%ld pause_ms=%u", row, (int)pid,
 	    WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0,
 	    usage.ru_maxrss, one->pause_ms);

@@ -30,6 +30,7 @@ struct loop {
 	uv_poll_t control, wake, ring;
 	uv_async_t journal;
 	uv_timer_t timer;
+	uv_idle_t idle;
 	struct dispatcher dispatcher;
 	int64_t heartbeat_ms; /* the next */
 	int64_t drain_until_ms;
@@ -184,9 +185,20 @@ static void on_journal(uv_async_t *handle)
 	(void)handle;
 }
 
-static void on_timer(uv_timer_t *handle)
+static void on_idle(uv_idle_t *handle)
 {
 	(void)handle;
+}
+
+/*
+ * libuv runs timers before it polls, and would then, with no timer left, poll without end. An
+ * active idle handle makes that poll return at once.
+ */
+static void on_timer(uv_timer_t *handle)
+{
+	struct loop *loop = handle->data;
+
+	uv_idle_start(&loop->idle, on_idle);
 }
 
 static void wake_from_journal(void *context)
@@ -253,10 +265,12 @@ static void sleep_until(struct loop *loop, int64_t next_ms)
 	announce(dispatcher, true);
 	idle = idle && !has_messages(dispatcher);
 	read_clock(dispatcher);
-	int64_t wait_ms = next_ms > dispatcher->now_ms ? next_ms - dispatcher->now_ms : 0;
+	/* One more: now_ms is cut to whole ms, and to come too early is to come twice. */
+	int64_t wait_ms = next_ms > dispatcher->now_ms ? next_ms - dispatcher->now_ms + 1 : 0;
 	uv_update_time(&loop->uv);
 	uv_timer_start(&loop->timer, on_timer, (uint64_t)wait_ms, 0);
 	uv_run(&loop->uv, idle ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+	uv_idle_stop(&loop->idle);
 	announce(dispatcher, false);
 	if (ring_awake(dispatcher->ring))
 		stat_add(dispatcher->board, STAT_ring_wakeups, 1);
@@ -316,11 +330,11 @@ static bool open_loop(struct loop *loop)
 	struct dispatcher *dispatcher = &loop->dispatcher;
 
 	if (uv_loop_init(&loop->uv) != 0 || uv_async_init(&loop->uv, &loop->journal, on_journal) != 0 ||
-	    uv_timer_init(&loop->uv, &loop->timer) != 0 ||
+	    uv_timer_init(&loop->uv, &loop->timer) != 0 || uv_idle_init(&loop->uv, &loop->idle) != 0 ||
 	    uv_poll_init(&loop->uv, &loop->control, dispatcher->control) != 0 ||
 	    uv_poll_init(&loop->uv, &loop->wake, dispatcher->wake_fd) != 0)
 		return false;
-	loop->control.data = loop->wake.data = loop;
+	loop->control.data = loop->wake.data = loop->timer.data = loop;
 	return uv_poll_start(&loop->control, UV_READABLE, on_control) == 0 &&
 	    uv_poll_start(&loop->wake, UV_READABLE, on_wake) == 0;
 }

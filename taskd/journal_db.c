@@ -157,7 +157,7 @@ static enum tr_result configure(struct journal_db *db, struct tr_error *error)
 		return journal_refuse(error, TR_SYSTEM, "%.*s: its file system has no shared memory for a WAL; use a local disk",
 		    JOURNAL_PATH_SHOWN, db->path);
 	if (code == SQLITE_OK)
-		code = execute(db, "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;"
+		code = execute(db, "PRAGMA synchronous = NORMAL;"
 		    "PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384; PRAGMA mmap_size = 0;"
 		    "PRAGMA temp_store = MEMORY; PRAGMA secure_delete = OFF; PRAGMA cell_size_check = ON");
 	/* -wal and -shm stay when we close: who may only read needs them there (shared/archive.h). */
@@ -192,6 +192,7 @@ static enum tr_result open_connection(struct journal_db *db, struct tr_error *er
 		code = sqlite3_db_config(db->connection, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	if (code != SQLITE_OK)
 		return journal_db_fault(db, code, error);
+	/* The same hook would checkpoint on its own after 1,000 pages. */
 	sqlite3_wal_hook(db->connection, note_wal_pages, db);
 	return TR_OK;
 }

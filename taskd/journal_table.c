@@ -5,7 +5,10 @@
  */
 #include "taskd/journal_db.h"
 
+#include <assert.h>
 #include <sqlite3.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the columns ------------------------------------------------------------------------- */
@@ -34,10 +37,17 @@ struct batch_table {
 	bool attempts; /* batch_attempt, else batch_task */
 };
 
+/*
+ * Rows are shown in the order of their ids: a row that comes after all others of its tree is
+ * appended without a search, which saves a quarter of the whole.
+ */
 struct batch_cursor {
 	sqlite3_vtab_cursor base; /* first */
 	size_t at, count;
+	const void **rows; /* struct journal_task or journal_attempt */
 };
+static_assert(offsetof(struct journal_task, record.id) == 0 && offsetof(struct journal_attempt, id) == 0,
+    "row_compare() finds the id there");
 
 static int table_connect(struct journal_db *db, bool attempts, sqlite3_vtab **table)
 {
@@ -95,6 +105,7 @@ static int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor)
 
 static int cursor_close(sqlite3_vtab_cursor *cursor)
 {
+	sqlite3_free(((struct batch_cursor *)cursor)->rows);
 	sqlite3_free(cursor);
 	return SQLITE_OK;
 }
@@ -102,6 +113,30 @@ static int cursor_close(sqlite3_vtab_cursor *cursor)
 static const struct batch_table *cursor_table(const sqlite3_vtab_cursor *cursor)
 {
 	return (const struct batch_table *)cursor->pVtab;
+}
+
+static int id_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct tr_id));
+}
+
+/* By id, then as they were added: of two attempts with one number the later replaces the former. */
+static int row_compare(const void *a, const void *b)
+{
+	const char *const *first = a, *const *second = b;
+	int order = id_compare(*first, *second);
+
+	return order ? order : (*first > *second) - (*first < *second);
+}
+
+static void sort_rows(const void **rows, size_t count)
+{
+	for (size_t i = 1; i < count; i++) {
+		if (id_compare(rows[i - 1], rows[i]) > 0) {
+			qsort(rows, count, sizeof *rows, row_compare);
+			return;
+		}
+	}
 }
 
 /* `writing` is NULL when somebody reads the tables outside a commit: they are empty then. */
@@ -114,6 +149,15 @@ static int cursor_filter(sqlite3_vtab_cursor *base, int number, const char *text
 	(void)number, (void)text, (void)count, (void)values;
 	cursor->at = 0;
 	cursor->count = batch == NULL ? 0 : table->attempts ? batch->attempts.count : batch->inserts.count;
+	if (cursor->count == 0)
+		return SQLITE_OK;
+	sqlite3_free(cursor->rows);
+	cursor->rows = sqlite3_malloc64(cursor->count * sizeof *cursor->rows);
+	if (cursor->rows == NULL)
+		return SQLITE_NOMEM;
+	for (size_t i = 0; i < cursor->count; i++)
+		cursor->rows[i] = table->attempts ? (const void *)&batch->attempts.at[i] : &batch->inserts.at[i];
+	sort_rows(cursor->rows, cursor->count);
 	return SQLITE_OK;
 }
 
@@ -136,8 +180,8 @@ static int cursor_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *rowid)
 
 static int task_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column)
 {
-	const struct journal_task *task =
-	    &cursor_table(cursor)->db->writing->inserts.at[((struct batch_cursor *)cursor)->at];
+	const struct batch_cursor *here = (const struct batch_cursor *)cursor;
+	const struct journal_task *task = here->rows[here->at];
 
 	switch ((enum task_column)column) {
 	case TASK_id:
@@ -162,8 +206,8 @@ static int task_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, in
 
 static int attempt_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column)
 {
-	const struct journal_attempt *attempt =
-	    &cursor_table(cursor)->db->writing->attempts.at[((struct batch_cursor *)cursor)->at];
+	const struct batch_cursor *here = (const struct batch_cursor *)cursor;
+	const struct journal_attempt *attempt = here->rows[here->at];
 
 	switch ((enum attempt_column)column) {
 	case ATTEMPT_task:

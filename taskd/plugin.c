@@ -172,7 +172,10 @@ static bool open_all(struct plugin_table *table, const char *dir, struct tr_erro
 		return refuse(error, "plug-in directory %s: %s", dir, strerror(errno));
 	if (count > 0) {
 		table->plugins = calloc((size_t)count, sizeof *table->plugins);
-		well = table->plugins || refuse(error, "out of memory");
+		if (!table->plugins) {
+			refuse(error, "out of memory");
+			well = false;
+		}
 	}
 	for (int i = 0; i < count; i++) {
 		/* Counted before it is known to be well: plugin_unload() closes half-open ones too. */

@@ -17,7 +17,7 @@ static int64_t clock_ns(clockid_t clock)
 	struct timespec now;
 
 	clock_gettime(clock, &now);
-	return now.tv_sec * 1000000000ll + now.tv_nsec;
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
 static void copy_text(char *to, struct record_text from)
@@ -32,7 +32,7 @@ void task_begin(struct tr_task *task, const struct work_head *head, const struct
 	task->attempt = head->attempt;
 	task->record = *record;
 	task->soft_deadline_ns = head->soft_timeout_ms ?
-	    clock_ns(CLOCK_MONOTONIC) + head->soft_timeout_ms * 1000000ll : INT64_MAX;
+	    clock_ns(CLOCK_MONOTONIC) + head->soft_timeout_ms * 1000000LL : INT64_MAX;
 	task->handler = task->handler_name;
 	task->args = record->args.at;
 	task->args_bytes = record->args.bytes;
@@ -40,6 +40,7 @@ void task_begin(struct tr_task *task, const struct work_head *head, const struct
 	task->calls = 0;
 	task->snoozed = task->enqueue_refused = task->progress_waits = false;
 	task->progress_sent_ns = 0;
+	task->id_text = task->id;
 	task->id[0] = task->message[0] = '\0';
 	copy_text(task->handler_name, record->handler);
 	copy_text(task->queue, record->queue);
@@ -65,10 +66,8 @@ void task_send(struct tr_task *task, struct message_head *head, const char *text
 
 const char *tr_task_id(const struct tr_task *task)
 {
-	/* Made when asked for: most handlers do not ask. The struct is the thread's own, never const. */
-	char *text = (char *)(uintptr_t)task->id;
-
-	return *text ? text : tr_id_format(&task->record.id, text);
+	/* Made when asked for: most handlers do not ask. */
+	return *task->id_text ? task->id_text : tr_id_format(&task->record.id, task->id_text);
 }
 
 const char *tr_task_handler(const struct tr_task *task)

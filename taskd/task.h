@@ -10,35 +10,35 @@
 #include "taskd/text.h"
 
 #define TASK_CALLS_MAX 8             /* tr_call() in tr_call() */
-#define TASK_PROGRESS_NS 50000000ll  /* a task's progress goes out at most this often, and at its end */
+#define TASK_PROGRESS_NS 50000000LL  /* a task's progress goes out at most this often, and at its end */
 
 struct tr_task {
 	/* The thread's, for ever. */
 	struct mailbox *mailbox;
-	uint32_t lane;
 	const struct plugin_table *plugins;
 	const char *spool_dir;
+	uint32_t lane;
 
 	/* The piece of work. */
-	uint64_t serial;
 	uint32_t attempt;
+	uint64_t serial;
 	struct record record;
 	int64_t soft_deadline_ns; /* on the monotonic clock; INT64_MAX: none */
 	const char *handler;      /* inside tr_call(): the called one */
 	const char *args;
 	size_t args_bytes;
 	char *spooled; /* what args points to when they were spooled */
+	char *id_text; /* is `id`: tr_task_id() fills it when it is asked for */
 	unsigned calls;
 
 	/* What the handler said. */
-	bool snoozed;
+	bool snoozed, enqueue_refused;
+	bool progress_waits; /* `progress` was not sent yet */
 	uint64_t snooze_ms;
-	bool enqueue_refused;
 	char *enqueue; /* handler, zero, queue, zero, arguments; NULL: tr_enqueue() was not called */
 	size_t enqueue_bytes;
 	char *result; /* NULL: none */
 	size_t result_bytes;
-	bool progress_waits; /* `progress` was not sent yet */
 	int64_t progress_sent_ns; /* monotonic; 0: never */
 	struct message_head progress;
 
@@ -56,7 +56,7 @@ void task_flush(struct tr_task *task);
 /* Frees what the work left. */
 void task_end(struct tr_task *task);
 
-/* Fills in serial and time, and sends. `text` may be NULL when head->text_bytes is 0. */
+/* Fills in serial and time, and sends with head->text_bytes of `text`. */
 void task_send(struct tr_task *task, struct message_head *head, const char *text);
 
 #endif

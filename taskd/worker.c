@@ -57,8 +57,8 @@ static void leave(struct worker *worker, uint32_t lane, const char *reason)
 		return;
 	mailbox_retire(worker->mailbox); /* first: the other threads claim no more either */
 	clock_gettime(CLOCK_REALTIME, &now);
-	head.at_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
-	mailbox_send(worker->mailbox, lane, &head, NULL);
+	head.at_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+	mailbox_send(worker->mailbox, lane, &head, "");
 	log_event(LOG_INFO, "worker-leaving", "pool=%s reason=%s tasks=%llu", worker->pool->name, reason,
 	    (unsigned long long)atomic_load(&worker->tasks));
 }
@@ -66,16 +66,14 @@ static void leave(struct worker *worker, uint32_t lane, const char *reason)
 /* The second field of /proc/self/statm, in bytes; 0: cannot be read. */
 static uint64_t resident_bytes(const struct worker *worker)
 {
-	char text[128];
-	unsigned long long size, resident;
+	char text[128], *second;
 	ssize_t got = pread(worker->statm_fd, text, sizeof text - 1, 0);
 
 	if (got <= 0)
 		return 0;
 	text[got] = '\0';
-	if (sscanf(text, "%llu %llu", &size, &resident) != 2)
-		return 0;
-	return resident * (uint64_t)worker->page_bytes;
+	strtoull(text, &second, 10);
+	return strtoull(second, NULL, 10) * (uint64_t)worker->page_bytes;
 }
 
 /* Called after each task; reads /proc now and then, by one of the threads. */
@@ -86,7 +84,7 @@ static bool is_above_memory(struct worker *worker)
 	if (worker->pool->max_memory_bytes == 0)
 		return false;
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	int64_t now_ms = now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+	int64_t now_ms = now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 	int64_t looked_ms = atomic_load_explicit(&worker->memory_looked_ms, memory_order_relaxed);
 	if (now_ms - looked_ms < MEMORY_LOOK_MS ||
 	    !atomic_compare_exchange_strong(&worker->memory_looked_ms, &looked_ms, now_ms))
@@ -113,7 +111,7 @@ static void work(struct worker_thread *self)
 	const char *record, *message;
 
 	self->task.serial = 0;
-	task_send(&self->task, &ready, NULL);
+	task_send(&self->task, &ready, "");
 	while (mailbox_claim(worker->mailbox, self->lane, &head, &record, &message)) {
 		attempt_run(&self->task, &head, record, message);
 		uint64_t tasks = atomic_fetch_add_explicit(&worker->tasks, 1, memory_order_relaxed) + 1;
@@ -212,9 +210,9 @@ _Noreturn void worker_run(const struct config *config, const struct config_pool 
 		refuse(EX_OSERR, "threads", strerror(ENOMEM));
 	if (!run_threads(&worker, threads, pool->threads))
 		exit(EX_OSERR);
+	/* The objects stay loaded: what they gave to atexit(3) and their threads are still to end. */
 	plugin_stop(worker.plugins);
 	free(threads);
-	plugin_unload(&worker.plugins);
 	mailbox_close(&worker.mailbox);
 	if (worker.statm_fd >= 0)
 		close(worker.statm_fd);

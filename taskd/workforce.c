@@ -15,6 +15,7 @@
 #define AHEAD_NS 400000ll     /* expected work in a lane, above which nothing more is pushed */
 #define SLOW_NS 2000000ll     /* a work that runs longer than this gives back what is behind it */
 #define UNKNOWN_NS 10000000ll /* a handler that has not run yet may be slow */
+#define SOFT_BEFORE_MS 5000   /* before the hard timeout, or a tenth of it: the soft one of a task that names none */
 #define PACE_WEIGHT 8         /* of the moving average: the newest counts one part in so many */
 #define ROWS_MAX (CONFIG_POOLS_MAX * 256)
 
@@ -87,6 +88,22 @@ void workforce_lane_ready(struct lane *lane)
 
 /* ---- giving out -------------------------------------------------------------------------- */
 
+static uint32_t hard_timeout_ms(const struct dispatcher *dispatcher, const struct task *task)
+{
+	uint32_t own_ms = task->record.hard_timeout_ms;
+
+	return own_ms ? own_ms : dispatcher->config->hard_timeout_ms;
+}
+
+/* A task that names none is told a little before it is killed, so that it can end in order. */
+static uint32_t soft_timeout_ms(const struct dispatcher *dispatcher, const struct task *task)
+{
+	uint32_t hard_ms = hard_timeout_ms(dispatcher, task);
+	uint32_t before_ms = hard_ms / 10 < SOFT_BEFORE_MS ? hard_ms / 10 : SOFT_BEFORE_MS;
+
+	return task->record.soft_timeout_ms ? task->record.soft_timeout_ms : hard_ms - before_ms;
+}
+
 static struct work_head compose(struct dispatcher *dispatcher, const struct task *task)
 {
 	struct work_head head = {
@@ -94,7 +111,7 @@ static struct work_head compose(struct dispatcher *dispatcher, const struct task
 		.serial = ++dispatcher->next_serial,
 		.kind = WORK_RUN,
 		.attempt = task->attempt + 1,
-		.soft_timeout_ms = task->record.soft_timeout_ms,
+		.soft_timeout_ms = soft_timeout_ms(dispatcher, task),
 	};
 
 	if (task->deciding) {
@@ -276,8 +293,7 @@ void workforce_begun(struct dispatcher *dispatcher, struct lane *lane, int64_t s
 	uint32_t limit_ms = dispatcher->config->callback_timeout_ms;
 
 	if (work->kind == WORK_RUN) {
-		limit_ms = work->task->record.hard_timeout_ms ? work->task->record.hard_timeout_ms :
-		    dispatcher->config->hard_timeout_ms;
+		limit_ms = hard_timeout_ms(dispatcher, work->task);
 		worker->running = work->task->id;
 	}
 	work->started = true;

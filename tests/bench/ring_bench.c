@@ -107,7 +107,7 @@ struct arrivals {
 static bool arrive(struct arrivals *arrivals, struct course *course, const struct record *record)
 {
 	if (record->producer >= course->producers || record->sequence != arrivals->next[record->producer]++) {
-		printf("lost or doubled: producer %llu, sequence %llu\n", (unsigned long long)record->producer,
+		fprintf(stderr, "ring_bench: lost or doubled: producer %llu, sequence %llu\n", (unsigned long long)record->producer,
 		    (unsigned long long)record->sequence);
 		return false;
 	}

@@ -25,8 +25,8 @@ struct push {
 };
 
 static const char usage[] =
-    "push [-n INSTANCE] [-c COUNT] [-b TASKS_A_BATCH] [-H HANDLER] [-a JSON] [-q QUEUE] [-f ON_FAILURE]\n"
-    "     [-m MAX_ATTEMPTS] [-B BACKOFF_BASE_MS] [-t HARD_MS] [-T SOFT_MS] [-D DELAY_MS] [-x EXPIRES_MS]\n"
+    "push [-n INSTANCE] [-c COUNT] [-b TASKS_A_BATCH] [-H HANDLER] [-a JSON | -A FILE] [-q QUEUE]\n"
+    "     [-f ON_FAILURE] [-m MAX_ATTEMPTS] [-B BACKOFF_BASE_MS] [-t HARD_MS] [-T SOFT_MS] [-D DELAY_MS] [-x EXPIRES_MS]\n"
     "     [-S SPOOL_DIR] [-J JOURNAL] [-i INTERVAL_US] [-d (durable)] [-p (parallel)] [-s (silent)]\n"
     "     [-C ID (cancel it)] [-G ID (show it)]\n";
 
@@ -44,17 +44,34 @@ static unsigned long number(const char *text)
 	return value;
 }
 
+/* The whole file, zero-terminated; kept until the end. Ends the program when it cannot be read. */
+static char *read_file(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	char *text = malloc(TR_ARGS_MAX + 2);
+
+	if (!file || !text) {
+		fprintf(stderr, "push: %s: %s\n", path, strerror(errno));
+		exit(2);
+	}
+	size_t bytes = fread(text, 1, TR_ARGS_MAX + 1, file);
+	text[bytes] = '\0';
+	fclose(file);
+	return text;
+}
+
 static void parse(struct push *push, int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "n:c:b:H:a:q:f:m:B:t:T:D:x:S:J:i:dpsC:G:")) != -1) {
+	while ((option = getopt(argc, argv, "n:c:b:H:a:A:q:f:m:B:t:T:D:x:S:J:i:dpsC:G:")) != -1) {
 		switch (option) {
 		case 'n': push->instance = optarg; break;
 		case 'c': push->count = number(optarg); break;
 		case 'b': push->batch = number(optarg); break;
 		case 'H': push->handler = optarg; break;
 		case 'a': push->args = optarg; break;
+		case 'A': push->args = read_file(optarg); break;
 		case 'q': push->task.queue = optarg; break;
 		case 'f': push->task.on_failure = optarg; break;
 		case 'm': push->task.max_attempts = (uint32_t)number(optarg); break;

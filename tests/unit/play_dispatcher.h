@@ -155,7 +155,7 @@ static inline void play_ready(struct play *play)
 static inline struct record play_record(struct play *play, const char *handler, const char *args)
 {
 	struct record record = {
-		.id = id_make(&play->ids, 1700000000000000000ll), .kind = RECORD_TASK, .created_ns = 1700000000000000000ll,
+		.id = id_make(&play->ids, 1700000000000000000LL), .kind = RECORD_TASK, .created_ns = 1700000000000000000LL,
 		.handler = { handler, (uint32_t)strlen(handler) }, .on_failure = { "", 0 }, .trace = { "", 0 },
 	};
 
@@ -234,7 +234,7 @@ static inline const struct seen *play_collect(struct play *play, uint32_t lane)
 		}
 		CU_ASSERT(head.kind == MESSAGE_LEAVING || head.serial == play->serial);
 		CU_ASSERT(seen.started == (head.kind != MESSAGE_STARTED) || head.kind == MESSAGE_LEAVING);
-		CU_ASSERT(head.at_ns > 1700000000000000000ll);
+		CU_ASSERT(head.at_ns > 1700000000000000000LL);
 		play_take(&seen, &head, text);
 	}
 	return &seen;

@@ -198,8 +198,10 @@ static void test_spooled_arguments(void)
 	char *large = malloc(bytes + 1);
 
 	CU_ASSERT_FATAL(large && mkdir(play.spool_dir, 0700) == 0);
-	memset(large, ' ', bytes + 1);
-	memcpy(large, "[\"begin\"", 8);
+	memset(large, ' ', bytes);
+	large[bytes] = '\0';
+	for (size_t i = 0; i < 8; i++)
+		large[i] = "[\"begin\""[i];
 	large[bytes - 1] = ']';
 	const struct seen *seen = run_spooled("describe", (uint32_t)bytes, large, bytes);
 	CU_ASSERT_PTR_NOT_NULL(strstr(seen->text, "args=[\"begin\"        "));
@@ -313,7 +315,7 @@ static void test_enqueue(void)
 	expect_verdict(seen, TR_VERDICT_ENQUEUE, 0);
 	int bytes = snprintf(expected, sizeof expected, "succeed%c%c{\"failed\":\"%s\",\"attempt\":1}", 0, 0,
 	    tr_id_format(&play.id, id));
-	CU_ASSERT_EQUAL_FATAL(seen->last.text_bytes, bytes);
+	CU_ASSERT_EQUAL_FATAL(seen->last.text_bytes, (uint32_t)bytes);
 	CU_ASSERT_EQUAL(memcmp(seen->text, expected, (size_t)bytes), 0);
 }
 

@@ -119,7 +119,7 @@ static void expect_clean(const char *from, size_t bytes, size_t most, const char
 	CU_ASSERT_TRUE(text_is_line(to, strlen(to)));
 }
 
-#define EXPECT_CLEAN(from, most, expected) expect_clean(from, sizeof from - 1, most, expected)
+#define EXPECT_CLEAN(from, most, expected) expect_clean((from), sizeof(from) - 1, (most), (expected))
 
 static void test_clean(void)
 {

@@ -14,14 +14,16 @@ static void expect_fault(const char *text, size_t bytes, const char *expected, s
 	size_t at = 999;
 	const char *fault = jsontext_fault(text, bytes, &at);
 
-	CU_ASSERT_PTR_NOT_NULL_FATAL(fault);
+	CU_ASSERT_PTR_NOT_NULL(fault);
+	if (!fault)
+		return;
 	CU_ASSERT_STRING_EQUAL(fault, expected);
 	CU_ASSERT_EQUAL(at, expected_at);
 	if (strcmp(fault, expected) != 0 || at != expected_at)
 		printf("\n  %s: \"%s\" at %zu\n", text, fault, at);
 }
 
-#define FAULT(text, expected, at) expect_fault(text, sizeof text - 1, expected, at)
+#define FAULT(text, expected, at) expect_fault((text), sizeof(text) - 1, (expected), (at))
 
 static const char early[] = "the text ends too early";
 
@@ -148,13 +150,14 @@ static void test_against_jansson(void)
 	for (unsigned round = 0; round < 200000; round++) {
 		const char *seed = seeds[round % (sizeof seeds / sizeof seeds[0])];
 		size_t bytes = strlen(seed), at;
-		char *text = malloc(bytes + 4);
-		CU_ASSERT_PTR_NOT_NULL_FATAL(text);
-		memcpy(text, seed, bytes);
+		char text[256];
+		memcpy(text, seed, bytes + 1);
 		for (unsigned changes = round % 3 + 1; changes > 0; changes--)
 			bytes = mutate(text, bytes);
-		char *exact = realloc(text, bytes); /* so that a sanitizer sees any step beyond */
-		CU_ASSERT_PTR_NOT_NULL_FATAL(exact);
+		char *exact = malloc(bytes); /* so that a sanitizer sees any step beyond */
+		if (!exact)
+			abort();
+		memcpy(exact, text, bytes);
 		bool ours = jsontext_fault(exact, bytes, &at) == NULL;
 		CU_ASSERT(at <= bytes);
 		int theirs = jansson_takes(exact, bytes);

@@ -3,10 +3,13 @@
  * mapping: it answers, and touches nothing outside (run it with the address sanitizer).
  */
 #include <CUnit/Basic.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "taskd/mailbox_layout.h"
@@ -48,6 +51,38 @@ static void close_side(struct side *side)
 	close(side->wake_fd);
 	free(side->text);
 }
+
+/* ---- making ------------------------------------------------------------------------------ */
+
+static void test_the_memory_cannot_be_cut(void)
+{
+	struct side side = open_side();
+
+	CU_ASSERT_EQUAL(ftruncate(side.memory_fd, 0), -1);
+	CU_ASSERT_EQUAL(errno, EPERM);
+	CU_ASSERT_EQUAL(ftruncate(side.memory_fd, (off_t)mailbox_bytes(3)), -1);
+	CU_ASSERT_TRUE(fcntl(side.memory_fd, F_GETFD) & FD_CLOEXEC);
+	close_side(&side);
+}
+
+static void test_open_refuses_what_is_no_mailbox(void)
+{
+	int sealed = mailbox_create(2);
+	int open_ended = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	CU_ASSERT_EQUAL(ftruncate(open_ended, (off_t)mailbox_bytes(1)), 0);
+	CU_ASSERT_PTR_NULL(mailbox_open(open_ended, 1, -1));
+	CU_ASSERT_EQUAL(errno, EINVAL);
+	CU_ASSERT_PTR_NULL(mailbox_open(sealed, 3, -1));
+	CU_ASSERT_EQUAL(errno, EINVAL);
+	CU_ASSERT_PTR_NULL(mailbox_open(sealed, 0, -1));
+	CU_ASSERT_PTR_NULL(mailbox_open(-1, 1, -1));
+	CU_ASSERT_EQUAL(errno, EBADF);
+	close(sealed);
+	close(open_ended);
+}
+
+/* ---- any bytes --------------------------------------------------------------------------- */
 
 static int read_one(const struct side *side)
 {
@@ -161,8 +196,8 @@ static void test_kinds(void)
 {
 	CU_ASSERT_EQUAL(SEND("", 0, .kind = 0), -1);
 	CU_ASSERT_EQUAL(SEND("", 0, .kind = MESSAGE_LEAVING + 1), -1);
-	for (uint8_t kind = MESSAGE_READY; kind <= MESSAGE_LEAVING; kind++)
-		CU_ASSERT_EQUAL(SEND("", 0, .kind = kind), 1);
+	for (int kind = MESSAGE_READY; kind <= MESSAGE_LEAVING; kind++)
+		CU_ASSERT_EQUAL(SEND("", 0, .kind = (uint8_t)kind), 1);
 	CU_ASSERT_EQUAL(SEND("x", 1, .kind = MESSAGE_STARTED), -1);
 	CU_ASSERT_EQUAL(SEND("", 0, .kind = MESSAGE_ENDED, .code = TR_SNOOZE), 1);
 	CU_ASSERT_EQUAL(SEND("", 0, .kind = MESSAGE_ENDED, .code = TR_SNOOZE + 1), -1);
@@ -233,6 +268,8 @@ int main(void)
 		return 1;
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_pSuite suite = CU_add_suite("hostile worker", NULL, NULL);
+	CU_ADD_TEST(suite, test_the_memory_cannot_be_cut);
+	CU_ADD_TEST(suite, test_open_refuses_what_is_no_mailbox);
 	CU_ADD_TEST(suite, test_random_mapping);
 	CU_ADD_TEST(suite, test_one_word_changed);
 	CU_ADD_TEST(suite, test_kinds);
