@@ -110,6 +110,10 @@ $(BUILD)/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libtaskring.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LIBS) -lck
 
+$(BUILD)/bench/journal_bench: $(OBJ)/tests/bench/journal_bench.o $(filter-out $(OBJ)/taskd/main.o,$(TASKD_OBJECTS)) $(BUILD)/libtaskring.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol='tr_*' -o $@ $^ $(TASKD_LIBS)
+
 # The manual's list of counters is what the program itself lists.
 $(BUILD)/man/taskstat.1: docs/man/taskstat.1.in $(BUILD)/taskstat
 	@mkdir -p $(@D)
@@ -136,6 +140,9 @@ $(BUILD)/taskring.pc: Makefile
 # Not `all` first: what the build needs may have to be installed before.
 run:
 	@exec env PORT='$(PORT)' RUN_DIR='$(RUN_DIR)' NAME='$(NAME)' CC='$(CC)' SAN='$(SAN)' BUILD='$(BUILD)' conf/run.sh
+
+bench: $(BENCHES)
+	@BUILD='$(BUILD)' tests/bench/run.sh
 
 layers:
 	@tests/layers.sh
@@ -167,5 +174,5 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all run layers lint install clean
+.PHONY: all run bench layers lint install clean
 .SECONDARY:

@@ -43,7 +43,7 @@ stop_process() { # PID START_TIME SIGNAL SECONDS
 	is_alive "$1" "$2" && kill -s "$3" "$1" 2>/dev/null
 	while is_alive "$1" "$2"; do
 		if [ $SECONDS -ge $deadline ] || [ "$stop_requests" -gt 1 ]; then
-			kill -s KILL "$1" 2>/dev/null
+			kill -s KILL "$1" 2>/dev/null || break # another user's
 		fi
 		sleep 0.05
 	done
@@ -69,10 +69,12 @@ declare -A pids=() times=()
 # second request counts as one when it comes later.
 stop_requests=0
 first_request_s=0
+pause=
 request_stop() {
 	if [ "$stop_requests" -eq 0 ]; then
 		stop_requests=1
 		first_request_s=$SECONDS
+		[ -z "$pause" ] || kill -s KILL "$pause" 2>/dev/null
 	elif [ $((SECONDS - first_request_s)) -ge 2 ]; then
 		stop_requests=2
 	fi
@@ -230,11 +232,15 @@ print_welcome() {
 # Until a signal asks for the end (0) or one of the three has ended (1).
 watch_over() {
 	local ended=
+	# A signal that comes just before `wait` would not end it; the child that it kills does.
+	setpriv --pdeathsig KILL setsid sleep infinity 9>&- &
+	pause=$!
 	while [ "$stop_requests" -eq 0 ]; do
-		wait -n 2>/dev/null # returns early on a signal
+		wait -n 2>/dev/null
 		ended=$(ended_process)
 		[ -z "$ended" ] || break
 	done
+	kill -s KILL "$pause" 2>/dev/null
 	[ "$stop_requests" -eq 0 ] || return 0
 	fail "$ended has ended; stopping the others"
 	show_log "$ended"

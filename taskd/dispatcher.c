@@ -25,6 +25,11 @@
 #define LOOP_EVERY 64        /* turns under load between two looks at the event loop */
 #define REBALANCE_MS 2
 
+#define LEAVE_MS 2000        /* for idle workers to stop their plug-ins, when taskd ends */
+
+/* While draining: what runs may go on, idle workers leave, what is still there is killed. */
+enum stopping { STOPPING_WAIT, STOPPING_LEAVE, STOPPING_KILL };
+
 struct loop {
 	uv_loop_t uv;
 	uv_poll_t control, wake, ring;
@@ -34,7 +39,7 @@ struct loop {
 	struct dispatcher dispatcher;
 	int64_t heartbeat_ms; /* the next */
 	int64_t drain_until_ms;
-	bool killed_rest;     /* draining: what still runs has been killed */
+	enum stopping stopping;
 	bool supervisor_gone;
 };
 
@@ -285,23 +290,50 @@ static bool is_running(const struct dispatcher *dispatcher)
 	return false;
 }
 
-/* True when nothing runs, and all that was taken is in the journal and on disk. */
+static bool is_alive(const struct dispatcher *dispatcher)
+{
+	for (uint32_t row = 0; row < dispatcher->worker_rows; row++)
+		if (dispatcher->workers[row].alive)
+			return true;
+	return false;
+}
+
+/* The next stage of stopping: workers that run are killed, idle ones leave in order. */
+static void press(struct loop *loop, enum stopping stage)
+{
+	struct dispatcher *dispatcher = &loop->dispatcher;
+
+	loop->stopping = stage;
+	for (uint32_t row = 0; row < dispatcher->worker_rows; row++) {
+		struct worker *worker = &dispatcher->workers[row];
+		if (!worker->alive)
+			continue;
+		workforce_leaving(worker);
+		if (stage == STOPPING_LEAVE)
+			mailbox_retire(worker->mailbox);
+		else
+			kill_worker(dispatcher, worker);
+	}
+}
+
+/*
+ * True when nothing runs, the workers have left, and all that was taken is in the journal and on
+ * disk. What runs has until drain_until_ms; plug-ins' stop() after it has LEAVE_MS.
+ */
 static bool has_drained(struct loop *loop)
 {
 	struct dispatcher *dispatcher = &loop->dispatcher;
 
 	if (!dispatcher->draining)
 		return false;
-	if (is_running(dispatcher)) {
-		if (dispatcher->now_ms < loop->drain_until_ms || loop->killed_rest)
-			return false;
-		loop->killed_rest = true;
-		for (uint32_t row = 0; row < dispatcher->worker_rows; row++)
-			if (dispatcher->workers[row].alive)
-				kill_worker(dispatcher, &dispatcher->workers[row]);
-		return false;
+	if (loop->stopping == STOPPING_WAIT && !is_running(dispatcher)) {
+		press(loop, STOPPING_LEAVE);
+		loop->drain_until_ms = dispatcher->now_ms + LEAVE_MS;
 	}
-	return ring_taken(dispatcher->ring) >= dispatcher->drain_position && recorder_is_clean(dispatcher);
+	if (loop->stopping != STOPPING_KILL && is_alive(dispatcher) && dispatcher->now_ms >= loop->drain_until_ms)
+		press(loop, STOPPING_KILL);
+	return !is_alive(dispatcher) && ring_taken(dispatcher->ring) >= dispatcher->drain_position &&
+	    recorder_is_clean(dispatcher);
 }
 
 static void run(struct loop *loop)
@@ -314,7 +346,7 @@ static void run(struct loop *loop)
 		int64_t now_ns = loop->dispatcher.now_ns;
 		if (done)
 			busy_ns = now_ns;
-		if (loop->dispatcher.draining && next_ms > loop->drain_until_ms && !loop->killed_rest)
+		if (loop->dispatcher.draining && next_ms > loop->drain_until_ms && loop->stopping != STOPPING_KILL)
 			next_ms = loop->drain_until_ms;
 		if (!done && now_ns - busy_ns > SPIN_NS)
 			sleep_until(loop, next_ms);

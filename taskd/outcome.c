@@ -99,8 +99,8 @@ static void ended(struct dispatcher *dispatcher, struct lane *lane, struct work 
 		succeeded(dispatcher, task);
 	} else if (message->code == TR_SNOOZE && !task->cancel_wanted && !dispatcher->draining) {
 		snoozed(dispatcher, task, message->number);
-	} else if (message->code == TR_SNOOZE) {
-		interrupted(dispatcher, task);
+	} else if (message->code == TR_SNOOZE || (message->code == TR_FAILURE && dispatcher->draining)) {
+		interrupted(dispatcher, task); /* it gave up because taskd ends: not a failure of its own */
 	} else if (message->flag) {
 		verdict_failed(dispatcher, task, TR_FAILED_BAD_ARGUMENTS, message->code == TR_PERMANENT_FAILURE, text);
 	} else {

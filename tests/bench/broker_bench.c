@@ -43,7 +43,7 @@ static int connect_to(const char *path)
 
 static int round_trip(int fd, const struct broker *broker, const char *request, size_t bytes)
 {
-	char answer[256];
+	char answer[256] = { 0 };
 	size_t had = 0;
 
 	if (write(fd, request, bytes) != (ssize_t)bytes)

@@ -2,9 +2,14 @@
  * The ring against Concurrency Kit's: 256-byte records from 1, 2, 4 and 8 producers to one
  * consumer. Ours with producer processes, every record published and checked by itself; libck's
  * multi-producer ring with threads, records by value. The two run by turns, and what counts is the
- * median of each and their ratio. Enters: -n records, -r runs, -l limit, -p one count of producers
- * only, -s our contender only (for a profile), -c the consumer on a processor for itself. Leaves: a table on standard output; 1 when a record
- * was lost, doubled, or out of its producer's order.
+ * median of each and their ratio. Leaves: a table on standard output; 1 when a record was lost,
+ * doubled, or out of its producer's order.
+ *   -n RECORDS     a trial's
+ *   -r RUNS        of each
+ *   -l SECONDS     after which a trial is cut off
+ *   -p PRODUCERS   only so many
+ *   -c             the consumer on a processor for itself, the producers on the others
+ *   -s             our contender only, for a profile
  */
 #include <ck_ring.h>
 #include <errno.h>
@@ -56,7 +61,7 @@ static bool placed;
 static const struct tr_geometry geometry = {
 	.lanes = MOST_PRODUCERS, .slots_per_lane = 2048, .slot_bytes = 320, .cells = 16384,
 };
-#define CK_RECORDS 2048 /* the best for it of 1024 ... 16384: its memory then stays in the L2 cache */
+#define CK_RECORDS 2048 /* as many as one of our lanes has slots; it keeps to the L2 cache */
 
 static int64_t now_ns(void)
 {
@@ -107,8 +112,8 @@ struct arrivals {
 static bool arrive(struct arrivals *arrivals, struct course *course, const struct record *record)
 {
 	if (record->producer >= course->producers || record->sequence != arrivals->next[record->producer]++) {
-		fprintf(stderr, "ring_bench: lost or doubled: producer %llu, sequence %llu\n", (unsigned long long)record->producer,
-		    (unsigned long long)record->sequence);
+		fprintf(stderr, "ring_bench: lost or doubled: producer %llu, sequence %llu\n",
+		    (unsigned long long)record->producer, (unsigned long long)record->sequence);
 		return false;
 	}
 	arrivals->looks = 0;
@@ -247,11 +252,12 @@ static struct ck {
 	ck_ring_t ring;
 	struct record buffer[CK_RECORDS];
 	struct course *course;
+	uint32_t numbers[MOST_PRODUCERS];
 } ck;
 
 static void *produce_ck(void *number)
 {
-	struct record record = { .producer = (uint64_t)(uintptr_t)number };
+	struct record record = { .producer = *(const uint32_t *)number };
 
 	memset(record.rest, 'x', sizeof record.rest);
 	wait_for_start(ck.course, (uint32_t)record.producer);
@@ -274,7 +280,8 @@ static int64_t run_ck(struct course *course)
 	memset(ck.buffer, 0, sizeof ck.buffer);
 	for (uint32_t i = 0; i < course->producers; i++) {
 		pthread_t thread;
-		if (pthread_create(&thread, NULL, produce_ck, (void *)(uintptr_t)i) != 0)
+		ck.numbers[i] = i;
+		if (pthread_create(&thread, NULL, produce_ck, &ck.numbers[i]) != 0)
 			return 0;
 		pthread_detach(thread);
 	}
@@ -293,6 +300,17 @@ static int64_t run_ck(struct course *course)
 enum outcome { FINISHED, CUT_OFF, WRONG };
 
 static struct course *course; /* the current trial's, shared by its processes */
+
+/* A trial that was cut off leaves its ring, with records in it. */
+static void remove_names(void)
+{
+	char name[64];
+
+	snprintf(name, sizeof name, "/%s.ring", instance);
+	shm_unlink(name);
+	snprintf(name, sizeof name, "/%s.wake", instance);
+	shm_unlink(name);
+}
 
 /*
  * One trial in a process group of its own, so that it can be cut off whole. *rate in millions of
@@ -326,6 +344,7 @@ static enum outcome trial(const struct contender *contender, int limit_s, double
 	bool answered = in_time && read(result[0], &took, sizeof took) == sizeof took;
 	kill(-child, SIGKILL);
 	waitpid(child, NULL, 0);
+	remove_names();
 	close(result[0]);
 	if (!in_time) {
 		*rate = (double)atomic_load(&course->arrived) / limit_s / 1e6;
@@ -395,16 +414,6 @@ static bool compare(uint32_t producers, uint64_t records, int runs, int limit_s,
 	return true;
 }
 
-static void remove_names(void)
-{
-	char name[64];
-
-	snprintf(name, sizeof name, "/%s.ring", instance);
-	shm_unlink(name);
-	snprintf(name, sizeof name, "/%s.wake", instance);
-	shm_unlink(name);
-}
-
 static long number(const char *text, long most)
 {
 	char *end;
@@ -450,6 +459,5 @@ int main(int argc, char **argv)
 	for (size_t i = 0; well && i < sizeof counts / sizeof counts[0]; i++)
 		if (!only || counts[i] == only)
 			well = compare(counts[i], records, runs, limit_s, ours_only);
-	remove_names();
 	return well ? 0 : 1;
 }

@@ -205,12 +205,12 @@ header() { # NAME
 
 # ---- running --------------------------------------------------------------------------------
 
-# Processes that work in this test's directory: all that it started do.
-processes_left() (
-	cd / || exit 1 # so that the shells of this pipe are not among them
+# Processes that work in this test's directory: all that it started do. Called as $(processes_left) only: its own shells leave the directory first.
+processes_left() {
+	cd / || exit 1
 	find /proc -maxdepth 2 -name cwd \( -lname "$WORK" -o -lname "$WORK/*" -o -lname "/var/lib/taskring/$NAME*" \) \
 		-printf '%h\n' 2>/dev/null | sed -n 's|^/proc/\([0-9]*\)$|\1|p' | grep -vx "$TEST_PID" || :
-)
+}
 
 kill_left() {
 	local pid killed=

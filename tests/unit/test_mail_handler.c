@@ -203,7 +203,8 @@ static void test_threads(void)
 		CU_ASSERT_EQUAL(head.code, TR_SUCCESS);
 		CU_ASSERT_STRING_EQUAL(text, "");
 	}
-	play_stop(&play);
+	mailbox_retire(play.mailbox);
+	CU_ASSERT_EQUAL(play_end(&play), 0);
 	sink_expect_kept(&sink, THREADS * TASKS / 2);
 	expect_rows("SELECT count(*) FROM signups", "20");
 	CU_ASSERT_EQUAL(unlink(database), 0);

@@ -209,20 +209,6 @@ static void test_revoke_against_claim(void)
 	close_mailbox();
 }
 
-static void test_told(void)
-{
-	open_mailbox(2);
-	CU_ASSERT_EQUAL(mailbox_told(mailbox, 0, 5), STOP_NONE);
-	mailbox_tell(mailbox, 0, 5, STOP_CANCEL);
-	CU_ASSERT_EQUAL(mailbox_told(mailbox, 0, 5), STOP_CANCEL);
-	CU_ASSERT_EQUAL(mailbox_told(mailbox, 0, 6), STOP_NONE);
-	CU_ASSERT_EQUAL(mailbox_told(mailbox, 1, 5), STOP_NONE);
-	mailbox_tell(mailbox, 0, 1ull << 61, STOP_DRAIN);
-	CU_ASSERT_EQUAL(mailbox_told(mailbox, 0, 1ull << 61), STOP_DRAIN);
-	CU_ASSERT_EQUAL(mailbox_told(mailbox, 0, 5), STOP_NONE);
-	close_mailbox();
-}
-
 static void test_a_death_costs_what_was_claimed(void)
 {
 	uint32_t entries[3];
@@ -494,7 +480,6 @@ int main(void)
 	CU_ADD_TEST(suite, test_work_bytes_wrap_around);
 	CU_ADD_TEST(suite, test_revoke);
 	CU_ADD_TEST(suite, test_revoke_against_claim);
-	CU_ADD_TEST(suite, test_told);
 	CU_ADD_TEST(suite, test_a_death_costs_what_was_claimed);
 	CU_ADD_TEST(suite, test_messages_wrap_around_and_wait_for_room);
 	CU_ADD_TEST(suite, test_a_full_ring_waits);

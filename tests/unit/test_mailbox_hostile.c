@@ -1,6 +1,7 @@
 /*
- * The dispatcher's side of the mailbox against a worker that writes anything anywhere in the
- * mapping: it answers, and touches nothing outside (run it with the address sanitizer).
+ * What the mailbox is made of, and the dispatcher's side of it against a worker that writes
+ * anything anywhere in the mapping: it answers, and touches nothing outside (run it with the
+ * address sanitizer).
  */
 #include <CUnit/Basic.h>
 #include <errno.h>
@@ -80,6 +81,21 @@ static void test_open_refuses_what_is_no_mailbox(void)
 	CU_ASSERT_EQUAL(errno, EBADF);
 	close(sealed);
 	close(open_ended);
+}
+
+/* One word holds both, so that nobody is told what was meant for another. */
+static void test_told(void)
+{
+	struct side side = open_side();
+
+	CU_ASSERT_EQUAL(mailbox_told(side.mailbox, 0, 5), STOP_NONE);
+	mailbox_tell(side.mailbox, 0, 5, STOP_CANCEL);
+	CU_ASSERT_EQUAL(mailbox_told(side.mailbox, 0, 5), STOP_CANCEL);
+	CU_ASSERT_EQUAL(mailbox_told(side.mailbox, 0, 6), STOP_NONE);
+	mailbox_tell(side.mailbox, 0, 1ull << 61, STOP_DRAIN);
+	CU_ASSERT_EQUAL(mailbox_told(side.mailbox, 0, 1ull << 61), STOP_DRAIN);
+	CU_ASSERT_EQUAL(mailbox_told(side.mailbox, 0, 5), STOP_NONE);
+	close_side(&side);
 }
 
 /* ---- any bytes --------------------------------------------------------------------------- */
@@ -270,6 +286,7 @@ int main(void)
 	CU_pSuite suite = CU_add_suite("hostile worker", NULL, NULL);
 	CU_ADD_TEST(suite, test_the_memory_cannot_be_cut);
 	CU_ADD_TEST(suite, test_open_refuses_what_is_no_mailbox);
+	CU_ADD_TEST(suite, test_told);
 	CU_ADD_TEST(suite, test_random_mapping);
 	CU_ADD_TEST(suite, test_one_word_changed);
 	CU_ADD_TEST(suite, test_kinds);

@@ -273,19 +273,19 @@ static void test_busy_lane(void)
 struct publisher {
 	pthread_t thread;
 	struct ring *ring;
-	uint32_t source, full, failed;
+	uint32_t source, failed;
+	_Atomic bool *stop;
 };
 
 static void *publish_many(void *context)
 {
 	struct publisher *publisher = context;
 
-	for (uint32_t i = 0; i < EACH;) {
+	for (uint32_t i = 0; i < EACH && !atomic_load(publisher->stop);) {
 		enum tr_result result = publish(publisher->ring, 8 + i % 700, publisher->source, i);
 		if (result == TR_OK) {
 			i++;
 		} else if (result == TR_LANE_FULL || result == TR_RING_FULL) {
-			publisher->full++;
 			sched_yield();
 		} else {
 			publisher->failed++;
@@ -301,15 +301,17 @@ static void test_threads(void)
 	uint32_t next[THREADS] = { 0 }, wrong = 0, head[2];
 	static char batch[1 << 20];
 	uint64_t position, taken = 0;
+	_Atomic bool stop = false;
+	struct timespec start, now;
 
 	struct ring *ring = attach(&small);
 	struct ring_consumer *consumer = consume(&small);
 	for (uint32_t i = 0; i < THREADS; i++) {
-		publishers[i] = (struct publisher){ .ring = ring, .source = i };
+		publishers[i] = (struct publisher){ .ring = ring, .source = i, .stop = &stop };
 		CU_ASSERT_EQUAL_FATAL(pthread_create(&publishers[i].thread, NULL, publish_many, &publishers[i]), 0);
 	}
-	struct timespec start, now;
 	clock_gettime(CLOCK_MONOTONIC, &start);
+	now = start;
 	do {
 		size_t bytes = ring_take(consumer, batch, &position);
 		if (!bytes) {
@@ -327,6 +329,7 @@ static void test_threads(void)
 	CU_ASSERT_EQUAL(wrong, 0);
 	CU_ASSERT_EQUAL(taken, THREADS * EACH);
 	retire_all(consumer);
+	atomic_store(&stop, true);
 	for (int i = 0; i < THREADS; i++) {
 		CU_ASSERT_EQUAL(pthread_join(publishers[i].thread, NULL), 0);
 		CU_ASSERT_EQUAL(publishers[i].failed, 0);

@@ -1,0 +1,277 @@
+/*
+ * The journal when things go wrong: the n-th write, sync or allocation fails, for every n; another
+ * program holds the lock; the process is killed. A commit is whole or absent, and may be tried again.
+ */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "faulty_vfs.h"
+#include "journal_fixture.h"
+
+#define TASKS 60     /* in a batch */
+#define POINTS_MAX 3000 /* more calls in one commit than this: something is wrong with the test */
+#define KILLS 50
+#define COMMITS_MAX 400
+
+static struct place place;
+
+/* Batch `k` ends the tasks of the batch before and adds its own; each task has an attempt. */
+static struct journal_batch *fill(unsigned k)
+{
+	struct journal_batch *batch = batch_of(&place);
+	const struct journal_state running = state_of(TR_RUNNING, 10), ended = state_of(TR_SUCCEEDED, 10);
+
+	for (unsigned i = 0; i < TASKS; i++) {
+		add_task(batch, k * TASKS + i, "q", &running);
+		add_attempt(batch, k * TASKS + i, 1, "interrupted");
+		if (k == 0)
+			continue;
+		const struct tr_id before = id_of((k - 1) * TASKS + i);
+		if (!journal_batch_update(batch, &before, &ended))
+			abort();
+	}
+	return batch;
+}
+
+#define IDS_OF "019000000000700080000000" /* then the number, see id_of() */
+
+/* How much of batch `k` another program sees: 0 nothing, 1 all of it, -1 a part. */
+static int seen(unsigned k)
+{
+	char query[500];
+
+	snprintf(query, sizeof query, "SELECT (SELECT count(*) FROM task WHERE id >= x'" IDS_OF "%08x' AND id < x'" IDS_OF "%08x')"
+	    " + (SELECT count(*) FROM attempt WHERE task >= x'" IDS_OF "%08x' AND task < x'" IDS_OF "%08x')"
+	    " + (SELECT count(*) FROM task WHERE state = 4 AND id >= x'" IDS_OF "%08x' AND id < x'" IDS_OF "%08x')",
+	    k * TASKS, (k + 1) * TASKS, k * TASKS, (k + 1) * TASKS, (k ? k - 1 : 0) * TASKS, k * TASKS);
+	int64_t rows = ask_number(&place, query);
+	return rows == 0 ? 0 : rows == (k ? 3 : 2) * TASKS ? 1 : -1;
+}
+
+/* ---- one call fails ---------------------------------------------------------------------- */
+
+/*
+ * For every n: the n-th call in a commit fails; then the same batch is tried again. Every 100 and
+ * at the end the journal is opened anew. Returns the n at which nothing failed any more.
+ */
+static long try_every(enum fault_point point, int code, bool sync, const char *words)
+{
+	long n = 0;
+	bool fired = true;
+
+	place_make(&place);
+	place_open(&place);
+	keep(&place, fill(0));
+	while (fired && ++n < POINTS_MAX) {
+		unsigned k = (unsigned)n;
+		struct journal_batch *batch = fill(k);
+		fault_arm(point, n, code);
+		struct journal_done done = commit(&place, batch, sync, 1);
+		fired = fault_disarm();
+		CU_ASSERT_EQUAL(done.error != NULL, fired);
+		CU_ASSERT_EQUAL(done.synced, sync && !fired);
+		CU_ASSERT_PTR_EQUAL(done.batch, batch);
+		CU_ASSERT_EQUAL(journal_batch_rows(batch), 3 * TASKS);
+		CU_ASSERT_EQUAL(seen(k), !fired);
+		if (fired) {
+			CU_ASSERT_PTR_NOT_NULL(strstr(done.error, words));
+			done = commit(&place, batch, sync, 2);
+			CU_ASSERT_PTR_NULL(done.error);
+		}
+		journal_batch_free(&done.batch);
+		if (n % 100 == 0 || !fired) {
+			journal_close(&place.journal);
+			place_open(&place);
+		}
+		CU_ASSERT_EQUAL(seen(k), 1);
+	}
+	for (unsigned k = 0; k <= (unsigned)n; k++)
+		CU_ASSERT_EQUAL(seen(k), 1);
+	place_remove(&place);
+	CU_ASSERT(!fired);
+	return n;
+}
+
+static void a_full_disk_is_survived(void)
+{
+	long points = try_every(FAULT_WRITE, SQLITE_FULL, false, "the disk is full");
+	CU_ASSERT(points > 10);
+	printf("%ld writes ", points - 1);
+}
+
+static void a_broken_disk_is_survived(void)
+{
+	long points = try_every(FAULT_WRITE, SQLITE_IOERR_WRITE, true, "disk I/O error");
+	CU_ASSERT(points > 10);
+	CU_ASSERT_EQUAL(try_every(FAULT_SYNC, SQLITE_IOERR_FSYNC, true, "disk I/O error"), 2);
+	/* Without `sync` nothing is synced at all. */
+	CU_ASSERT_EQUAL(try_every(FAULT_SYNC, SQLITE_IOERR_FSYNC, false, ""), 1);
+	printf("%ld writes, 1 sync ", points - 1);
+}
+
+static void lack_of_memory_is_survived(void)
+{
+	long points = try_every(FAULT_MEMORY, 0, false, "out of memory");
+	CU_ASSERT(points > 10);
+	printf("%ld allocations ", points - 1);
+}
+
+/* What was committed unsynced before a sync failed is brought to disk by the next one that succeeds. */
+static void a_failed_sync_is_made_good(void)
+{
+	place_make(&place);
+	place_open(&place);
+	keep(&place, fill(0));
+	fault_arm(FAULT_SYNC, 1, SQLITE_IOERR_FSYNC);
+	struct journal_done done = commit(&place, batch_of(&place), true, 1);
+	CU_ASSERT(fault_disarm());
+	CU_ASSERT_PTR_NOT_NULL(done.error);
+	/* A reader keeps the WAL from being copied as a whole: then it is not claimed to be on disk. */
+	sqlite3 *reader;
+	sqlite3_open(place.path, &reader);
+	CU_ASSERT_EQUAL(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM task", NULL, NULL, NULL), SQLITE_OK);
+	keep(&place, fill(1));
+	done = commit(&place, done.batch, true, 2);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(done.error);
+	CU_ASSERT_PTR_NOT_NULL(strstr(done.error, "failed to sync"));
+	sqlite3_close(reader);
+	done = commit(&place, done.batch, true, 3);
+	CU_ASSERT_PTR_NULL(done.error);
+	journal_batch_free(&done.batch);
+	place_remove(&place);
+}
+
+/* Every write and sync of the making of a new file fails once; nothing half made is left. */
+static void making_a_file_fails_whole(void)
+{
+	static const struct { enum fault_point point; int code; } ways[] = {
+		{ FAULT_WRITE, SQLITE_FULL }, { FAULT_SYNC, SQLITE_IOERR_FSYNC }, { FAULT_MEMORY, 0 },
+	};
+
+	for (int way = 0; way < 3; way++) {
+		bool fired = true;
+		long n;
+		for (n = 1; fired && n < POINTS_MAX; n++) {
+			place_make(&place);
+			fault_arm(ways[way].point, n, ways[way].code);
+			enum tr_result result = place_open_with(&place, 0, 0);
+			fired = fault_disarm();
+			CU_ASSERT(fired || result == TR_OK);
+			CU_ASSERT((result == TR_OK) == (place.journal != NULL));
+			CU_ASSERT(result == TR_OK || access(place.path, F_OK) != 0);
+			CU_ASSERT(result == TR_OK || place.error.text[0] != 0);
+			if (result != TR_OK)
+				place_open(&place);
+			keep(&place, fill(0));
+			CU_ASSERT_EQUAL(seen(0), 1);
+			place_remove(&place);
+		}
+		printf("%ld ", n - 2);
+		CU_ASSERT(n > 2 && n < POINTS_MAX);
+	}
+}
+
+static void a_lock_of_another_program_is_said(void)
+{
+	sqlite3 *other;
+
+	place_make(&place);
+	place_open(&place);
+	CU_ASSERT_EQUAL(sqlite3_open(place.path, &other), SQLITE_OK);
+	CU_ASSERT_EQUAL(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	struct journal_done done = commit(&place, fill(0), false, 1);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(done.error);
+	CU_ASSERT_PTR_NOT_NULL(strstr(done.error, "another program holds a lock"));
+	CU_ASSERT_EQUAL(seen(0), 0);
+	CU_ASSERT_EQUAL(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(other);
+	keep(&place, done.batch);
+	CU_ASSERT_EQUAL(seen(0), 1);
+	place_remove(&place);
+}
+
+/* ---- killed ------------------------------------------------------------------------------ */
+
+static _Noreturn void commit_and_report(int to)
+{
+	place_open(&place);
+	for (uint32_t k = 0; k < COMMITS_MAX; k++) {
+		struct journal_done done = commit(&place, fill(k), k % 4 == 0, k);
+		if (done.error != NULL || write(to, &k, sizeof k) != sizeof k)
+			_exit(1);
+		journal_batch_free(&done.batch);
+	}
+	_exit(0);
+}
+
+/* Kills the child after `count` commits are acknowledged. Returns how many were at its death. */
+static unsigned kill_after(pid_t child, int from, unsigned count)
+{
+	/* So that the kill falls into all parts of a commit, which takes about a millisecond. */
+	const struct timespec somewhere = { .tv_nsec = count * 50000 };
+	uint32_t k;
+	unsigned acknowledged = 0;
+	int status;
+
+	while (acknowledged < count && read(from, &k, sizeof k) == sizeof k)
+		acknowledged++;
+	nanosleep(&somewhere, NULL);
+	CU_ASSERT_EQUAL(kill(child, SIGKILL), 0);
+	while (read(from, &k, sizeof k) == sizeof k)
+		acknowledged++;
+	CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+	CU_ASSERT(WIFSIGNALED(status));
+	return acknowledged;
+}
+
+static void what_was_acknowledged_survives_a_kill(void)
+{
+	unsigned in_flight_whole = 0;
+
+	for (unsigned round = 0; round < KILLS; round++) {
+		int pipe_fds[2];
+		place_make(&place);
+		CU_ASSERT_EQUAL_FATAL(pipe(pipe_fds), 0);
+		pid_t child = fork();
+		if (child == 0) {
+			close(pipe_fds[0]);
+			commit_and_report(pipe_fds[1]);
+		}
+		close(pipe_fds[1]);
+		unsigned acknowledged = kill_after(child, pipe_fds[0], 1 + round * 7 % 23);
+		close(pipe_fds[0]);
+		CU_ASSERT(acknowledged < COMMITS_MAX);
+		place_open(&place);
+		for (unsigned k = 0; k < acknowledged; k++)
+			CU_ASSERT_EQUAL(seen(k), 1);
+		int last = seen(acknowledged);
+		CU_ASSERT(last == 0 || last == 1);
+		in_flight_whole += last == 1;
+		/* And it goes on from there: the same batch again is not there twice. */
+		keep(&place, fill(acknowledged));
+		CU_ASSERT_EQUAL(seen(acknowledged), 1);
+		CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task"), (acknowledged + 1) * TASKS);
+		place_remove(&place);
+	}
+	printf("%d kills, the commit in flight was whole in %u ", KILLS, in_flight_whole);
+}
+
+int main(void)
+{
+	if (!faulty_install())
+		return 2;
+	CU_initialize_registry();
+	CU_pSuite suite = CU_add_suite("journal's faults", NULL, NULL);
+	CU_ADD_TEST(suite, what_was_acknowledged_survives_a_kill);
+	CU_ADD_TEST(suite, a_full_disk_is_survived);
+	CU_ADD_TEST(suite, a_broken_disk_is_survived);
+	CU_ADD_TEST(suite, lack_of_memory_is_survived);
+	CU_ADD_TEST(suite, a_failed_sync_is_made_good);
+	CU_ADD_TEST(suite, making_a_file_fails_whole);
+	CU_ADD_TEST(suite, a_lock_of_another_program_is_said);
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	unsigned failures = CU_get_number_of_failures();
+	CU_cleanup_registry();
+	return failures > 0;
+}
