@@ -5,7 +5,7 @@
 #include "shared/record.h"
 
 /*
- * True: one JSON value and white space, see jsontext.h. False: *error says where it is not. The
+ * True: one JSON value (jansson's judgement). False: *error says where it is not. The
  * text needs no zero at its end.
  */
 bool arguments_are_json(const char *text, size_t bytes, struct tr_error *error);

@@ -1,6 +1,6 @@
 /*
  * Cleaning and checking text. In: what handlers said, or what a worker wrote into its mailbox. Out:
- * valid UTF-8 of one line. Called by task.c and jsontext.c (worker) and mailbox.c (dispatcher).
+ * valid UTF-8 of one line. Called by task.c (worker) and mailbox.c (dispatcher).
  */
 #include "taskd/text.h"
 

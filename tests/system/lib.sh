@@ -183,6 +183,41 @@ wait_row() { # ID STATE [SECONDS]
 	wait_until "${3:-15}" has_row "$1" "$2"
 }
 
+# ---- a whole instance, as users start it ----------------------------------------------------
+
+# `make run`; in a session of its own, as in a terminal. SUPERVISOR is the process to signal.
+launch_run() { # [VARIABLE=VALUE...]
+	: "${PORT:=$(free_port)}"
+	(cd "$WORK" && exec setsid make -s -C "$CHECKOUT" run PORT="$PORT" RUN_DIR="$RUN" NAME="$NAME" BUILD="$BUILD" "$@") \
+		</dev/null >"$WORK/run.log" 2>&1 &
+	MAKE=$!
+}
+
+start_run() { # [VARIABLE=VALUE...]
+	launch_run "$@"
+	wait_until 60 has_started
+	SUPERVISOR=$(sed -n 's/^  stop .*kill \([0-9]*\)$/\1/p' "$WORK/run.log")
+	TASKD=$(awk '$1 == "taskd" { print $2 }' "$RUN/processes")
+}
+
+has_started() {
+	if is_gone "$MAKE"; then
+		cat "$WORK/run.log" >&2
+		fail "make run ended while starting"
+	fi
+	grep -q '^  stop ' "$WORK/run.log"
+}
+
+# Signals it as asked and expects it to end in order.
+stop_run() { # COMMAND...
+	local status=0
+	"$@"
+	wait_until 30 is_gone "$MAKE"
+	wait "$MAKE" || status=$?
+	expect "the exit status of make run" 0 $status
+	expect "its last line" "taskring: stopped" "$(tail -n 1 "$WORK/run.log")"
+}
+
 # ---- HTTP -----------------------------------------------------------------------------------
 
 # An answer: STATUS, and the files $WORK/head (header lines, without CR) and $WORK/body.
@@ -234,7 +269,7 @@ clean_up() {
 	left=$(processes_left)
 	[ -z "$left" ] || echo "    processes that do not end: $left" >&2
 	if [ $status -ne 0 ] && [ $status -ne $SKIPPED ]; then
-		for log in "$RUN"/*.log "$RUN"/logs/*.log; do
+		for log in "$WORK"/*.log "$RUN"/*.log "$RUN"/logs/*.log; do
 			[ -s "$log" ] || continue
 			printf -- '    --- the end of %s\n' "${log#"$WORK"/}"
 			tail -n "${LOG_LINES:-25}" "$log" | cut -c 1-300 | sed 's/^/    /'

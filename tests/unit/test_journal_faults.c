@@ -68,12 +68,14 @@ static long try_every(enum fault_point point, int code, bool sync, const char *w
 		fault_arm(point, n, code);
 		struct journal_done done = commit(&place, batch, sync, 1);
 		fired = fault_disarm();
-		CU_ASSERT_EQUAL(done.error != NULL, fired);
-		CU_ASSERT_EQUAL(done.synced, sync && !fired);
+		/* Some memory SQLite can do without. */
+		bool failed = done.error != NULL;
+		CU_ASSERT(failed == fired || (point == FAULT_MEMORY && !failed));
+		CU_ASSERT_EQUAL(done.synced, sync && !failed);
 		CU_ASSERT_PTR_EQUAL(done.batch, batch);
 		CU_ASSERT_EQUAL(journal_batch_rows(batch), 3 * TASKS);
-		CU_ASSERT_EQUAL(seen(k), !fired);
-		if (fired) {
+		CU_ASSERT_EQUAL(seen(k), !failed);
+		if (failed) {
 			CU_ASSERT_PTR_NOT_NULL(strstr(done.error, words));
 			done = commit(&place, batch, sync, 2);
 			CU_ASSERT_PTR_NULL(done.error);
