@@ -158,12 +158,9 @@ static void replace_next(struct master *master)
 		stop_child(master, next);
 }
 
-/* Does what is due; the next moment at which something will be, INT64_MAX: none. */
-static int64_t tick(struct master *master)
+static void do_what_is_due(struct master *master)
 {
-	if (!master->stopping)
-		replace_next(master);
-	int64_t now_ns = monotonic_ns(), next_ns = INT64_MAX;
+	int64_t now_ns = monotonic_ns();
 	for (unsigned i = 0; i < master->options->processes; i++) {
 		struct child *child = &master->children[i];
 		if (child->state == CHILD_WAITING && !master->stopping && child->at_ns <= now_ns)
@@ -172,9 +169,19 @@ static int64_t tick(struct master *master)
 			kill(child->pid, SIGKILL);
 			child->at_ns = now_ns + SECOND_NS;
 		}
-		if (child->state != CHILD_RUNNING && child->at_ns < next_ns)
-			next_ns = child->at_ns;
 	}
+}
+
+/* The next moment at which something is due; INT64_MAX: none. */
+static int64_t tick(struct master *master)
+{
+	int64_t next_ns = INT64_MAX;
+	do_what_is_due(master);
+	if (!master->stopping)
+		replace_next(master);
+	for (unsigned i = 0; i < master->options->processes; i++)
+		if (master->children[i].state != CHILD_RUNNING && master->children[i].at_ns < next_ns)
+			next_ns = master->children[i].at_ns;
 	return next_ns;
 }
 

@@ -162,11 +162,14 @@ bool ring_sleep(struct ring_consumer *consumer)
 bool ring_awake(struct ring_consumer *consumer)
 {
 	char bytes[4096];
+	ssize_t got;
 	bool woken = false;
 
 	atomic_store(&consumer->ring->header->sleeps, 0);
-	while (read(consumer->ring->wake_fd, bytes, sizeof bytes) > 0)
-		woken = true;
+	do {
+		got = read(consumer->ring->wake_fd, bytes, sizeof bytes);
+		woken |= got > 0;
+	} while (got == (ssize_t)sizeof bytes);
 	return woken;
 }
 

@@ -67,7 +67,7 @@ const struct option config_options[] = {
 	    .restart = true, .help = "Permission bits of ring and board: 0660 when responders run as another user of one's group." },
 
 	{ IN_CONFIG(board_entries), .section = "board", .name = "entries", .type = OPTION_NUMBER, .least = 64, .most = 1048576,
-	    .multiple_of = BOARD_BUCKET, .initial = "16384", .restart = true, .help = "Tasks whose status is shown, live and recently ended (984 bytes each)." },
+	    .multiple_of = BOARD_BUCKET, .initial = "4096", .restart = true, .help = "Tasks whose status is shown, live and recently ended (984 bytes each)." },
 	{ IN_CONFIG(board_events), .section = "board", .name = "events", .type = OPTION_NUMBER, .least = 64, .most = 1048576,
 	    .initial = "16384", .restart = true, .help = "Events that a reader may be behind before it misses some (120 bytes each)." },
 

@@ -42,7 +42,7 @@ enum whereabouts {
 struct task {
 	struct tr_id id;
 	UT_hash_handle hh;
-	TAILQ_ENTRY(task) ready_link, dirty_link, hold_link;
+	TAILQ_ENTRY(task) ready_link, dirty_link, hold_link, show_link;
 	struct queue *queue;
 	struct lane *lane;      /* with AT_WORKER */
 	struct record record;   /* views into encoded[] */
@@ -56,6 +56,7 @@ struct task {
 	bool deciding;          /* its attempt failed; the on-failure callback is to be asked */
 	bool cancel_wanted;
 	bool dirty, committing, in_journal;
+	bool unshown;           /* in dispatcher->unshown */
 	uint8_t failure_kind;   /* enum tr_failure_kind, of the last failed attempt */
 	bool permanent;
 	int32_t exit_code, signal, worker_pid;
@@ -173,6 +174,7 @@ struct dispatcher {
 	struct queue *queues; /* uthash by name */
 	struct pace *paces;
 	struct pool_set *pools;
+	struct task_list unshown; /* changed since the board was written */
 	struct worker *workers;
 	uint32_t worker_rows;
 	char *batch, *text; /* buffers: a batch from the ring, a message's text */
@@ -206,8 +208,13 @@ void tasks_begin(struct dispatcher *dispatcher, struct task *task);
 void tasks_free(struct dispatcher *dispatcher, struct task *task);
 /* The only function that changes a task's state: table, gauges, counters, board, journal. */
 void tasks_move(struct dispatcher *dispatcher, struct task *task, enum task_event event);
-/* Shows it on the board as it is. */
+/*
+ * Has it shown on the board, at the end of this turn: a short task that starts and ends within one
+ * turn is written once. tasks_show_now() does it at once, for what refers to the entry.
+ */
 void tasks_show(struct dispatcher *dispatcher, struct task *task);
+void tasks_show_now(struct dispatcher *dispatcher, struct task *task);
+void tasks_show_all(struct dispatcher *dispatcher);
 /* Shows it as it is and has it written; for changes that are not a change of state. */
 void tasks_changed(struct dispatcher *dispatcher, struct task *task);
 /* Replaces task->error; NULL clears. A failure to allocate loses the text only. */

@@ -233,6 +233,7 @@ static unsigned turn(struct loop *loop, int64_t *next_ms)
 		workforce_rebalance(dispatcher);
 	window_tick(dispatcher);
 	done += workforce_assign(dispatcher);
+	tasks_show_all(dispatcher);
 	*next_ms = earlier(*next_ms, recorder_tick(dispatcher));
 	if (loop->heartbeat_ms <= dispatcher->now_ms) {
 		heartbeat(dispatcher);
@@ -422,6 +423,7 @@ static bool open_all(struct loop *loop, struct tr_error *error)
 	snprintf(error->text, sizeof error->text, "out of memory or of file descriptors");
 	if (!open_loop(loop) || !id_source_open(&dispatcher->ids) || !workforce_open(dispatcher))
 		return false;
+	TAILQ_INIT(&dispatcher->unshown);
 	dispatcher->random = dispatcher->ids.state;
 	dispatcher->next_due_ms = dispatcher->next_deadline_ms = INT64_MAX;
 	dispatcher->kill_worker = kill_worker;

@@ -153,6 +153,7 @@ static bool about_work(struct dispatcher *dispatcher, struct lane *lane, const s
 		started(dispatcher, lane, work, message->at_ns);
 		return true;
 	case MESSAGE_PROGRESS:
+		tasks_show_now(dispatcher, task);
 		board_progress(dispatcher->writer, task->board_slot, &task->id, message->number, message->number2,
 		    text, message->text_bytes);
 		return true;

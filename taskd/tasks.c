@@ -55,6 +55,7 @@ struct task *tasks_add(struct dispatcher *dispatcher, const struct record *recor
 void tasks_free(struct dispatcher *dispatcher, struct task *task)
 {
 	assert(task->where == NOWHERE && !task->dirty && !task->committing && !task->held);
+	tasks_show_now(dispatcher, task);
 	HASH_DELETE(hh, dispatcher->tasks, task);
 	if (!tr_state_is_ended((enum tr_state)task->state))
 		board_hide(dispatcher->writer, &task->board_slot);
@@ -70,7 +71,7 @@ void tasks_error(struct task *task, const char *text)
 	task->error = text && *text ? strdup(text) : NULL;
 }
 
-void tasks_show(struct dispatcher *dispatcher, struct task *task)
+static void write_board(struct dispatcher *dispatcher, struct task *task)
 {
 	const struct board_status status = {
 		.id = task->id,
@@ -90,6 +91,31 @@ void tasks_show(struct dispatcher *dispatcher, struct task *task)
 	};
 
 	board_show(dispatcher->writer, &task->board_slot, &status);
+}
+
+void tasks_show(struct dispatcher *dispatcher, struct task *task)
+{
+	if (task->unshown)
+		return;
+	task->unshown = true;
+	TAILQ_INSERT_TAIL(&dispatcher->unshown, task, show_link);
+}
+
+void tasks_show_now(struct dispatcher *dispatcher, struct task *task)
+{
+	if (!task->unshown)
+		return;
+	task->unshown = false;
+	TAILQ_REMOVE(&dispatcher->unshown, task, show_link);
+	write_board(dispatcher, task);
+}
+
+void tasks_show_all(struct dispatcher *dispatcher)
+{
+	struct task *task;
+
+	while ((task = TAILQ_FIRST(&dispatcher->unshown)) != NULL)
+		tasks_show_now(dispatcher, task);
 }
 
 void tasks_changed(struct dispatcher *dispatcher, struct task *task)

@@ -106,8 +106,6 @@ health_is() { # STATUS
 # taskd stopped: it looks as if it hung. The ring fills, and then requests are refused, not lost.
 test_full_ring() {
 	local accepted=0 pid
-	# As a small ring has it: few requests fit. make run's own configuration has no place for that,
-	# so the ring is made before, by its first producer: the geometry that is there counts.
 	start_run
 	for pid in $TASKD $(pids_of dispatcher); do
 		kill -STOP "$pid"

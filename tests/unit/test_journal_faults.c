@@ -143,17 +143,18 @@ static void a_failed_sync_is_made_good(void)
 	place_remove(&place);
 }
 
-/* Every write and sync of the making of a new file fails once; nothing half made is left. */
+/* Every write and sync, and many an allocation, of the making of a file fails; nothing half made is left. */
 static void making_a_file_fails_whole(void)
 {
-	static const struct { enum fault_point point; int code; } ways[] = {
-		{ FAULT_WRITE, SQLITE_FULL }, { FAULT_SYNC, SQLITE_IOERR_FSYNC }, { FAULT_MEMORY, 0 },
+	static const struct { enum fault_point point; int code; long stride; } ways[] = {
+		{ FAULT_WRITE, SQLITE_FULL, 1 }, { FAULT_SYNC, SQLITE_IOERR_FSYNC, 1 }, { FAULT_MEMORY, 0, 97 },
 	};
 
 	for (int way = 0; way < 3; way++) {
 		bool fired = true;
-		long n;
-		for (n = 1; fired && n < POINTS_MAX; n++) {
+		long points = 0;
+		for (long n = 1; fired && points < POINTS_MAX; n += ways[way].stride) {
+			points++;
 			place_make(&place);
 			fault_arm(ways[way].point, n, ways[way].code);
 			enum tr_result result = place_open_with(&place, 0, 0);
@@ -168,8 +169,8 @@ static void making_a_file_fails_whole(void)
 			CU_ASSERT_EQUAL(seen(0), 1);
 			place_remove(&place);
 		}
-		printf("%ld ", n - 2);
-		CU_ASSERT(n > 2 && n < POINTS_MAX);
+		printf("%ld ", points - 1);
+		CU_ASSERT(points > 1 && points < POINTS_MAX);
 	}
 }
 
