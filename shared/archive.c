@@ -124,13 +124,14 @@ static enum tr_result connect_again(struct archive *archive)
 
 enum tr_result archive_open(struct archive **archive, const char *path, struct tr_error *error)
 {
-	struct archive *made = calloc(1, sizeof *made + strlen(path) + 1);
+	size_t path_bytes = strlen(path) + 1;
+	struct archive *made = calloc(1, sizeof *made + path_bytes);
 
 	*archive = NULL;
 	error->text[0] = 0;
 	if (made == NULL)
 		return TR_NO_MEMORY;
-	memcpy(made->path, path, strlen(path));
+	memcpy(made->path, path, path_bytes);
 	enum tr_result result = connect_file(made, error);
 	if (result == TR_OK)
 		*archive = made;

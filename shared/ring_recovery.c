@@ -37,7 +37,8 @@ static int compare_positions(const void *a, const void *b)
 
 /*
  * In a sound ring the cells stand for `cells` consecutive positions, and the lowest of them is the
- * next to retire. Where some were scribbled on, the run that holds the most of them is the ring's.
+ * next to retire. Where some were scribbled on, the run that holds the most of them is the ring's;
+ * audit_cells() sets the others right.
  */
 static uint64_t lowest_of_most(const uint64_t *sorted, uint32_t cells)
 {
@@ -55,19 +56,6 @@ static uint64_t lowest_of_most(const uint64_t *sorted, uint32_t cells)
 	return best;
 }
 
-/* Cells outside the run: emptied, so that neither a producer nor the next lap comes upon them. */
-static void empty_strange_cells(struct ring_consumer *consumer)
-{
-	const struct ring *ring = consumer->ring;
-
-	for (uint64_t at = consumer->head; at - consumer->head < ring->geometry.cells; at++) {
-		uint64_t seen = atomic_load(ring_cell(ring, at)), lap = ring_lap(ring, at);
-		if (cell_ahead(seen, lap) != 0 &&
-		    atomic_compare_exchange_strong(ring_cell(ring, at), &seen, cell_empty(lap)))
-			consumer->report.repairs++;
-	}
-}
-
 bool ring_find_start(struct ring_consumer *consumer)
 {
 	const struct ring *ring = consumer->ring;
@@ -78,15 +66,18 @@ bool ring_find_start(struct ring_consumer *consumer)
 
 	if (!positions)
 		return false;
-	if (near < cells || near > UINT64_MAX / 4)
-		near = cells;
+	if (near > UINT64_MAX / 4)
+		near = 0;
+	/* A cell may be up to half the tag's laps behind: count from where that is no negative number. */
+	uint64_t bias = (uint64_t)1 << (CELL_LAP_BITS + ring->lap_shift);
+	near += bias;
 	for (uint32_t index = 0; index < cells; index++)
 		positions[index] = cell_position(ring, index, atomic_load(&ring->cells[index]), near);
 	qsort(positions, cells, sizeof *positions, compare_positions);
-	consumer->head = consumer->retired = lowest_of_most(positions, cells);
+	uint64_t lowest = lowest_of_most(positions, cells);
 	free(positions);
+	consumer->head = consumer->retired = lowest < bias ? lowest : lowest - bias;
 	atomic_store(&ring->header->retired, consumer->retired);
-	empty_strange_cells(consumer);
 	ring_audit(consumer);
 	return true;
 }
@@ -99,80 +90,82 @@ static uint64_t cell_void(uint64_t lap)
 	return cell_full(lap, 0, 0, 0);
 }
 
-/* True: by the tail, something was published at the head. */
-static bool published_at_head(const struct ring_consumer *consumer, uint64_t tail)
-{
-	return tail - consumer->head - 1 < consumer->ring->geometry.cells;
-}
 
 void ring_mend_cell(struct ring_consumer *consumer, uint64_t seen)
 {
 	const struct ring *ring = consumer->ring;
-	uint64_t lap = ring_lap(ring, consumer->head);
-	bool published = published_at_head(consumer, atomic_load(&ring->header->tail));
+	uint64_t lap = ring_lap(ring, consumer->head), tail = atomic_load(&ring->header->tail);
+	/* By the tail, something was published here. */
+	bool published = tail - consumer->head - 1 < ring->geometry.cells;
 
 	consumer->report.repairs++;
 	atomic_compare_exchange_strong(ring_cell(ring, consumer->head), &seen,
 	    published ? cell_void(lap) : cell_empty(lap));
 }
 
+static bool is_full(uint64_t cell, uint64_t lap)
+{
+	return cell_ahead(cell, lap) == 0 && cell & CELL_FULL;
+}
+
 /*
- * Fills the holes between the head and the tail: there, whoever comes to take finds nothing, and
- * what was published beyond waits. A cell that is filled meanwhile by a producer stays as it is.
+ * A sound tail is where the last publication ends, or one behind, since its producer stopped or
+ * died before it advanced it: from one below the head to the end of the lap.
  */
-static void fill_holes(struct ring_consumer *consumer, uint64_t tail)
+static bool is_sound(const struct ring_consumer *consumer, uint64_t tail)
+{
+	uint64_t most = consumer->retired + consumer->ring->geometry.cells;
+
+	return tail + 1 - consumer->head <= most + 1 - consumer->head;
+}
+
+/* Where publications end, by the tail if it is sound, and by the full cells from there on. */
+static uint64_t published_end(const struct ring_consumer *consumer, uint64_t tail)
 {
 	const struct ring *ring = consumer->ring;
+	uint64_t at = is_sound(consumer, tail) && tail + 1 != consumer->head ? tail : consumer->head;
 
-	for (uint64_t at = consumer->head; at != tail; at++) {
-		uint64_t empty = cell_empty(ring_lap(ring, at));
-		if (atomic_compare_exchange_strong(ring_cell(ring, at), &empty, cell_void(ring_lap(ring, at))))
+	while (at - consumer->retired < ring->geometry.cells && is_full(atomic_load(ring_cell(ring, at)), ring_lap(ring, at)))
+		at++;
+	return at;
+}
+
+/* Sets a tail right that cannot be. Returns where publications end. */
+static uint64_t audit_tail(struct ring_consumer *consumer)
+{
+	_Atomic uint64_t *word = &consumer->ring->header->tail;
+	uint64_t tail = atomic_load(word);
+	uint64_t end = published_end(consumer, tail);
+
+	if (!is_sound(consumer, tail) && atomic_compare_exchange_strong(word, &tail, end))
+		consumer->report.repairs++;
+	return end;
+}
+
+/*
+ * Sets the cells from the head to the end of the lap right: full below `end`, empty from there on.
+ * Where nothing stands below the end a publication is lost, or the tail was scribbled on; whoever
+ * comes to take would wait there for ever. The end is from before: what is full beyond it may have
+ * been published since, if the tail, read after the cell, has come there as well.
+ */
+static void audit_cells(struct ring_consumer *consumer, uint64_t end)
+{
+	const struct ring *ring = consumer->ring;
+	uint64_t most = consumer->retired + ring->geometry.cells;
+
+	for (uint64_t at = consumer->head; at != most; at++) {
+		uint64_t lap = ring_lap(ring, at), empty = cell_empty(lap);
+		uint64_t seen = atomic_load(ring_cell(ring, at));
+
+		if (seen == empty ? at >= end : is_full(seen, lap) && (at < end || at <= atomic_load(&ring->header->tail)))
+			continue;
+		/* What a producer has put there meanwhile stays. */
+		if (atomic_compare_exchange_strong(ring_cell(ring, at), &seen, at < end ? cell_void(lap) : empty))
 			consumer->report.repairs++;
 	}
 }
 
-/*
- * A tail that cannot be, or an empty cell at the head with publications beyond it. A tail that is
- * one behind is no fault: its producer died before it advanced it, and the next one will.
- *
- * The tail is read before the cell. A cell that is empty then was empty before, so nothing was
- * published from it on when the tail was read, and a sound tail cannot have been beyond it.
- */
-static void audit_tail(struct ring_consumer *consumer)
-{
-	const struct ring *ring = consumer->ring;
-	uint64_t tail = atomic_load(&ring->header->tail);
-	uint64_t cell = atomic_load(ring_cell(ring, consumer->head));
-
-	if (consumer->head - consumer->retired >= ring->geometry.cells)
-		return;
-	if (cell_ahead(cell, ring_lap(ring, consumer->head)) != 0 || cell & CELL_FULL)
-		return; /* ring_take() will deal with it */
-	if (tail == consumer->head || tail + 1 == consumer->head)
-		return;
-	if (published_at_head(consumer, tail))
-		fill_holes(consumer, tail);
-	else if (atomic_compare_exchange_strong(&ring->header->tail, &tail, consumer->head))
-		consumer->report.repairs++;
-}
-
 /* ---- lanes of the dead ------------------------------------------------------------------- */
-
-/* Everything that the lane's dead owner published stands below this. */
-static uint64_t published_end(const struct ring_consumer *consumer)
-{
-	const struct ring *ring = consumer->ring;
-	uint64_t tail = atomic_load(&ring->header->tail);
-	uint64_t at = published_at_head(consumer, tail) ? tail : consumer->head;
-
-	while (at - consumer->retired < ring->geometry.cells) {
-		uint64_t cell = atomic_load(ring_cell(ring, at));
-		if (cell_ahead(cell, ring_lap(ring, at)) != 0 || !(cell & CELL_FULL))
-			break;
-		at++;
-	}
-	return at;
-}
 
 /* Pairs with the acquire in stamp_free_lane(): the emptied cells before the freed lane. */
 static void recycle(struct ring_consumer *consumer, uint32_t lane)
@@ -200,7 +193,8 @@ static void audit_lane(struct ring_consumer *consumer, uint32_t lane)
 		if (ring_lock_byte(ring->segment.fd, ring_lane_offset(lane), F_WRLCK) != 0)
 			return;
 		watch->draining = true;
-		watch->drained_at = published_end(consumer);
+		/* All that the dead owner published stands below this. */
+		watch->drained_at = published_end(consumer, atomic_load(&ring->header->tail));
 	}
 	if (consumer->retired >= watch->drained_at)
 		recycle(consumer, lane);
@@ -222,7 +216,7 @@ static void audit_header(struct ring_consumer *consumer)
 void ring_audit(struct ring_consumer *consumer)
 {
 	audit_header(consumer);
-	audit_tail(consumer);
+	audit_cells(consumer, audit_tail(consumer));
 	for (uint32_t lane = 0; lane < consumer->ring->geometry.lanes; lane++)
 		audit_lane(consumer, lane);
 }
@@ -249,7 +243,7 @@ enum tr_result ring_rebuild(struct ring_consumer *consumer, struct tr_error *err
 		return TR_SYSTEM;
 	}
 	ring_fill(ring->segment.memory, &ring->geometry);
-	uint64_t lost = published_end(consumer);
+	uint64_t lost = published_end(consumer, atomic_load(&ring->header->tail));
 	consumer->report.damaged_batches += lost - consumer->head;
 	for (uint64_t at = consumer->head; at - consumer->head < ring->geometry.cells; at++)
 		atomic_store(ring_cell(ring, at), cell_empty(ring_lap(ring, at)));

@@ -34,6 +34,7 @@ struct loading {
 	struct config *config;
 	size_t faults;
 	bool in_pool;     /* the last of config->pools is still being read */
+	bool at_end;      /* the end of the file has been read, outside of all sections */
 	int line[OPTIONS_MAX]; /* where each option was given; 0: not yet */
 	int pool_line[CONFIG_POOLS_MAX][OPTIONS_MAX];
 };
@@ -55,9 +56,23 @@ __attribute__((format(printf, 2, 3))) static void fault(int line, const char *fo
 	va_end(list);
 }
 
+/*
+ * To libconfuse, the end of the file is as good as the brace that is missing. So an option that only
+ * the root knows is put there.
+ */
+#define END_MARK "end-of-file"
+
 __attribute__((format(printf, 2, 0))) static void on_syntax_error(cfg_t *cfg, const char *format, va_list list)
 {
-	report(cfg->line, format, list);
+	char text[256];
+	va_list again;
+	va_copy(again, list);
+	int length = vsnprintf(text, sizeof(text), format, again);
+	va_end(again);
+	if (length > 0 && strstr(text, "'" END_MARK "'") != NULL)
+		fault(cfg->line - 1, "the file ends inside of a section, allowed after its closing brace");
+	else
+		report(cfg->line, format, list);
 }
 
 /* ---- the file, value by value ------------------------------------------------------------ */
@@ -121,6 +136,15 @@ static int on_value(cfg_t *section, cfg_opt_t *opt, const char *value, void *res
 	return 0;
 }
 
+static int on_file_end(cfg_t *root, cfg_opt_t *opt, const char *value, void *result)
+{
+	(void)root;
+	(void)opt;
+	*(const char **)result = value;
+	loading->at_end = true;
+	return 0;
+}
+
 static int on_pool_end(cfg_t *root, cfg_opt_t *opt)
 {
 	(void)root;
@@ -133,7 +157,7 @@ static int on_pool_end(cfg_t *root, cfg_opt_t *opt)
 /* Gives libconfuse the table's options and sections, and the text. */
 static void parse(const char *text)
 {
-	cfg_opt_t root[OPTIONS_MAX + 1], rest[OPTIONS_MAX + SECTIONS_MAX];
+	cfg_opt_t root[OPTIONS_MAX + 2], rest[OPTIONS_MAX + SECTIONS_MAX];
 	size_t roots = 0, rests = 0;
 	const cfg_opt_t end = CFG_END();
 	const char *section = "";
@@ -159,6 +183,8 @@ static void parse(const char *text)
 		rest[rests++] = one;
 	}
 	rest[rests] = end;
+	const cfg_opt_t mark = CFG_STR_CB(END_MARK, NULL, CFGF_NODEFAULT, on_file_end);
+	root[roots++] = mark;
 	root[roots] = end;
 
 	cfg_t *cfg = cfg_init(root, CFGF_NONE);
@@ -168,20 +194,21 @@ static void parse(const char *text)
 	}
 	cfg_set_error_function(cfg, on_syntax_error);
 	/* Out of memory, libconfuse fails without a word. */
-	if (cfg_parse_buf(cfg, text) != CFG_SUCCESS && loading->faults == 0)
+	if ((cfg_parse_buf(cfg, text) != CFG_SUCCESS || !loading->at_end) && loading->faults == 0)
 		fault(cfg->line, "cannot be read (out of memory?)");
 	cfg_free(cfg);
 }
 
-/* The whole file, zero-terminated; NULL after a fault. */
+/* The whole file, the end marked, zero-terminated; NULL after a fault. */
 static char *read_whole(void)
 {
+	static const char end_line[] = "\n" END_MARK " = yes\n";
 	int fd = open(loading->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0) {
 		fault(0, "%s", strerrordesc_np(errno));
 		return NULL;
 	}
-	char *text = malloc(FILE_BYTES_MAX + 1);
+	char *text = malloc(FILE_BYTES_MAX + sizeof(end_line));
 	size_t used = 0;
 	ssize_t got = 0;
 	while (text != NULL && used <= FILE_BYTES_MAX) {
@@ -201,7 +228,7 @@ static char *read_whole(void)
 	else if (memchr(text, '\0', used) != NULL)
 		fault(0, "got a zero byte, allowed text");
 	else {
-		text[used] = '\0';
+		memcpy(text + used, end_line, sizeof(end_line));
 		return text;
 	}
 	free(text);

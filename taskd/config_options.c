@@ -86,7 +86,7 @@ const struct option config_options[] = {
 	    .help = "The sender of mail that names none." },
 	{ IN_CONFIG(mail.maildir), .section = "mail", .name = "maildir", .type = OPTION_PATH, .initial = "/var/lib/taskring/%i/mail",
 	    .help = "The maildir that mail goes to when there is no server." },
-	{ IN_CONFIG(mail.module), .section = "mail", .name = "module", .type = OPTION_PATH, .initial = "%l/modules/mail.so",
+	{ IN_CONFIG(mail.module), .section = "mail", .name = "module", .type = OPTION_PATH, .initial = "%l/modules/mail_smtp.so",
 	    .help = "The shared object with the SMTP client." },
 	{ IN_CONFIG(mail.require_tls), .section = "mail", .name = "require_tls", .type = OPTION_YESNO, .initial = "yes",
 	    .help = "Refuse to send without TLS." },

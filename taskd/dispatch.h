@@ -64,6 +64,8 @@ struct task {
 	uint32_t attempt, failures;
 	int64_t due_ms, started_ms, ended_ms;
 	int64_t started_ns;     /* of the running attempt */
+	int64_t accepted_ms;    /* when it came to us */
+	uint64_t position;      /* in the ring; UINT64_MAX: it did not come from there */
 	char *error, *result;   /* of the last attempt; NULL: none */
 	size_t encoded_bytes;
 	_Alignas(8) char encoded[];
@@ -264,8 +266,9 @@ void window_cancel(struct dispatcher *dispatcher, const struct tr_id *id);
 
 /* Takes from the ring what is good to take now. Returns batches taken. */
 unsigned intake_turn(struct dispatcher *dispatcher);
-/* Accepts a new task (from the ring, or made by a callback). */
-void intake_accept(struct dispatcher *dispatcher, struct record *record);
+#define NO_POSITION UINT64_MAX
+/* Accepts a new task, from that position of the ring or (NO_POSITION) made by a callback. */
+void intake_accept(struct dispatcher *dispatcher, struct record *record, uint64_t position);
 
 /* ---- workforce.c ------------------------------------------------------------------------- */
 

@@ -35,7 +35,7 @@ static bool is_blocked(struct dispatcher *dispatcher, const struct task *task)
 }
 
 /* A predecessor that could not be accepted leaves no task behind; then there is nobody to wait for. */
-void intake_accept(struct dispatcher *dispatcher, struct record *record)
+void intake_accept(struct dispatcher *dispatcher, struct record *record, uint64_t position)
 {
 	struct task *task = tasks_add(dispatcher, record, TR_QUEUED);
 
@@ -47,6 +47,8 @@ void intake_accept(struct dispatcher *dispatcher, struct record *record)
 		    (int)record->queue.bytes, record->queue.at, "no memory, no pool for the queue, or too many queues");
 		return;
 	}
+	task->position = position;
+	task->accepted_ms = dispatcher->now_ms;
 	int64_t created_ms = record->created_ns / 1000000;
 	task->due_ms = record->run_at_ms > created_ms ? record->run_at_ms : created_ms;
 	if (task->due_ms > dispatcher->now_ms && !record->run_at_ms)
@@ -100,7 +102,7 @@ static void take_batch(struct dispatcher *dispatcher, const char *batch, size_t 
 		} else {
 			hist_add(&board->hists[HIST_take_ns], dispatcher->now_ns > record.created_ns ?
 			    (uint64_t)(dispatcher->now_ns - record.created_ns) : 0);
-			intake_accept(dispatcher, &record);
+			intake_accept(dispatcher, &record, position);
 		}
 	}
 }

@@ -1,9 +1,10 @@
 /*
- * When what is written to the journal. Changed tasks gather in a list; every commit_interval one
- * batch takes them all; when it is committed, everything that the ring held at that moment is
- * either in the journal or over, and the ring's positions are retired. At most one commit is on its
- * way. A commit that fails is tried again, and meanwhile nothing is retired: the ring fills, and
- * producers are told so.
+ * When what is written to the journal. Changed tasks gather in a list; every commit_interval, or
+ * when much of the ring waits for it, one batch takes them. A task that is still young and may soon
+ * be over is left out: it then costs one row instead of two writes, or none. When the batch is
+ * committed, everything that the ring held up to the oldest one left out is either in the journal or
+ * over, and those positions are retired. At most one commit is on its way. A commit that fails is
+ * tried again, and meanwhile nothing is retired: the ring fills, and producers are told so.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #include "log.h"
 #include "shared/spool.h"
 
+#define YOUNG_MS 20        /* so long a new task may stay out of the journal; it is promised within 50 */
+#define EARLY_POSITIONS 256 /* so many that could be retired, and the interval is not waited for */
 #define RETRY_FIRST_MS 50 /* after a failed commit; doubles */
 #define RETRY_MOST_MS 5000
 
@@ -29,7 +32,9 @@ struct recorder {
 	bool busy_syncs;
 	struct journal_batch *failed; /* to be handed in again at retry_ms */
 	int64_t retry_ms, retry_delay_ms;
-	uint64_t busy_position; /* taken from the ring when it was handed in */
+	uint64_t busy_position; /* what may be retired when it is done */
+	uint64_t retired;       /* what has been */
+	uint64_t tried;         /* ring_taken() at the last commit */
 	struct task **written;  /* the tasks in it */
 	size_t written_count, written_capacity;
 };
@@ -177,22 +182,40 @@ static bool make_room(struct recorder *recorder)
 	return true;
 }
 
-/* Moves the dirty tasks into the batch. */
-static void write_dirty(struct dispatcher *dispatcher, struct journal_batch *batch)
+/* Its row can wait: until it is over, or not young any more. */
+static bool may_wait(const struct dispatcher *dispatcher, const struct task *task)
+{
+	const struct recorder *recorder = dispatcher->recorder;
+
+	return !task->in_journal && task->position != NO_POSITION && !recorder->disk && !recorder->flush &&
+	    !tr_state_is_ended((enum tr_state)task->state) && task->state != TR_SCHEDULED && !task->resting &&
+	    dispatcher->now_ms - task->accepted_ms < YOUNG_MS;
+}
+
+/* Moves the dirty tasks into the batch; answers up to where the ring can be retired then. */
+static uint64_t write_dirty(struct dispatcher *dispatcher, struct journal_batch *batch)
 {
 	struct recorder *recorder = dispatcher->recorder;
-	struct task *task;
+	uint64_t position = ring_taken(dispatcher->ring);
+	struct task *next;
 
 	recorder->written_count = 0;
-	while ((task = TAILQ_FIRST(&recorder->dirty)) != NULL) {
+	for (struct task *task = TAILQ_FIRST(&recorder->dirty); task; task = next) {
+		next = TAILQ_NEXT(task, dirty_link);
+		if (may_wait(dispatcher, task)) {
+			if (task->position < position)
+				position = task->position;
+			continue;
+		}
 		if (!write_task(dispatcher, batch, task))
-			return;
+			return 0; /* out of memory: nothing is retired, and the rest tried again */
 		TAILQ_REMOVE(&recorder->dirty, task, dirty_link);
 		recorder->dirty_count--;
 		task->dirty = false;
 		task->committing = true;
 		recorder->written[recorder->written_count++] = task;
 	}
+	return position;
 }
 
 /* What was handed in is in the journal, or was over before it needed to be. */
@@ -205,7 +228,10 @@ static void settle(struct dispatcher *dispatcher, bool synced)
 		recorder->unsynced = false;
 		recorder->synced_ms = dispatcher->now_ms;
 	}
-	ring_retire(dispatcher->ring, recorder->busy_position);
+	if (recorder->busy_position > recorder->retired) {
+		ring_retire(dispatcher->ring, recorder->busy_position);
+		recorder->retired = recorder->busy_position;
+	}
 	if (!recorder->unsynced)
 		board_durable(dispatcher->writer, recorder->busy_position);
 	for (size_t i = 0; i < recorder->written_count; i++) {
@@ -229,11 +255,9 @@ static void commit(struct dispatcher *dispatcher)
 		return; /* the next turn tries again */
 	}
 	recorder->filling = NULL;
-	write_dirty(dispatcher, batch);
-	bool all = recorder->dirty_count == 0;
-	/* Everything below it is in this batch, in an earlier one, or over; unless memory ran out. */
-	recorder->busy_position = all ? ring_taken(dispatcher->ring) : 0;
-	recorder->dirty_since_ms = all ? 0 : dispatcher->now_ms;
+	recorder->tried = ring_taken(dispatcher->ring);
+	recorder->busy_position = write_dirty(dispatcher, batch);
+	recorder->dirty_since_ms = recorder->dirty_count ? dispatcher->now_ms : 0;
 	recorder->busy = true;
 	recorder->busy_syncs = recorder->disk || recorder->flush ||
 	    dispatcher->now_ms - recorder->synced_ms >= dispatcher->config->sync_interval_ms;
@@ -290,7 +314,9 @@ static int64_t due_ms(const struct dispatcher *dispatcher)
 	if (recorder->dirty_since_ms)
 		due = recorder->dirty_since_ms + dispatcher->config->commit_interval_ms;
 	/* Batches whose tasks were all dropped or over leave no row, but positions to retire. */
-	else if (ring_taken(dispatcher->ring) != recorder->busy_position)
+	else if (ring_taken(dispatcher->ring) != recorder->retired)
+		due = dispatcher->now_ms;
+	if (ring_taken(dispatcher->ring) - recorder->tried >= EARLY_POSITIONS)
 		due = dispatcher->now_ms;
 	if (recorder->unsynced && recorder->synced_ms + dispatcher->config->sync_interval_ms < due)
 		due = recorder->synced_ms + dispatcher->config->sync_interval_ms;
@@ -327,7 +353,7 @@ bool recorder_is_clean(const struct dispatcher *dispatcher)
 	const struct recorder *recorder = dispatcher->recorder;
 
 	return !recorder->busy && !recorder->dirty_since_ms && !recorder->unsynced &&
-	    recorder->busy_position == ring_taken(dispatcher->ring);
+	    recorder->retired == ring_taken(dispatcher->ring);
 }
 
 void recorder_flush(struct dispatcher *dispatcher)

@@ -149,6 +149,9 @@ bool scheduler_add(struct dispatcher *dispatcher, struct task *task)
 	assert(task->where == NOWHERE);
 	if (task->due_ms <= dispatcher->now_ms) {
 		make_ready(task, false);
+		/* It came due while it rested in the journal, or while taskd was not there. */
+		if (task->state == TR_SCHEDULED)
+			tasks_move(dispatcher, task, EV_DUE);
 		return true;
 	}
 	if (!heap_add(queue, task))

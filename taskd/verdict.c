@@ -99,7 +99,7 @@ static bool enqueue(struct dispatcher *dispatcher, const struct task *failed, co
 		log_event(LOG_ERR, "enqueue-refused", "handler=%s fault=%s", handler, fault);
 		return false;
 	}
-	intake_accept(dispatcher, &record);
+	intake_accept(dispatcher, &record, NO_POSITION);
 	return true;
 }
 

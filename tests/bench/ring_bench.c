@@ -33,7 +33,9 @@
 #define MOST_PRODUCERS 8
 #define MOST_RUNS 99
 #define RETIRE_EVERY 64 /* taskd retires once for many, after a commit */
-#define LOOKS_BEFORE_YIELD 256
+#define LOOKS_BEFORE_YIELD 64
+/* Between two looks in vain, about 1 us: to look all the time takes the line from who would write it. */
+#define PAUSES_BEFORE_LOOK 32
 
 struct record {
 	uint64_t producer, sequence;
@@ -122,12 +124,19 @@ static bool arrive(struct arrivals *arrivals, struct course *course, const struc
 	return true;
 }
 
+static void processor_pause(void)
+{
+#ifdef __x86_64__
+	__builtin_ia32_pause();
+#endif
+}
+
 static void nothing_arrived(struct arrivals *arrivals)
 {
 	if (++arrivals->looks % LOOKS_BEFORE_YIELD == 0)
 		sched_yield();
-	else
-		__builtin_ia32_pause();
+	for (int i = 0; i < PAUSES_BEFORE_LOOK; i++)
+		processor_pause();
 }
 
 /* ---- ours: processes --------------------------------------------------------------------- */

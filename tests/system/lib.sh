@@ -58,7 +58,7 @@ wait_until() { # SECONDS COMMAND...
 # ---- an instance ----------------------------------------------------------------------------
 
 free_port() {
-	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+	/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 # taskd's configuration: quick to give up and to retry; $1 is added at the end.

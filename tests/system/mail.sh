@@ -9,7 +9,7 @@ PLUGIN_DIR=$BUILD/handlers
 # The server; what it takes lies in $WORK/sink. Sets SMTP_PORT.
 start_sink() { # [OPTION...]
 	mkdir -p "$WORK/sink"
-	(cd "$WORK" && exec python3 "$CHECKOUT/tests/system/smtp_sink.py" --dir "$WORK/sink" "$@") \
+	(cd "$WORK" && exec "$CHECKOUT/tests/system/smtp_sink.py" --dir "$WORK/sink" "$@") \
 		</dev/null >"$WORK/sink.port" 2>"$WORK/sink.log" &
 	SINK=$!
 	wait_until 15 grep -q '^port ' "$WORK/sink.port"
@@ -108,6 +108,7 @@ test_tls_and_password() {
 	make_certificate
 	start_sink --starttls "$WORK/certificate.pem" "$WORK/key.pem" --auth 'shop:se:cret'
 	printf 'se:cret\n' >"$WORK/password"
+	chmod 600 "$WORK/password"
 	MAIL="server = \"smtp://127.0.0.1:$SMTP_PORT\" ca_file = \"$WORK/certificate.pem\" user = shop password_file = \"$WORK/password\"" configure
 	start_taskd
 	id=$(push -H send_email_notification -a "$ADA")

@@ -1,7 +1,8 @@
 /*
  * Publishes tasks from the command line, for the system tests and the benchmarks.
  * Enters: options below. Leaves: one id a line on standard output (unless -s), and with -s a
- * closing line "pushed N in S s". A full ring is waited for; anything else ends it with status 1.
+ * closing line "pushed N in S s". A full ring is waited for (not with -F); anything else ends it with
+ * status 1.
  */
 #include <errno.h>
 #include <sched.h>
@@ -19,7 +20,7 @@ struct push {
 	struct task_options task;
 	unsigned long count, batch;
 	long interval_us;
-	bool concurrent, silent;
+	bool concurrent, silent, impatient;
 	enum tr_durability durability;
 	const char *cancel, *show;
 };
@@ -28,7 +29,7 @@ static const char usage[] =
     "push [-n INSTANCE] [-c COUNT] [-b TASKS_A_BATCH] [-H HANDLER] [-a JSON | -A FILE] [-q QUEUE]\n"
     "     [-f ON_FAILURE] [-m MAX_ATTEMPTS] [-B BACKOFF_BASE_MS] [-t HARD_MS] [-T SOFT_MS] [-D DELAY_MS] [-x EXPIRES_MS]\n"
     "     [-S SPOOL_DIR] [-J JOURNAL] [-i INTERVAL_US] [-d (durable)] [-p (parallel)] [-s (silent)]\n"
-    "     [-C ID (cancel it)] [-G ID (show it)]\n";
+    "     [-F (a full ring is an error)] [-C ID (cancel it)] [-G ID (show it)]\n";
 
 /* A number of the command line; ends the program when it is none. */
 static unsigned long number(const char *text)
@@ -64,7 +65,7 @@ static void parse(struct push *push, int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "n:c:b:H:a:A:q:f:m:B:t:T:D:x:S:J:i:dpsC:G:")) != -1) {
+	while ((option = getopt(argc, argv, "n:c:b:H:a:A:q:f:m:B:t:T:D:x:S:J:i:dpsFC:G:")) != -1) {
 		switch (option) {
 		case 'n': push->instance = optarg; break;
 		case 'c': push->count = number(optarg); break;
@@ -86,6 +87,7 @@ static void parse(struct push *push, int argc, char **argv)
 		case 'd': push->durability = TR_DISK; break;
 		case 'p': push->concurrent = true; break;
 		case 's': push->silent = true; break;
+		case 'F': push->impatient = true; break;
 		case 'C': push->cancel = optarg; break;
 		case 'G': push->show = optarg; break;
 		default: fputs(usage, stderr); exit(2);
@@ -155,8 +157,11 @@ static int push_batch(struct background_tasks *background, const struct push *pu
 	}
 	size_t count = background_tasks_count(background);
 	struct tr_id first = background_tasks_id(background, 0);
-	while ((result = background_tasks_publish(background, 30000)) == TR_RING_FULL || result == TR_LANE_FULL)
+	while ((result = background_tasks_publish(background, 30000)) == TR_RING_FULL || result == TR_LANE_FULL) {
+		if (push->impatient)
+			break;
 		sched_yield();
+	}
 	if (result != TR_OK)
 		return fail("publishing", result, background_tasks_error(background));
 	if (!push->silent)

@@ -22,8 +22,6 @@ struct oracle {
 	char *batch; /* ring_batch_max() bytes */
 	uint64_t published, taken; /* steady records */
 	uint64_t victim_next;      /* number of the victim's next record */
-	uint64_t first_position;   /* of the first record taken since oracle_consume() */
-	uint64_t lapped;
 	const char *scenario;      /* for messages */
 	uint64_t point;
 	uint64_t failures;

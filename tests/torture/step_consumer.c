@@ -7,7 +7,8 @@
  *   - nothing may be damaged or repaired,
  *   - and the dead producer's lane must come back, after its batches are retired and not before.
  * In another pass the consumer is only stopped, the living publish, and it goes on.
- * Opening scans all cells; of that loop only the first instructions are tried (it only reads).
+ * Opening and looking after the ring go over all cells, a loop that in a sound ring only reads: of
+ * it the first instructions are tried, and then those that come after.
  * `step_consumer` tries a part of the longest windows, `step_consumer --every` every instruction.
  */
 #include <stdio.h>
@@ -119,29 +120,30 @@ static void window_remove(void *context)
 
 /* ---- windows ----------------------------------------------------------------------------- */
 
-enum entry { AT_ONCE, AT_QSORT, AT_FREE, AT_AUDIT };
+enum entry { AT_ONCE, AT_QSORT, AT_FREE, AT_AUDIT, AT_LOCK };
 
 static const struct scenario {
 	const char *name;
 	void (*before)(void *context);
 	void (*window)(void *context);
-	enum entry entry; /* where the window's path begins: at once, or with a call of that function */
+	enum entry entry, then; /* the path begins at once, or with a call of that function, or of both */
 	uint64_t most;    /* instructions of the path */
 	unsigned retired_before, retired_after; /* batches */
 	bool alone;       /* no producer is attached */
 	unsigned part;    /* every how many instructions, unless all are asked for */
 } scenarios[] = {
-	{ "take", before_take, window_take, AT_ONCE, UINT64_MAX, 0, 0, false, 2 },
-	{ "retire", before_retire, window_retire, AT_ONCE, UINT64_MAX, 0, BATCHES - 1, false, 1 },
-	{ "drain", before_retire, window_audit, AT_ONCE, UINT64_MAX, 0, 0, false, 1 },
-	{ "recycle", before_recycle, window_audit, AT_ONCE, UINT64_MAX, BATCHES, BATCHES, false, 1 },
-	{ "sleep", before_recycle, window_sleep, AT_ONCE, UINT64_MAX, BATCHES, BATCHES, false, 1 },
-	{ "open", before_open, window_open, AT_ONCE, 1500, 0, 0, false, 5 },
-	{ "open-sort", before_open, window_open, AT_QSORT, 50, 0, 0, false, 5 },
-	{ "open-scanned", before_open, window_open, AT_FREE, 400, 0, 0, false, 5 },
-	{ "open-audit", before_open, window_open, AT_AUDIT, UINT64_MAX, 0, 0, false, 2 },
-	{ "leave", before_retire, window_leave, AT_ONCE, UINT64_MAX, 0, 0, false, 3 },
-	{ "remove", before_recycle, window_remove, AT_ONCE, UINT64_MAX, BATCHES, BATCHES, true, 5 },
+	{ "take", before_take, window_take, AT_ONCE, AT_ONCE, UINT64_MAX, 0, 0, false, 2 },
+	{ "retire", before_retire, window_retire, AT_ONCE, AT_ONCE, UINT64_MAX, 0, BATCHES - 1, false, 1 },
+	{ "audit", before_retire, window_audit, AT_ONCE, AT_ONCE, 500, 0, 0, false, 3 },
+	{ "drain", before_retire, window_audit, AT_LOCK, AT_ONCE, UINT64_MAX, 0, 0, false, 1 },
+	{ "recycle", before_recycle, window_audit, AT_LOCK, AT_ONCE, UINT64_MAX, BATCHES, BATCHES, false, 1 },
+	{ "sleep", before_recycle, window_sleep, AT_ONCE, AT_ONCE, UINT64_MAX, BATCHES, BATCHES, false, 1 },
+	{ "open", before_open, window_open, AT_ONCE, AT_ONCE, 1500, 0, 0, false, 5 },
+	{ "open-sort", before_open, window_open, AT_QSORT, AT_ONCE, 50, 0, 0, false, 5 },
+	{ "open-scanned", before_open, window_open, AT_FREE, AT_ONCE, 400, 0, 0, false, 5 },
+	{ "open-drain", before_open, window_open, AT_AUDIT, AT_LOCK, UINT64_MAX, 0, 0, false, 2 },
+	{ "leave", before_retire, window_leave, AT_ONCE, AT_ONCE, UINT64_MAX, 0, 0, false, 3 },
+	{ "remove", before_recycle, window_remove, AT_ONCE, AT_ONCE, UINT64_MAX, BATCHES, BATCHES, true, 5 },
 };
 #define SCENARIOS (sizeof scenarios / sizeof scenarios[0])
 
@@ -154,6 +156,8 @@ static uint64_t entry_address(enum entry entry)
 		return (uint64_t)&free;
 	case AT_AUDIT:
 		return (uint64_t)&ring_audit;
+	case AT_LOCK:
+		return (uint64_t)&ring_lock_byte;
 	case AT_ONCE:
 		break;
 	}
@@ -189,10 +193,12 @@ static struct step_victim start(const struct scenario *scenario)
 		oracle_detach(&oracle);
 
 	struct step_victim consumer = step_start(scenario->before, scenario->window, NULL);
-	uint64_t address = entry_address(scenario->entry);
-	if (address && !step_to_address(&consumer, address)) {
-		printf("FAILED %s: the window's entry was not reached\n", scenario->name);
-		exit(1);
+	const enum entry entries[] = { scenario->entry, scenario->then };
+	for (int i = 0; i < 2; i++) {
+		if (entries[i] != AT_ONCE && !step_to_address(&consumer, entry_address(entries[i]))) {
+			printf("FAILED %s: the window's entry was not reached\n", scenario->name);
+			exit(1);
+		}
 	}
 	return consumer;
 }

@@ -35,14 +35,19 @@ static inline void place_wake(void *place)
 	sem_post(&((struct place *)place)->woken);
 }
 
+static inline void place_name(struct place *place, const char *name)
+{
+	snprintf(place->path, sizeof place->path, "%.40s/%.30s", place->directory, name);
+}
+
 /* An empty directory that others may look into. */
 static inline void place_make(struct place *place)
 {
 	memset(place, 0, sizeof *place);
-	strcpy(place->directory, "/tmp/taskring-journal-XXXXXX");
+	snprintf(place->directory, sizeof place->directory, "/tmp/taskring-journal-XXXXXX");
 	if (mkdtemp(place->directory) == NULL || chmod(place->directory, 0755) != 0)
 		abort();
-	snprintf(place->path, sizeof place->path, "%s/journal.db", place->directory);
+	place_name(place, "journal.db");
 	sem_init(&place->woken, 0, 0);
 }
 
@@ -69,7 +74,9 @@ static inline void place_remove(struct place *place)
 
 	journal_close(&place->journal);
 	DIR *directory = opendir(place->directory);
-	while (directory != NULL && (entry = readdir(directory)) != NULL) {
+	if (directory == NULL)
+		abort();
+	while ((entry = readdir(directory)) != NULL) {
 		snprintf(path, sizeof path, "%s/%s", place->directory, entry->d_name);
 		unlink(path);
 	}

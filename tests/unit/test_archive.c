@@ -90,12 +90,13 @@ static void a_task_is_found_beside_a_living_taskd(void)
 
 static void long_texts_are_cut_at_a_character(void)
 {
-	char error[400] = "";
+	char error[261];
 	static char result[TR_RESULT_MAX + 1];
 	struct tr_task_status status;
 
-	for (int i = 0; i < 130; i++)
-		strcat(error, "\xc3\xa9"); /* 2 bytes each: 255 is in the middle of one */
+	for (int i = 0; i < 260; i++)
+		error[i] = "\xc3\xa9"[i % 2]; /* 2 bytes each: 255 is in the middle of one */
+	error[260] = 0;
 	memset(result, '7', TR_RESULT_MAX);
 	place_open(&place);
 	struct journal_batch *batch = batch_of(&place);

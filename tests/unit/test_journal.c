@@ -253,12 +253,12 @@ static void check_numbers(struct journal_list *list, size_t count, const unsigne
 /* Numbers 1..9 in queue "a", some elsewhere. */
 static void fill_waiting(void)
 {
-	static const struct { unsigned number; const char *queue; enum tr_state state; int64_t due_ms; bool blocked; } rows[] = {
-		{ 1, "a", TR_QUEUED, 300, false }, { 2, "a", TR_RETRYING, 100, false }, { 3, "a", TR_SCHEDULED, 200, false },
-		{ 4, "a", TR_RUNNING, 100, false }, { 5, "a", TR_QUEUED, 100, true }, { 6, "a", TR_SUCCEEDED, 100, false },
-		{ 7, "a", TR_QUEUED, 200, false }, { 8, "a", TR_QUEUED, 5000000000000, false }, { 9, "a", TR_DEAD, 1, true },
-		{ 10, "b", TR_QUEUED, 150, false }, { 11, "c", TR_RUNNING, 150, false }, { 12, "ab", TR_SCHEDULED, 150, false },
-		{ 13, "d", TR_QUEUED, 150, true }, { 14, "d", TR_CANCELLED, 150, false },
+	static const struct { unsigned number; bool blocked; const char *queue; int64_t due_ms; enum tr_state state; } rows[] = {
+		{ 1, false, "a", 300, TR_QUEUED }, { 2, false, "a", 100, TR_RETRYING }, { 3, false, "a", 200, TR_SCHEDULED },
+		{ 4, false, "a", 100, TR_RUNNING }, { 5, true, "a", 100, TR_QUEUED }, { 6, false, "a", 100, TR_SUCCEEDED },
+		{ 7, false, "a", 200, TR_QUEUED }, { 8, false, "a", 5000000000000, TR_QUEUED }, { 9, true, "a", 1, TR_DEAD },
+		{ 10, false, "b", 150, TR_QUEUED }, { 11, false, "c", 150, TR_RUNNING }, { 12, false, "ab", 150, TR_SCHEDULED },
+		{ 13, true, "d", 150, TR_QUEUED }, { 14, false, "d", 150, TR_CANCELLED },
 	};
 	struct journal_batch *batch = batch_of(&place);
 

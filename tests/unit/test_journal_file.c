@@ -202,7 +202,7 @@ static void what_may_not_be_written_is_said(void)
 	make_journal();
 	CU_ASSERT_EQUAL(chmod(place.path, 0444), 0);
 	CU_ASSERT_EQUAL(open_as_nobody("Permission denied"), 0);
-	strcpy(place.path + strlen(place.directory), "/missing/journal.db");
+	place_name(&place, "missing/journal.db");
 	check_refused(TR_SYSTEM, "No such file or directory");
 }
 
@@ -270,7 +270,6 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-	strcpy(place.path + strlen(place.directory), "/journal.db");
 	place_remove(&place);
 }
 
