@@ -39,6 +39,7 @@ UNIT_TESTS += $(APP_TESTS)
 TEST_PLUGINS := $(patsubst tests/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
 BAD_PLUGINS := $(patsubst tests/bad_plugins/%.c,$(BUILD)/tests/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
+TORTURES := $(patsubst tests/torture/%.c,$(BUILD)/torture/%,$(wildcard tests/torture/step_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
 PROGRAMS := $(BUILD)/taskd $(BUILD)/taskring-app $(BUILD)/taskstat
@@ -106,6 +107,10 @@ $(BUILD)/tests/%: $(OBJ)/tests/tools/%.o $(BUILD)/libtaskring.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ljansson $(LIB_LIBS)
 
+$(BUILD)/torture/step_%: $(OBJ)/tests/torture/step_%.o $(OBJ)/tests/torture/step.o $(OBJ)/tests/torture/oracle.o $(BUILD)/libtaskring.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LIBS)
+
 $(BUILD)/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libtaskring.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LIBS) -lck
@@ -144,6 +149,21 @@ run:
 bench: $(BENCHES)
 	@BUILD='$(BUILD)' tests/bench/run.sh
 
+# What the tests run; a sanitizer's build has no use for single steps.
+test-programs: all $(UNIT_TESTS) $(TEST_PLUGINS) $(BAD_PLUGINS) $(TEST_TOOLS) $(if $(SAN),,$(TORTURES))
+
+print-unit-tests:
+	@printf '%s\n' $(UNIT_TESTS)
+
+# Not `test-programs` first, for the same reason as in `run`.
+test: export CC SAN BUILD
+test:
+	@tests/run.sh
+
+# Every instruction, not only a part of the longest windows; takes a while.
+torture: $(TORTURES)
+	@for program in $(TORTURES); do $$program --every || exit 1; done
+
 layers:
 	@tests/layers.sh
 
@@ -174,5 +194,5 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all run bench layers lint install clean
+.PHONY: all run test test-programs print-unit-tests torture bench layers lint install clean
 .SECONDARY:

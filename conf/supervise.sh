@@ -74,7 +74,7 @@ request_stop() {
 	if [ "$stop_requests" -eq 0 ]; then
 		stop_requests=1
 		first_request_s=$SECONDS
-		[ -z "$pause" ] || kill -s KILL "$pause" 2>/dev/null
+		[ -z "$pause" ] || kill -s PIPE "$pause" 2>/dev/null
 	elif [ $((SECONDS - first_request_s)) -ge 2 ]; then
 		stop_requests=2
 	fi
@@ -232,7 +232,8 @@ print_welcome() {
 # Until a signal asks for the end (0) or one of the three has ended (1).
 watch_over() {
 	local ended=
-	# A signal that comes just before `wait` would not end it; the child that it kills does.
+	# A signal that comes just before `wait` would not end it; the child that it kills does. By
+	# SIGPIPE, since bash announces other deaths.
 	setpriv --pdeathsig KILL setsid sleep infinity 9>&- &
 	pause=$!
 	while [ "$stop_requests" -eq 0 ]; do
@@ -240,7 +241,7 @@ watch_over() {
 		ended=$(ended_process)
 		[ -z "$ended" ] || break
 	done
-	kill -s KILL "$pause" 2>/dev/null
+	kill -s PIPE "$pause" 2>/dev/null
 	[ "$stop_requests" -eq 0 ] || return 0
 	fail "$ended has ended; stopping the others"
 	show_log "$ended"

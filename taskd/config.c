@@ -34,6 +34,7 @@ struct loading {
 	struct config *config;
 	size_t faults;
 	bool in_pool;     /* the last of config->pools is still being read */
+	int lines;        /* of the file */
 	bool at_end;      /* the end of the file has been read, outside of all sections */
 	int line[OPTIONS_MAX]; /* where each option was given; 0: not yet */
 	int pool_line[CONFIG_POOLS_MAX][OPTIONS_MAX];
@@ -69,10 +70,11 @@ __attribute__((format(printf, 2, 0))) static void on_syntax_error(cfg_t *cfg, co
 	va_copy(again, list);
 	int length = vsnprintf(text, sizeof(text), format, again);
 	va_end(again);
+	int line = cfg->line < loading->lines ? cfg->line : loading->lines;
 	if (length > 0 && strstr(text, "'" END_MARK "'") != NULL)
-		fault(cfg->line - 1, "the file ends inside of a section, allowed after its closing brace");
+		fault(line, "the file ends inside of a section, allowed after its closing brace");
 	else
-		report(cfg->line, format, list);
+		report(line, format, list);
 }
 
 /* ---- the file, value by value ------------------------------------------------------------ */
@@ -228,6 +230,9 @@ static char *read_whole(void)
 	else if (memchr(text, '\0', used) != NULL)
 		fault(0, "got a zero byte, allowed text");
 	else {
+		loading->lines = 1;
+		for (size_t i = 0; i + 1 < used; i++)
+			loading->lines += text[i] == '\n';
 		memcpy(text + used, end_line, sizeof(end_line));
 		return text;
 	}

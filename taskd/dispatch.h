@@ -56,6 +56,7 @@ struct task {
 	bool deciding;          /* its attempt failed; the on-failure callback is to be asked */
 	bool cancel_wanted;
 	bool dirty, committing, in_journal;
+	bool has_attempts;      /* rows of its attempts were handed in */
 	bool unshown;           /* in dispatcher->unshown */
 	uint8_t failure_kind;   /* enum tr_failure_kind, of the last failed attempt */
 	bool permanent;
@@ -64,6 +65,7 @@ struct task {
 	uint32_t attempt, failures;
 	int64_t due_ms, started_ms, ended_ms;
 	int64_t started_ns;     /* of the running attempt */
+	int64_t failed_ms;      /* when the attempt ended that is being decided; 0: not known */
 	int64_t accepted_ms;    /* when it came to us */
 	uint64_t position;      /* in the ring; UINT64_MAX: it did not come from there */
 	char *error, *result;   /* of the last attempt; NULL: none */
@@ -88,10 +90,12 @@ struct queue {
 	struct task **heap; /* by task_key */
 	uint32_t heap_count, heap_capacity;
 	uint32_t waiting;   /* tasks in ready and heap */
+	uint32_t tasks;     /* in memory, wherever they are */
 	/* See window.c: every waiting task up to `horizon` is in memory, beyond it the rest are not. */
 	struct task_key horizon;
 	bool bounded; /* the horizon counts */
 	bool loading;
+	int64_t load_ms; /* not before: the journal could not be read */
 	struct task_list held; /* while loading: ended or resting tasks that must still be known */
 };
 
@@ -127,12 +131,14 @@ struct lane {
 	bool ready;     /* its thread takes work */
 	bool is_open;   /* in pool->open */
 	bool touched;   /* pushed to since the last wake */
-	bool stuffed;   /* its bytes are full until a work is over */
+	bool stuffed;   /* takes nothing more until a work is over, or its thread has passed what was taken back */
 	bool timed_out; /* its worker is being killed for what it runs */
+	const char *lie; /* the same, for what it said; NULL: nothing wrong */
 	TAILQ_ENTRY(lane) open_link;
 	struct work works[MAILBOX_DEPTH];
 	uint32_t first, count;
 	int64_t expected_ns; /* of all works */
+	int64_t pushed_ns;   /* when the oldest work came into the empty lane */
 	int64_t started_ns;  /* of the running work; 0: none */
 	int64_t deadline_ms; /* hard timeout of the running work; 0: none */
 };
@@ -140,6 +146,8 @@ struct lane {
 struct worker {
 	bool alive;
 	bool leaving; /* gets nothing more */
+	bool doomed;  /* to be killed: said again every second, in case it was not heard */
+	int64_t idle_ms; /* with leaving: since when it has nothing left to do; 0: it has */
 	uint32_t row;
 	int32_t pid;
 	struct pool *pool;
@@ -162,6 +170,7 @@ struct pace {
 };
 
 struct recorder; /* recorder.c */
+struct wanted;   /* window.c */
 
 struct dispatcher {
 	struct config *config;
@@ -191,7 +200,12 @@ struct dispatcher {
 	uint64_t finished;      /* works, since the start */
 	bool pushed_ahead;      /* some lane may hold work behind a running one */
 	int control, wake_fd;
-	int64_t swept_ms; /* the spool, last */
+	SLIST_HEAD(, wanted) unread; /* to be asked of the journal again, when it can be read */
+	int64_t unread_ms;           /* then */
+	void *sweep;        /* the DIR of the spool being swept; NULL: none is */
+	int64_t swept_ms;   /* when the last sweep began */
+	uint64_t sweep_position; /* what was published by then is to be taken before */
+	bool ring_lost;     /* truncated, and not yet rebuilt */
 	bool draining;
 	uint64_t drain_position; /* what is published beyond it stays in the ring */
 	/* dispatcher.c's, to tell the supervisor: kill it; it leaves in order. */
@@ -202,7 +216,10 @@ struct dispatcher {
 /* ---- tasks.c ----------------------------------------------------------------------------- */
 
 struct task *tasks_find(struct dispatcher *dispatcher, const struct tr_id *id);
-/* A task in its first state, known by its id; NULL: out of memory. Nothing else has happened yet. */
+/*
+ * A task in its first state, known by its id; NULL: out of memory. Nothing else has happened yet.
+ * Its queue is NULL when there are too many queues: then it can only be ended or freed.
+ */
 struct task *tasks_add(struct dispatcher *dispatcher, const struct record *record, enum tr_state state);
 /* A new task enters the books: gauges, board, journal. */
 void tasks_begin(struct dispatcher *dispatcher, struct task *task);

@@ -137,7 +137,8 @@ static void carry_out(struct dispatcher *dispatcher, struct task *task, struct t
 		retry(dispatcher, task, verdict.delay_ms);
 		return;
 	}
-	if (verdict.kind == TR_VERDICT_ENQUEUE)
+	assert(text || verdict.kind != TR_VERDICT_ENQUEUE); /* the default never enqueues */
+	if (text && verdict.kind == TR_VERDICT_ENQUEUE)
 		enqueue(dispatcher, task, text, bytes);
 	tasks_move(dispatcher, task, rows[verdict.kind].event);
 }

@@ -18,10 +18,20 @@
 #include "log.h"
 #include "shared/spool.h"
 
-/* Tags of what was asked of the journal; a queue's pointer where it was asked for more tasks. */
-enum { TAG_CANCEL = 1, TAG_GO_ON, TAG_GIVE_UP };
+/*
+ * What is asked of the journal comes back with a tag: a queue's pointer where it was asked for more
+ * tasks, the pointer to one of these plus one where it was asked for a task.
+ */
+enum purpose { TO_CANCEL, TO_GO_ON, TO_GIVE_UP };
+struct wanted {
+	SLIST_ENTRY(wanted) link; /* in dispatcher->unread */
+	struct tr_id id;
+	enum purpose purpose;
+};
 
 #define LOAD_AT_ONCE 1000
+#define UNREADABLE_MS 1000 /* before the journal is asked again */
+#define BEFORE_FAILED "the task before it in its batch did not succeed"
 
 /* ---- admitting and dropping -------------------------------------------------------------- */
 
@@ -86,6 +96,13 @@ static void shrink(struct dispatcher *dispatcher, struct queue *queue)
 	free(all);
 }
 
+/* There was no memory for the heap: what could not be scheduled is to be loaded once more. */
+static void load_again(struct queue *queue)
+{
+	queue->bounded = true;
+	queue->horizon = (struct task_key){ 0 };
+}
+
 void window_admit(struct dispatcher *dispatcher, struct task *task)
 {
 	struct queue *queue = task->queue;
@@ -96,10 +113,8 @@ void window_admit(struct dispatcher *dispatcher, struct task *task)
 			shrink(dispatcher, queue);
 		return;
 	}
-	if (!is_beyond(task)) { /* no memory for the heap: it will be loaded again */
-		queue->bounded = true;
-		queue->horizon = (struct task_key){ 0 };
-	}
+	if (!is_beyond(task))
+		load_again(queue);
 	task->resting = true;
 }
 
@@ -127,53 +142,49 @@ void window_committed(struct dispatcher *dispatcher, struct task *task)
 	if (task->blocked && !ended) {
 		if (!predecessor_in_memory(dispatcher, task))
 			forget(dispatcher, task);
-	} else if ((ended || task->resting) && task->queue->loading) {
+	} else if ((ended || task->resting) && task->queue && task->queue->loading) {
 		hold(task);
 	} else if (ended || (task->resting && is_beyond(task))) {
 		forget(dispatcher, task);
 	} else if (task->resting) { /* the horizon has moved past it */
 		task->resting = false;
-		if (!scheduler_add(dispatcher, task))
-			task->resting = true; /* found again by the next load */
+		if (!scheduler_add(dispatcher, task)) {
+			load_again(task->queue);
+			forget(dispatcher, task);
+		}
 	}
 }
 
 /* ---- loading ----------------------------------------------------------------------------- */
 
-/* A task as the journal knows it; NULL: out of memory or no pool for its queue. */
+/*
+ * A task as the journal knows it; NULL: out of memory or too many queues. A person may have edited
+ * the row, so what contradicts its state is not believed.
+ */
 static struct task *restore(struct dispatcher *dispatcher, const struct journal_task *row)
 {
 	const struct journal_state *state = &row->state;
 	struct task *task = tasks_add(dispatcher, &row->record, state->state);
 
+	if (task && !task->queue) {
+		tasks_free(dispatcher, task);
+		task = NULL;
+	}
 	if (!task)
 		return NULL;
-	task->in_journal = true;
-	task->deciding = state->deciding;
+	task->in_journal = task->has_attempts = true;
+	task->deciding = state->deciding && state->state == TR_RUNNING;
 	task->failure_kind = state->failure_kind < TR_FAILURE_KINDS ? state->failure_kind : TR_FAILED_RETURNED;
 	task->permanent = state->permanent;
-	task->blocked = state->blocked;
+	task->blocked = state->blocked && (state->state == TR_QUEUED || state->state == TR_SCHEDULED);
 	task->cancel_wanted = state->cancel_wanted;
 	task->attempt = state->attempt;
 	task->failures = state->failures;
-	task->due_ms = state->due_ms;
+	task->due_ms = state->due_ms > 0 ? state->due_ms : 0;
 	task->started_ms = state->started_ms;
 	tasks_error(task, state->error);
 	tasks_show(dispatcher, task);
 	return task;
-}
-
-void window_tick(struct dispatcher *dispatcher)
-{
-	uint32_t window = dispatcher->config->queue_window;
-
-	for (struct queue *queue = dispatcher->queues; queue; queue = queue->hh.next) {
-		if (!queue->bounded || queue->loading || queue->waiting >= window / 2 + 1)
-			continue;
-		queue->loading = true;
-		journal_load_waiting(dispatcher->journal, queue->name, queue->horizon.due_ms, &queue->horizon.id,
-		    INT64_MAX, window, (uint64_t)(uintptr_t)queue);
-	}
 }
 
 /* The answer is in: what was held back for its sake is decided now. */
@@ -194,6 +205,8 @@ static void loaded(struct dispatcher *dispatcher, struct queue *queue, const str
 	bool complete = !list->error && !list->more;
 
 	queue->loading = false;
+	if (list->error)
+		queue->load_ms = dispatcher->now_ms + UNREADABLE_MS;
 	for (size_t i = 0; i < list->count; i++) {
 		const struct journal_task *row = &list->tasks[i];
 		if (!tasks_find(dispatcher, &row->record.id)) {
@@ -212,20 +225,32 @@ static void loaded(struct dispatcher *dispatcher, struct queue *queue, const str
 }
 
 /* One task that was asked for by its id. */
-static void loaded_one(struct dispatcher *dispatcher, const struct journal_list *list)
+static void loaded_one(struct dispatcher *dispatcher, const struct wanted *wanted, const struct journal_task *row)
 {
-	const struct journal_task *row = list->tasks;
-	struct task *task = list->count ? tasks_find(dispatcher, &row->record.id) : NULL;
+	struct task *task = tasks_find(dispatcher, &row->record.id);
+	bool concerned = wanted->purpose == TO_CANCEL || row->state.blocked;
 
-	if (!task && list->count && !tr_state_is_ended(row->state.state))
+	if (!task && concerned && !tr_state_is_ended(row->state.state))
 		task = restore(dispatcher, row);
-	if (!task || tr_state_is_ended((enum tr_state)task->state))
+	if (!task)
 		return;
-	if (list->tag == TAG_GO_ON)
+	if (wanted->purpose == TO_GO_ON)
 		window_unblock(dispatcher, task);
-	else
-		tasks_cancel(dispatcher, task, list->tag == TAG_CANCEL ? "cancelled on demand" :
-		    "the task before it in its batch did not succeed");
+	else if (wanted->purpose == TO_CANCEL || task->blocked)
+		tasks_cancel(dispatcher, task, wanted->purpose == TO_CANCEL ? "cancelled on demand" : BEFORE_FAILED);
+}
+
+/* A cancelled task must not run and a blocked one not wait for ever: what cannot be read is asked again. */
+static void answered(struct dispatcher *dispatcher, struct wanted *wanted, const struct journal_list *list)
+{
+	if (list->error) {
+		SLIST_INSERT_HEAD(&dispatcher->unread, wanted, link);
+		dispatcher->unread_ms = dispatcher->now_ms + UNREADABLE_MS;
+		return;
+	}
+	if (list->count)
+		loaded_one(dispatcher, wanted, list->tasks);
+	free(wanted);
 }
 
 void window_poll(struct dispatcher *dispatcher)
@@ -235,17 +260,68 @@ void window_poll(struct dispatcher *dispatcher)
 	while ((list = journal_poll_list(dispatcher->journal)) != NULL) {
 		if (list->error)
 			log_event(LOG_ERR, "journal-unreadable", "file=%s reason=%s", dispatcher->config->journal, list->error);
-		if (list->tag > TAG_GIVE_UP)
+		if (list->tag & 1)
+			answered(dispatcher, (struct wanted *)(uintptr_t)(list->tag - 1), list);
+		else
 			loaded(dispatcher, (struct queue *)(uintptr_t)list->tag, list);
-		else if (!list->error)
-			loaded_one(dispatcher, list);
 		journal_list_free(&list);
+	}
+}
+
+/* What memory denies now is made good at the next start, which looks for such tasks. */
+static void ask(struct dispatcher *dispatcher, struct wanted *wanted)
+{
+	char text[TR_ID_TEXT_SIZE];
+
+	if (journal_load_task(dispatcher->journal, &wanted->id, (uint64_t)(uintptr_t)wanted + 1))
+		return;
+	log_event(LOG_ERR, "task-not-loaded", "id=%s reason=%s", tr_id_format(&wanted->id, text), "out of memory");
+	free(wanted);
+}
+
+static void load_one(struct dispatcher *dispatcher, const struct tr_id *id, enum purpose purpose)
+{
+	struct wanted *wanted = malloc(sizeof *wanted);
+	char text[TR_ID_TEXT_SIZE];
+
+	if (!wanted) {
+		log_event(LOG_ERR, "task-not-loaded", "id=%s reason=%s", tr_id_format(id, text), "out of memory");
+		return;
+	}
+	*wanted = (struct wanted){ .id = *id, .purpose = purpose };
+	ask(dispatcher, wanted);
+}
+
+static void ask_again(struct dispatcher *dispatcher)
+{
+	struct wanted *wanted;
+
+	if (dispatcher->unread_ms > dispatcher->now_ms)
+		return;
+	while ((wanted = SLIST_FIRST(&dispatcher->unread)) != NULL) {
+		SLIST_REMOVE_HEAD(&dispatcher->unread, link);
+		ask(dispatcher, wanted);
+	}
+}
+
+void window_tick(struct dispatcher *dispatcher)
+{
+	uint32_t window = dispatcher->config->queue_window;
+
+	ask_again(dispatcher);
+	for (struct queue *queue = dispatcher->queues; queue; queue = queue->hh.next) {
+		if (!queue->bounded || queue->loading || queue->waiting >= window / 2 + 1 ||
+		    queue->load_ms > dispatcher->now_ms)
+			continue;
+		/* Out of memory: the next turn asks again. */
+		queue->loading = journal_load_waiting(dispatcher->journal, queue->name, queue->horizon.due_ms,
+		    &queue->horizon.id, INT64_MAX, window, (uint64_t)(uintptr_t)queue);
 	}
 }
 
 void window_cancel(struct dispatcher *dispatcher, const struct tr_id *id)
 {
-	journal_load_task(dispatcher->journal, id, TAG_CANCEL);
+	load_one(dispatcher, id, TO_CANCEL);
 }
 
 /* ---- batches in order -------------------------------------------------------------------- */
@@ -273,11 +349,11 @@ void window_successor(struct dispatcher *dispatcher, const struct task *ended)
 	const struct tr_id id = id_step(&ended->id, 1);
 	struct task *next = tasks_find(dispatcher, &id);
 	if (!next)
-		journal_load_task(dispatcher->journal, &id, succeeded ? TAG_GO_ON : TAG_GIVE_UP);
+		load_one(dispatcher, &id, succeeded ? TO_GO_ON : TO_GIVE_UP);
 	else if (succeeded)
 		window_unblock(dispatcher, next);
 	else if (next->blocked)
-		tasks_cancel(dispatcher, next, "the task before it in its batch did not succeed");
+		tasks_cancel(dispatcher, next, BEFORE_FAILED);
 }
 
 /* ---- the start --------------------------------------------------------------------------- */
@@ -313,7 +389,7 @@ static bool restore_orphan(struct dispatcher *dispatcher, const struct journal_t
 	if (row->predecessor == TR_SUCCEEDED || row->predecessor == TR_STATES)
 		window_unblock(dispatcher, task);
 	else
-		tasks_cancel(dispatcher, task, "the task before it in its batch did not succeed");
+		tasks_cancel(dispatcher, task, BEFORE_FAILED);
 	return true;
 }
 

@@ -18,8 +18,9 @@ int main(int argc, char **argv)
 	if (result == TR_OK) {
 		struct tr_id id = background_tasks_id(background, 0);
 		char text[TR_ID_TEXT_SIZE];
-		result = background_tasks_publish(background, 0);
-		puts(tr_id_format(&id, text));
+		result = background_tasks_publish(background, 0); /* whole or not at all; never waits for room */
+		if (result == TR_OK)
+			puts(tr_id_format(&id, text));
 	}
 	if (result != TR_OK)
 		fprintf(stderr, "publish: %s\n", background_tasks_error(background));

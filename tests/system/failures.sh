@@ -222,6 +222,11 @@ test_snooze() {
 	wait_row "$id" cancelled
 	expect "neither attempt nor failure" "0|0" "$(sql "SELECT attempt, failures FROM task")"
 	expect_stat attempt_failed 0
+	id=$(push -H snooze -a '{"ms":0}') # at once
+	await attempt_snoozed+100
+	push -C "$id"
+	wait_row "$id" cancelled
+	expect "the dispatcher died" 0 "$(times_logged dispatcher-died)"
 	stop_taskd
 }
 

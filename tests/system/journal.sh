@@ -169,6 +169,26 @@ test_producer_before_taskd() {
 	expect_nothing_left
 }
 
+# What comes due while there is no taskd runs when there is one again.
+test_due_while_taskd_is_away() {
+	local id
+	configure
+	start_taskd
+	id=$(push -H succeed -D 500)
+	push -H fail -m 2 -B 1 -f retry_twice >/dev/null
+	await task_scheduled=1 task_dead=1
+	stop_taskd
+	wait_until 5 is_due "$id"
+	start_taskd
+	wait_row "$id" succeeded
+	expect "the dispatcher died" 0 "$(times_logged dispatcher-died)"
+	stop_taskd
+}
+
+is_due() { # ID
+	[ "$(sql "SELECT due < strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM tasks WHERE id = '$1'")" -eq 1 ]
+}
+
 test_retention() {
 	local i
 	configure 'retention { count = 100 }'

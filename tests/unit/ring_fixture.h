@@ -196,6 +196,6 @@ static inline int run_tests(const char *suite_name, const struct ring_test *test
 	CU_cleanup_registry();
 	return failures > 0 || !suite;
 }
-#define RUN_TESTS(suite_name, tests) run_tests(suite_name, tests, sizeof tests / sizeof tests[0])
+#define RUN_TESTS(suite_name, tests) run_tests(suite_name, tests, sizeof(tests) / sizeof((tests)[0]))
 
 #endif
