@@ -41,6 +41,7 @@ BAD_PLUGINS := $(patsubst tests/bad_plugins/%.c,$(BUILD)/tests/bad_plugins/%.so,
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
 TORTURES := $(patsubst tests/torture/%.c,$(BUILD)/torture/%,$(wildcard tests/torture/step_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+TORTURE := $(patsubst tests/torture/%.c,$(BUILD)/torture/%,$(wildcard tests/torture/step_*.c))
 
 PROGRAMS := $(BUILD)/taskd $(BUILD)/taskring-app $(BUILD)/taskstat
 LIBRARIES := $(BUILD)/libtaskring.a $(BUILD)/libtaskring.so
@@ -146,7 +147,7 @@ $(BUILD)/taskring.pc: Makefile
 run:
 	@exec env PORT='$(PORT)' RUN_DIR='$(RUN_DIR)' NAME='$(NAME)' CC='$(CC)' SAN='$(SAN)' BUILD='$(BUILD)' conf/run.sh
 
-bench: $(BENCHES)
+bench: all $(BENCHES) $(BUILD)/tests/push $(BUILD)/tests/await $(TEST_PLUGINS)
 	@BUILD='$(BUILD)' tests/bench/run.sh
 
 # What the tests run; a sanitizer's build has no use for single steps.

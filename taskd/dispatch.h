@@ -234,6 +234,8 @@ void tasks_move(struct dispatcher *dispatcher, struct task *task, enum task_even
 void tasks_show(struct dispatcher *dispatcher, struct task *task);
 void tasks_show_now(struct dispatcher *dispatcher, struct task *task);
 void tasks_show_all(struct dispatcher *dispatcher);
+/* How many tasks are in each state that is not an end. */
+void tasks_show_gauges(struct dispatcher *dispatcher);
 /* Shows it as it is and has it written; for changes that are not a change of state. */
 void tasks_changed(struct dispatcher *dispatcher, struct task *task);
 /* Replaces task->error; NULL clears. A failure to allocate loses the text only. */
@@ -247,7 +249,7 @@ bool tasks_is_expired(const struct dispatcher *dispatcher, const struct task *ta
 
 struct task_key task_key(const struct task *task);
 int task_key_compare(const struct task_key *a, const struct task_key *b);
-/* The queue of that name, made when new; NULL: out of memory, too many, or no pool takes it. */
+/* The queue of that name, made when new; NULL: out of memory, or too many are in use. */
 struct queue *scheduler_queue(struct dispatcher *dispatcher, struct record_text name);
 /* Files a waiting task by its due_ms: into the ready list or the heap. False: out of memory. */
 bool scheduler_add(struct dispatcher *dispatcher, struct task *task);
@@ -345,7 +347,7 @@ bool recorder_open(struct dispatcher *dispatcher, void (*wake)(void *), void *co
 void recorder_close(struct dispatcher *dispatcher);
 void recorder_dirty(struct dispatcher *dispatcher, struct task *task);
 /* An attempt of the task ended, or its verdict came: one row, written with the next commit. */
-void recorder_attempt(struct dispatcher *dispatcher, const struct task *task, const char *outcome,
+void recorder_attempt(struct dispatcher *dispatcher, struct task *task, const char *outcome,
     const char *verdict);
 /* Takes finished commits, starts the next when it is time; answers when it wants to be called. */
 int64_t recorder_tick(struct dispatcher *dispatcher);

@@ -21,7 +21,13 @@
 
 static enum tr_state first_state(const struct task *task, int64_t now_ms)
 {
-	return task->due_ms > now_ms && !task->blocked ? TR_SCHEDULED : TR_QUEUED;
+	return task->due_ms > now_ms ? TR_SCHEDULED : TR_QUEUED;
+}
+
+/* What was in the ring when we started can be in the journal already. */
+static bool may_be_journaled(const struct dispatcher *dispatcher, uint64_t position)
+{
+	return position < dispatcher->known_until;
 }
 
 /* Whether the task waits for the one before it in its batch. */
@@ -31,22 +37,31 @@ static bool is_blocked(struct dispatcher *dispatcher, const struct task *task)
 		return false;
 	const struct tr_id before = id_step(&task->id, -1);
 	const struct task *predecessor = tasks_find(dispatcher, &before);
-	return predecessor && !tr_state_is_ended((enum tr_state)predecessor->state);
+	if (!predecessor)
+		return may_be_journaled(dispatcher, task->position) && journal_is_live(dispatcher->journal, &before);
+	/* One that does not know of us, as no producer of ours writes it, would never let us go. */
+	return !tr_state_is_ended((enum tr_state)predecessor->state) && predecessor->record.flags & RECORD_SEQUENTIAL &&
+	    predecessor->record.place + 1 == task->record.place && predecessor->record.places == task->record.places;
 }
 
-/* A predecessor that could not be accepted leaves no task behind; then there is nobody to wait for. */
+/*
+ * Nothing of what is in the ring is retired before it is journaled: whoever starts next reads it
+ * again. To go on would be to lose a task that was promised.
+ */
+static _Noreturn void out_of_memory(const struct record *record)
+{
+	char id[TR_ID_TEXT_SIZE];
+
+	log_event(LOG_CRIT, "out-of-memory", "id=%s bytes=%zu", tr_id_format(&record->id, id), record_size(record));
+	exit(EXIT_FAILURE);
+}
+
 void intake_accept(struct dispatcher *dispatcher, struct record *record, uint64_t position)
 {
 	struct task *task = tasks_add(dispatcher, record, TR_QUEUED);
 
-	if (!task) {
-		stat_add(dispatcher->board, STAT_records_invalid, 1);
-		char id[TR_ID_TEXT_SIZE];
-		log_event(LOG_ERR, "task-refused", "id=%s handler=%.*s queue=%.*s reason=%s",
-		    tr_id_format(&record->id, id), (int)record->handler.bytes, record->handler.at,
-		    (int)record->queue.bytes, record->queue.at, "no memory, no pool for the queue, or too many queues");
-		return;
-	}
+	if (!task)
+		out_of_memory(record);
 	task->position = position;
 	task->accepted_ms = dispatcher->now_ms;
 	int64_t created_ms = record->created_ns / 1000000;
@@ -56,7 +71,9 @@ void intake_accept(struct dispatcher *dispatcher, struct record *record, uint64_
 	task->blocked = is_blocked(dispatcher, task);
 	task->state = (uint8_t)first_state(task, dispatcher->now_ms);
 	tasks_begin(dispatcher, task);
-	if (!task->blocked)
+	if (!task->queue)
+		tasks_cancel(dispatcher, task, "its queue cannot be made: too many others are in use");
+	else if (!task->blocked)
 		window_admit(dispatcher, task);
 }
 
@@ -74,8 +91,7 @@ static bool is_known(struct dispatcher *dispatcher, const struct record *record,
 {
 	if (tasks_find(dispatcher, &record->id))
 		return true;
-	/* Only what was in the ring when we started can be in the journal already. */
-	return position < dispatcher->known_until && journal_knows(dispatcher->journal, &record->id);
+	return may_be_journaled(dispatcher, position) && journal_knows(dispatcher->journal, &record->id);
 }
 
 static void take_batch(struct dispatcher *dispatcher, const char *batch, size_t bytes, uint64_t position)

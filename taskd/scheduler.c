@@ -30,11 +30,27 @@ int task_key_compare(const struct task_key *a, const struct task_key *b)
 #define HASH_FUNCTION(key, length, value) HASH_JEN(key, length, value)
 #define HASH_KEYCMP(a, b, length) memcmp(a, b, length)
 
+/* Names that nothing uses any more make room for new ones. */
+static void drop_unused_queues(struct dispatcher *dispatcher)
+{
+	for (struct queue *queue = dispatcher->queues, *next; queue; queue = next) {
+		next = queue->hh.next;
+		if (queue->tasks || queue->bounded || queue->loading)
+			continue;
+		HASH_DELETE(hh, dispatcher->queues, queue);
+		free(queue->heap);
+		free(queue);
+	}
+}
+
 static struct queue *make_queue(struct dispatcher *dispatcher, struct record_text name)
 {
 	int pool = config_pool_of(dispatcher->config, name.at, name.bytes);
 
-	if (pool < 0 || HASH_COUNT(dispatcher->queues) >= QUEUES_MAX)
+	assert(pool >= 0); /* one pool takes every queue that no other names */
+	if (HASH_COUNT(dispatcher->queues) >= QUEUES_MAX)
+		drop_unused_queues(dispatcher);
+	if (HASH_COUNT(dispatcher->queues) >= QUEUES_MAX)
 		return NULL;
 	struct queue *made = calloc(1, sizeof *made);
 	if (!made)
@@ -231,7 +247,9 @@ int64_t scheduler_oldest_wait_ms(const struct dispatcher *dispatcher)
 
 	for (const struct queue *queue = dispatcher->queues; queue; queue = queue->hh.next) {
 		const struct task *first = TAILQ_FIRST(&queue->ready);
-		if (first && !first->deciding && dispatcher->now_ms - first->due_ms > oldest)
+		while (first && first->deciding) /* its attempt is over; it waits for its callback */
+			first = TAILQ_NEXT(first, ready_link);
+		if (first && dispatcher->now_ms - first->due_ms > oldest)
 			oldest = dispatcher->now_ms - first->due_ms;
 	}
 	return oldest;

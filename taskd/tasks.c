@@ -42,12 +42,13 @@ struct task *tasks_add(struct dispatcher *dispatcher, const struct record *recor
 	made->state = (uint8_t)state;
 	own_record(made, record);
 	made->queue = scheduler_queue(dispatcher, made->record.queue);
-	if (made->queue)
-		HASH_ADD(hh, dispatcher->tasks, id, sizeof made->id, made);
-	if (!made->queue || !made->hh.tbl) {
+	HASH_ADD(hh, dispatcher->tasks, id, sizeof made->id, made);
+	if (!made->hh.tbl) {
 		free(made);
 		return NULL;
 	}
+	if (made->queue)
+		made->queue->tasks++;
 	stat_set(dispatcher->board, STAT_task_in_memory, HASH_COUNT(dispatcher->tasks));
 	return made;
 }
@@ -60,6 +61,8 @@ void tasks_free(struct dispatcher *dispatcher, struct task *task)
 	if (!tr_state_is_ended((enum tr_state)task->state))
 		board_hide(dispatcher->writer, &task->board_slot);
 	stat_set(dispatcher->board, STAT_task_in_memory, HASH_COUNT(dispatcher->tasks));
+	if (task->queue)
+		task->queue->tasks--;
 	free(task->error);
 	free(task->result);
 	free(task);
@@ -147,6 +150,13 @@ static void count(struct dispatcher *dispatcher, enum tr_state state)
 		stat_set(dispatcher->board, rows[state].gauge, dispatcher->live[state]);
 }
 
+void tasks_show_gauges(struct dispatcher *dispatcher)
+{
+	for (unsigned state = 0; state < TR_STATES; state++)
+		if (!tr_state_is_ended((enum tr_state)state))
+			count(dispatcher, (enum tr_state)state);
+}
+
 void tasks_begin(struct dispatcher *dispatcher, struct task *task)
 {
 	dispatcher->live[task->state]++;
@@ -178,7 +188,8 @@ void tasks_move(struct dispatcher *dispatcher, struct task *task, enum task_even
 
 bool tasks_is_expired(const struct dispatcher *dispatcher, const struct task *task)
 {
-	return task->record.expires_at_ms && task->attempt == 0 && task->record.expires_at_ms < dispatcher->now_ms;
+	return task->record.expires_at_ms && task->state == TR_QUEUED && task->attempt == 0 &&
+	    task->record.expires_at_ms < dispatcher->now_ms;
 }
 
 /* True: the work had not started, and never will. */

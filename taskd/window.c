@@ -157,6 +157,12 @@ void window_committed(struct dispatcher *dispatcher, struct task *task)
 
 /* ---- loading ----------------------------------------------------------------------------- */
 
+/* The row of a task that waits for the one before it. */
+static bool is_blocked(const struct journal_state *state)
+{
+	return state->blocked && (state->state == TR_QUEUED || state->state == TR_SCHEDULED);
+}
+
 /*
  * A task as the journal knows it; NULL: out of memory or too many queues. A person may have edited
  * the row, so what contradicts its state is not believed.
@@ -176,7 +182,7 @@ static struct task *restore(struct dispatcher *dispatcher, const struct journal_
 	task->deciding = state->deciding && state->state == TR_RUNNING;
 	task->failure_kind = state->failure_kind < TR_FAILURE_KINDS ? state->failure_kind : TR_FAILED_RETURNED;
 	task->permanent = state->permanent;
-	task->blocked = state->blocked && (state->state == TR_QUEUED || state->state == TR_SCHEDULED);
+	task->blocked = is_blocked(state);
 	task->cancel_wanted = state->cancel_wanted;
 	task->attempt = state->attempt;
 	task->failures = state->failures;
@@ -228,7 +234,7 @@ static void loaded(struct dispatcher *dispatcher, struct queue *queue, const str
 static void loaded_one(struct dispatcher *dispatcher, const struct wanted *wanted, const struct journal_task *row)
 {
 	struct task *task = tasks_find(dispatcher, &row->record.id);
-	bool concerned = wanted->purpose == TO_CANCEL || row->state.blocked;
+	bool concerned = wanted->purpose == TO_CANCEL || is_blocked(&row->state);
 
 	if (!task && concerned && !tr_state_is_ended(row->state.state))
 		task = restore(dispatcher, row);
@@ -411,11 +417,32 @@ static bool restore_all(struct dispatcher *dispatcher, load_fn *load, restore_fn
 		for (size_t i = 0; i < list->count; i++) {
 			after = list->tasks[i].record.id;
 			if (!tasks_find(dispatcher, &after) && !each(dispatcher, &list->tasks[i]))
-				log_event(LOG_ERR, "task-not-restored", "reason=%s", "no memory, or no pool for its queue");
+				log_event(LOG_ERR, "task-not-restored", "reason=%s", "no memory, or too many queues");
 		}
 		more = list->more;
 		journal_list_free(&list);
 	}
+	return true;
+}
+
+/* The horizon of each is zero: nothing of it is in memory yet. */
+static bool restore_queues(struct dispatcher *dispatcher, struct tr_error *error)
+{
+	char *names = journal_queues(dispatcher->journal);
+
+	if (!names) {
+		snprintf(error->text, sizeof error->text, "the journal's queues cannot be read");
+		return false;
+	}
+	for (const char *name = names; *name; name += strlen(name) + 1) {
+		struct queue *queue = scheduler_queue(dispatcher,
+		    (struct record_text){ name, (uint32_t)strlen(name) });
+		if (queue)
+			queue->bounded = true;
+		else
+			log_event(LOG_ERR, "queue-not-restored", "queue=%s reason=%s", name, "no memory, or too many queues");
+	}
+	free(names);
 	return true;
 }
 
@@ -428,23 +455,11 @@ bool window_restore(struct dispatcher *dispatcher, struct tr_error *error)
 	for (unsigned state = 0; state < TR_STATES; state++)
 		if (!tr_state_is_ended((enum tr_state)state))
 			dispatcher->live[state] = census.by_state[state];
-	if (!restore_all(dispatcher, journal_load_running, restore_running, error) ||
+	/* The queues first: what orphans let go takes its place behind what waits in the journal. */
+	if (!restore_queues(dispatcher, error) ||
+	    !restore_all(dispatcher, journal_load_running, restore_running, error) ||
 	    !restore_all(dispatcher, journal_load_orphans, restore_orphan, error))
 		return false;
-
-	char *names = journal_queues(dispatcher->journal);
-	if (!names) {
-		snprintf(error->text, sizeof error->text, "the journal's queues cannot be read");
-		return false;
-	}
-	for (const char *name = names; *name; name += strlen(name) + 1) {
-		struct queue *queue = scheduler_queue(dispatcher,
-		    (struct record_text){ name, (uint32_t)strlen(name) });
-		if (queue)
-			queue->bounded = true; /* the horizon is zero: nothing of it is in memory yet */
-		else
-			log_event(LOG_ERR, "queue-without-pool", "queue=%s", name);
-	}
-	free(names);
+	tasks_show_gauges(dispatcher);
 	return true;
 }

@@ -57,4 +57,6 @@ echo
 echo "the journal, on the disk of $build:"
 mkdir -p "$build/bench/journal" && "$bench/journal_bench" "$build/bench/journal" || status=1
 rm -rf "$build/bench/journal"
+echo
+"${0%/*}/tasks.sh" || status=1
 exit $status

@@ -29,7 +29,7 @@ static void test_text_refused(void)
 		"017f22e279b0-7cc3-98c4-dc0c0c07398f0", "017f22e2-79b0-7cc3-98c4_dc0c0c07398f",
 		"017f22e2-79b0-7cc3-98c4-dc0c0c07398g", "{17f22e2-79b0-7cc3-98c4-dc0c0c07398f",
 		"017f22e2-79b0-7cc3-98c4-", "017f22e2-79b0-7cc3-98c4-dc0c0c07398/", " 17f22e2-79b0-7cc3-98c4-dc0c0c07398f",
-		"\xff\xff" "7f22e2-79b0-7cc3-98c4-dc0c0c07398f" };
+		"\377\3777f22e2-79b0-7cc3-98c4-dc0c0c07398f" };
 	struct tr_id parsed = example;
 
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
