@@ -41,7 +41,6 @@ BAD_PLUGINS := $(patsubst tests/bad_plugins/%.c,$(BUILD)/tests/bad_plugins/%.so,
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
 TORTURES := $(patsubst tests/torture/%.c,$(BUILD)/torture/%,$(wildcard tests/torture/step_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
-TORTURE := $(patsubst tests/torture/%.c,$(BUILD)/torture/%,$(wildcard tests/torture/step_*.c))
 
 PROGRAMS := $(BUILD)/taskd $(BUILD)/taskring-app $(BUILD)/taskstat
 LIBRARIES := $(BUILD)/libtaskring.a $(BUILD)/libtaskring.so

@@ -317,6 +317,10 @@ struct work *workforce_work(struct lane *lane, uint64_t serial);
 void workforce_lane_ready(struct lane *lane);
 /* The worker takes nothing more: all that has not started is taken back. */
 void workforce_leaving(struct worker *worker);
+/* The same, and the supervisor is told to kill it. */
+void workforce_kill(struct dispatcher *dispatcher, struct worker *worker);
+/* Every second: looks after lanes that do not begin and a worker that does not go. */
+void workforce_mind(struct dispatcher *dispatcher, struct worker *worker);
 /* The process is gone; its messages have been read and its works settled. */
 void workforce_gone(struct dispatcher *dispatcher, struct worker *worker);
 void workforce_show(struct dispatcher *dispatcher, struct worker *worker);

@@ -12,15 +12,20 @@
 
 #define MESSAGES_A_TURN 512 /* of one lane, so that a chatty handler does not hold up the others */
 
-/* A worker whose messages make no sense gets nothing more and is killed; its death settles the rest. */
-static void distrust(struct dispatcher *dispatcher, struct worker *worker, const char *what)
+/*
+ * A worker whose messages make no sense gets nothing more and is killed; its death settles the rest.
+ * What the lane runs is held to have done it, or it would be run, and do it, for ever.
+ */
+static void distrust(struct dispatcher *dispatcher, struct lane *lane, const char *what)
 {
-	if (worker->leaving)
+	struct worker *worker = lane->worker;
+
+	if (lane->lie)
 		return;
+	lane->lie = what;
 	log_event(LOG_ERR, "worker-message-bad", "row=%u pid=%d message=%s", worker->row, worker->pid, what);
 	stat_add(dispatcher->board, STAT_worker_bad_messages, 1);
-	workforce_leaving(worker);
-	dispatcher->kill_worker(dispatcher, worker);
+	workforce_kill(dispatcher, worker);
 }
 
 /* ---- an attempt's way -------------------------------------------------------------------- */
@@ -40,6 +45,8 @@ static void started(struct dispatcher *dispatcher, struct lane *lane, struct wor
 	task->started_ns = at_ns;
 	task->started_ms = at_ns / 1000000;
 	task->worker_pid = lane->worker->pid;
+	task->exit_code = task->signal = 0; /* the last attempt's */
+	task->peak_memory_kb = 0;
 	stat_add(board, STAT_attempt_started, 1);
 	int64_t due_ns = task->due_ms * 1000000;
 	if (due_ns < task->record.created_ns)
@@ -90,17 +97,18 @@ static void ended(struct dispatcher *dispatcher, struct lane *lane, struct work 
     const struct message_head *message, const char *text)
 {
 	struct task *task = work->task;
-	int64_t run_ns = message->at_ns > task->started_ns ? message->at_ns - task->started_ns : 0;
+	int64_t ended_ns = message->at_ns < dispatcher->now_ns ? message->at_ns : dispatcher->now_ns;
+	int64_t run_ns = ended_ns > task->started_ns ? ended_ns - task->started_ns : 0;
 
 	hist_add(&dispatcher->board->hists[HIST_run_ns], (uint64_t)run_ns);
 	workforce_pace(dispatcher, task, run_ns);
 	workforce_finish(dispatcher, lane);
 	if (message->code == TR_SUCCESS) {
 		succeeded(dispatcher, task);
-	} else if (message->code == TR_SNOOZE && !task->cancel_wanted && !dispatcher->draining) {
+	} else if (message->code == TR_SNOOZE && !task->cancel_wanted) {
 		snoozed(dispatcher, task, message->number);
 	} else if (message->code == TR_SNOOZE || (message->code == TR_FAILURE && dispatcher->draining)) {
-		interrupted(dispatcher, task); /* it gave up because taskd ends: not a failure of its own */
+		interrupted(dispatcher, task); /* cancelled, or it gave up because taskd ends: not its failure */
 	} else if (message->flag) {
 		verdict_failed(dispatcher, task, TR_FAILED_BAD_ARGUMENTS, message->code == TR_PERMANENT_FAILURE, text);
 	} else {
@@ -115,7 +123,7 @@ static void answered(struct dispatcher *dispatcher, struct lane *lane, struct wo
 
 	workforce_finish(dispatcher, lane);
 	if (message->flag)
-		verdict_default(dispatcher, task, "there is no callback of that name");
+		verdict_default(dispatcher, task, "it is not there, or its answer was none");
 	else
 		verdict_apply(dispatcher, task, (enum tr_verdict_kind)message->code, message->number, text,
 		    message->text_bytes);
@@ -194,7 +202,7 @@ static void read_message(struct dispatcher *dispatcher, struct lane *lane, const
 		}
 		workforce_leaving(worker);
 	} else if (!about_work(dispatcher, lane, message, dispatcher->text)) {
-		distrust(dispatcher, worker, "it speaks of work that it was not given");
+		distrust(dispatcher, lane, "it speaks of work that it was not given");
 	}
 }
 
@@ -209,7 +217,7 @@ static unsigned read_lane(struct dispatcher *dispatcher, struct lane *lane, unsi
 		got++;
 	}
 	if (more < 0)
-		distrust(dispatcher, lane->worker, "its mailbox is scribbled on");
+		distrust(dispatcher, lane, "its mailbox is scribbled on");
 	return got;
 }
 
@@ -231,7 +239,7 @@ static enum tr_failure_kind kind_of(const struct lane *lane, int status)
 {
 	if (lane->timed_out)
 		return TR_FAILED_TIMEOUT;
-	if (!WIFSIGNALED(status))
+	if (lane->lie || !WIFSIGNALED(status))
 		return TR_FAILED_CRASHED;
 	switch (WTERMSIG(status)) {
 	case SIGKILL: case SIGTERM: case SIGINT: case SIGHUP: case SIGQUIT: case SIGUSR1: case SIGUSR2:
@@ -246,12 +254,22 @@ static void describe(char *text, size_t size, const struct lane *lane, int statu
 	if (lane->timed_out)
 		snprintf(text, size, "the hard timeout passed after %lld ms",
 		    (long long)(lane->worker->last_exit_ms - lane->started_ns / 1000000));
+	else if (lane->lie)
+		snprintf(text, size, "the worker was killed: %s", lane->lie);
 	else if (WIFSIGNALED(status))
 		snprintf(text, size, "the worker was ended by signal %d (%s), peak memory %llu kB", WTERMSIG(status),
 		    strsignal(WTERMSIG(status)), (unsigned long long)peak_memory_kb);
 	else
 		snprintf(text, size, "the worker left with exit code %d, peak memory %llu kB", WEXITSTATUS(status),
 		    (unsigned long long)peak_memory_kb);
+}
+
+/* Killed by us for another lane's timeout or lie, or at the end of the draining: not this task's doing. */
+static bool is_innocent(const struct lane *lane, int status, bool killed_by_us)
+{
+	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; /* else it was faster than we */
+
+	return killed_by_us && killed && !lane->timed_out && !lane->lie;
 }
 
 /* What the lane was running when the process ended. */
@@ -261,16 +279,20 @@ static void settle(struct dispatcher *dispatcher, struct lane *lane, int status,
 	struct task *task = lane->works[lane->first].task;
 	enum tr_failure_kind kind = kind_of(lane, status);
 	bool callback = lane->works[lane->first].kind == WORK_CALLBACK;
+	bool innocent = is_innocent(lane, status, killed_by_us);
 	char text[160];
 
 	describe(text, sizeof text, lane, status, peak_memory_kb);
 	workforce_finish(dispatcher, lane);
+	if (callback && innocent) {
+		scheduler_add_first(task); /* it is asked again */
+		return;
+	}
 	if (callback) {
 		verdict_default(dispatcher, task, text);
 		return;
 	}
-	/* Another lane's timeout, a scribbled mailbox or the end of the draining: not this task's doing. */
-	if (killed_by_us && kind != TR_FAILED_TIMEOUT) {
+	if (innocent) {
 		interrupted(dispatcher, task);
 		return;
 	}

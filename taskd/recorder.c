@@ -15,6 +15,7 @@
 
 #define YOUNG_MS 20        /* so long a new task may stay out of the journal; it is promised within 50 */
 #define EARLY_POSITIONS 256 /* so many that could be retired, and the interval is not waited for */
+#define ATTEMPTS_MOST (1u << 20) /* rows of attempts that wait for the journal */
 #define RETRY_FIRST_MS 50 /* after a failed commit; doubles */
 #define RETRY_MOST_MS 5000
 
@@ -74,6 +75,7 @@ void recorder_close(struct dispatcher *dispatcher)
 
 	journal_close(&dispatcher->journal);
 	journal_batch_free(&recorder->filling);
+	journal_batch_free(&recorder->failed);
 	free(recorder->written);
 	free(recorder);
 	dispatcher->recorder = NULL;
@@ -111,14 +113,16 @@ static bool is_kept(const struct dispatcher *dispatcher, enum tr_state state)
 	return history == HISTORY_ALL || (history == HISTORY_FAILED && state != TR_SUCCEEDED);
 }
 
-void recorder_attempt(struct dispatcher *dispatcher, const struct task *task, const char *outcome,
+void recorder_attempt(struct dispatcher *dispatcher, struct task *task, const char *outcome,
     const char *verdict)
 {
 	struct recorder *recorder = dispatcher->recorder;
 	bool success = strcmp(outcome, "succeeded") == 0;
 	const struct journal_attempt attempt = {
 		.id = task->id, .attempt = task->attempt,
-		.started_ms = task->started_ms, .ended_ms = dispatcher->now_ms,
+		.started_ms = task->started_ms,
+		/* A verdict comes later than the attempt's end. */
+		.ended_ms = *verdict && task->failed_ms ? task->failed_ms : dispatcher->now_ms,
 		.worker_pid = task->worker_pid,
 		.outcome = outcome, .message = task->error ? task->error : "", .verdict = verdict,
 		.exit_code = task->exit_code, .signal = task->signal, .peak_memory_kb = task->peak_memory_kb,
@@ -128,10 +132,13 @@ void recorder_attempt(struct dispatcher *dispatcher, const struct task *task, co
 		return;
 	if (!recorder->filling)
 		recorder->filling = journal_batch_new(dispatcher->journal);
-	if (!recorder->filling || !journal_batch_attempt(recorder->filling, &attempt)) {
-		log_event(LOG_ERR, "attempt-lost", "attempt=%u reason=%s", task->attempt, "out of memory");
+	/* While the journal cannot be written, attempts that fail or are put off again and again gather. */
+	if (!recorder->filling || journal_batch_rows(recorder->filling) >= ATTEMPTS_MOST ||
+	    !journal_batch_attempt(recorder->filling, &attempt)) {
+		log_event(LOG_ERR, "attempt-lost", "attempt=%u reason=%s", task->attempt, "no memory for its row");
 		return;
 	}
+	task->has_attempts = true;
 	stat_add(dispatcher->board, STAT_journal_attempts, 1);
 	begin_waiting(dispatcher);
 }
@@ -153,14 +160,26 @@ static struct journal_state state_of(const struct task *task)
 	};
 }
 
+/*
+ * The next of its batch rests in the journal and is about to be cancelled. Until then the row must
+ * tell how this one ended: the start takes a predecessor that it does not find for one that succeeded.
+ */
+static bool is_needed_by_next(struct dispatcher *dispatcher, const struct task *task)
+{
+	const struct tr_id next = id_step(&task->id, 1);
+
+	return task->in_journal && task->state != TR_SUCCEEDED && task->record.flags & RECORD_SEQUENTIAL &&
+	    task->record.place + 1 < task->record.places && !tasks_find(dispatcher, &next);
+}
+
 /* One row of one task. False: out of memory; it stays dirty. */
 static bool write_task(struct dispatcher *dispatcher, struct journal_batch *batch, struct task *task)
 {
 	enum tr_state state = (enum tr_state)task->state;
 	const struct journal_state row = state_of(task);
 
-	if (tr_state_is_ended(state) && !is_kept(dispatcher, state))
-		return !task->in_journal || journal_batch_delete(batch, &task->id);
+	if (tr_state_is_ended(state) && !is_kept(dispatcher, state) && !is_needed_by_next(dispatcher, task))
+		return !(task->in_journal || task->has_attempts) || journal_batch_delete(batch, &task->id);
 	if (task->in_journal)
 		return journal_batch_update(batch, &task->id, &row);
 	if (!journal_batch_insert(batch, &task->record, &row))
@@ -208,7 +227,7 @@ static uint64_t write_dirty(struct dispatcher *dispatcher, struct journal_batch 
 			continue;
 		}
 		if (!write_task(dispatcher, batch, task))
-			return 0; /* out of memory: nothing is retired, and the rest tried again */
+			return recorder->retired; /* out of memory: nothing more is retired, and the rest tried again */
 		TAILQ_REMOVE(&recorder->dirty, task, dirty_link);
 		recorder->dirty_count--;
 		task->dirty = false;
@@ -302,6 +321,8 @@ static void committed(struct dispatcher *dispatcher, struct journal_done *done)
 	stat_add(board, STAT_journal_rows, done->rows);
 	hist_add(&board->hists[HIST_commit_ns], (uint64_t)done->duration_ns);
 	journal_batch_free(&done->batch);
+	/* What was read before this was written is looked at before what was written is forgotten. */
+	window_poll(dispatcher);
 	settle(dispatcher, done->synced);
 }
 

@@ -37,17 +37,17 @@ void verdict_failed(struct dispatcher *dispatcher, struct task *task, enum tr_fa
 	stat_add(dispatcher->board, counter_of(kind), 1);
 	tasks_error(task, message);
 	task->failures++;
+	task->failed_ms = dispatcher->now_ms;
 	task->failure_kind = (uint8_t)kind;
 	task->permanent = permanent;
 	log_event(LOG_NOTICE, "attempt-failed", "id=%s handler=%.*s attempt=%u kind=%s message=%s",
 	    tr_id_format(&task->id, id), (int)task->record.handler.bytes, task->record.handler.at, task->attempt,
 	    tr_failure_kind_name(kind), message);
+	recorder_attempt(dispatcher, task, outcome_of(kind), "");
 	if (task->cancel_wanted) {
-		recorder_attempt(dispatcher, task, outcome_of(kind), "");
 		tasks_move(dispatcher, task, EV_CANCEL);
 		return;
 	}
-	recorder_attempt(dispatcher, task, outcome_of(kind), "");
 	task->deciding = true;
 	tasks_changed(dispatcher, task);
 	scheduler_add_first(task);
@@ -111,18 +111,17 @@ static void retry(struct dispatcher *dispatcher, struct task *task, uint64_t del
 }
 
 /* `stand_in`: the default decides in place of a callback. */
-static void carry_out(struct dispatcher *dispatcher, struct task *task, struct tr_verdict verdict, bool stand_in,
-    const char *text, size_t bytes)
+static void carry_out(struct dispatcher *dispatcher, struct task *task, struct tr_verdict verdict, bool stand_in)
 {
 	static const struct {
-		const char *name, *by_default;
+		const char *name, *by_default; /* the default never does what has none */
 		enum stat_row counter;
 		enum task_event event;
 	} rows[] = {
 		[TR_VERDICT_RETRY] = { "retry", "retry (default)", STAT_verdict_retry, EV_RETRY },
 		[TR_VERDICT_BURY] = { "bury", "bury (default)", STAT_verdict_bury, EV_BURY },
-		[TR_VERDICT_DISCARD] = { "discard", "discard (default)", STAT_verdict_discard, EV_DISCARD },
-		[TR_VERDICT_ENQUEUE] = { "enqueue", "enqueue (default)", STAT_verdict_enqueue, EV_BURY },
+		[TR_VERDICT_DISCARD] = { "discard", NULL, STAT_verdict_discard, EV_DISCARD },
+		[TR_VERDICT_ENQUEUE] = { "enqueue", NULL, STAT_verdict_enqueue, EV_BURY },
 	};
 	const char *name = stand_in ? rows[verdict.kind].by_default : rows[verdict.kind].name;
 
@@ -137,9 +136,6 @@ static void carry_out(struct dispatcher *dispatcher, struct task *task, struct t
 		retry(dispatcher, task, verdict.delay_ms);
 		return;
 	}
-	assert(text || verdict.kind != TR_VERDICT_ENQUEUE); /* the default never enqueues */
-	if (text && verdict.kind == TR_VERDICT_ENQUEUE)
-		enqueue(dispatcher, task, text, bytes);
 	tasks_move(dispatcher, task, rows[verdict.kind].event);
 }
 
@@ -150,7 +146,10 @@ void verdict_apply(struct dispatcher *dispatcher, struct task *task, enum tr_ver
 
 	if (kind == TR_VERDICT_DEFAULT)
 		verdict = default_verdict(dispatcher, task);
-	carry_out(dispatcher, task, verdict, false, text, bytes);
+	if (kind == TR_VERDICT_ENQUEUE && !task->cancel_wanted && !enqueue(dispatcher, task, text, bytes))
+		verdict_default(dispatcher, task, "what it wants enqueued is not allowed");
+	else
+		carry_out(dispatcher, task, verdict, false);
 }
 
 void verdict_default(struct dispatcher *dispatcher, struct task *task, const char *why)
@@ -161,5 +160,5 @@ void verdict_default(struct dispatcher *dispatcher, struct task *task, const cha
 	log_event(LOG_WARNING, "callback-failed", "id=%s handler=%.*s callback=%.*s reason=%s",
 	    tr_id_format(&task->id, id), (int)task->record.handler.bytes, task->record.handler.at,
 	    (int)task->record.on_failure.bytes, task->record.on_failure.bytes ? task->record.on_failure.at : "", why);
-	carry_out(dispatcher, task, default_verdict(dispatcher, task), true, NULL, 0);
+	carry_out(dispatcher, task, default_verdict(dispatcher, task), true);
 }

@@ -17,6 +17,8 @@
 #define UNKNOWN_NS 10000000ll /* a handler that has not run yet may be slow */
 #define SOFT_BEFORE_MS 5000   /* before the hard timeout, or a tenth of it: the soft one of a task that names none */
 #define PACE_WEIGHT 8         /* of the moving average: the newest counts one part in so many */
+#define BEGIN_NS 1000000000ll /* a thread that has not begun its work after this is thought to hang */
+#define LEAVE_MS 10000        /* for a worker that leaves to stop its plug-ins */
 #define ROWS_MAX (CONFIG_POOLS_MAX * 256)
 
 /* ---- pace -------------------------------------------------------------------------------- */
@@ -70,7 +72,7 @@ static void file_lane(struct lane *lane)
 
 	if (lane->is_open)
 		TAILQ_REMOVE(open, lane, open_link);
-	lane->is_open = lane->ready && worker->alive && !worker->leaving && !lane->timed_out && !lane->stuffed &&
+	lane->is_open = lane->ready && worker->alive && !worker->leaving && !lane->stuffed &&
 	    lane->count < MAILBOX_DEPTH && (!lane->count || lane->expected_ns < AHEAD_NS);
 	if (!lane->is_open)
 		return;
@@ -144,10 +146,26 @@ static bool push(struct dispatcher *dispatcher, struct lane *lane, struct task *
 	lane->expected_ns += work->expected_ns;
 	if (lane->count++)
 		dispatcher->pushed_ahead = true;
+	else
+		lane->pushed_ns = dispatcher->now_ns;
 	lane->touched = true;
 	task->where = AT_WORKER;
 	task->lane = lane;
 	return true;
+}
+
+/* Ends what must not be given out any more. */
+static bool is_over(struct dispatcher *dispatcher, struct task *task)
+{
+	if (task->cancel_wanted) { /* a worker had claimed it, and died before it began */
+		if (!task->error)
+			tasks_error(task, "cancelled on demand");
+		tasks_move(dispatcher, task, EV_CANCEL);
+	} else if (tasks_is_expired(dispatcher, task)) {
+		tasks_error(task, "no worker was free before it expired");
+		tasks_move(dispatcher, task, EV_EXPIRE);
+	}
+	return tr_state_is_ended((enum tr_state)task->state);
 }
 
 /* Fills one lane as far as it goes; answers how many works it got. */
@@ -162,11 +180,8 @@ static unsigned fill_lane(struct dispatcher *dispatcher, struct pool *pool, stru
 		task = scheduler_next(pool);
 		if (!task)
 			break;
-		if (tasks_is_expired(dispatcher, task)) {
-			tasks_error(task, "no worker was free before it expired");
-			tasks_move(dispatcher, task, EV_EXPIRE);
+		if (is_over(dispatcher, task))
 			continue;
-		}
 		if (!push(dispatcher, lane, task)) {
 			lane->stuffed = true;
 			scheduler_add_first(task);
@@ -311,6 +326,10 @@ void workforce_finish(struct dispatcher *dispatcher, struct lane *lane)
 	work->task->lane = NULL;
 	work->task = NULL;
 	lane->started_ns = lane->deadline_ms = 0;
+	lane->pushed_ns = dispatcher->now_ns; /* of what comes next, as far as anybody knows */
+	/* What was held against this work is not the next one's fault. */
+	lane->timed_out = false;
+	lane->lie = NULL;
 	lane->expected_ns -= work->expected_ns;
 	lane->first = (lane->first + 1) % MAILBOX_DEPTH;
 	lane->count--;
@@ -340,8 +359,7 @@ void workforce_deadlines(struct dispatcher *dispatcher)
 				continue;
 			}
 			lane->timed_out = true;
-			workforce_leaving(worker);
-			dispatcher->kill_worker(dispatcher, worker);
+			workforce_kill(dispatcher, worker);
 		}
 	}
 }
@@ -403,7 +421,8 @@ void workforce_show(struct dispatcher *dispatcher, struct worker *worker)
 		shown.running = worker->running;
 	if (worker->pool)
 		memcpy(shown.pool, worker->pool->name, sizeof shown.pool);
-	board_worker_set(dispatcher->writer, worker->row, &shown);
+	if (worker->row < dispatcher->board->workers) /* more may come with a reload */
+		board_worker_set(dispatcher->writer, worker->row, &shown);
 }
 
 static uint64_t count_alive(const struct dispatcher *dispatcher)
@@ -418,6 +437,7 @@ static uint64_t count_alive(const struct dispatcher *dispatcher)
 void workforce_started(struct dispatcher *dispatcher, uint32_t row, int32_t pid, uint32_t pool,
     uint32_t threads, uint64_t restarts, int mailbox_fd)
 {
+	/* The supervisor is ours, and what it starts follows the configuration that it made us read. */
 	assert(row < ROWS_MAX && pool < dispatcher->pools->count);
 	struct worker *worker = &dispatcher->workers[row];
 	struct lane *lanes = calloc(threads, sizeof *lanes);
@@ -430,7 +450,8 @@ void workforce_started(struct dispatcher *dispatcher, uint32_t row, int32_t pid,
 		return;
 	}
 	worker->alive = true;
-	worker->leaving = false;
+	worker->leaving = worker->doomed = false;
+	worker->idle_ms = 0;
 	worker->row = row;
 	worker->pid = pid;
 	worker->pool = &dispatcher->pools->pools[pool];
@@ -456,6 +477,54 @@ void workforce_leaving(struct worker *worker)
 	worker->leaving = true;
 	for (uint32_t i = 0; i < worker->lane_count; i++)
 		workforce_take_back(&worker->lanes[i]);
+}
+
+void workforce_kill(struct dispatcher *dispatcher, struct worker *worker)
+{
+	worker->doomed = true;
+	workforce_leaving(worker);
+	dispatcher->kill_worker(dispatcher, worker);
+}
+
+/* ---- every second ------------------------------------------------------------------------ */
+
+/*
+ * A thread that was given work and does not begin (its process is stopped, or starved) gives back
+ * what it has not claimed, and gets no more until it has passed what it was given.
+ */
+static void mind_lane(struct dispatcher *dispatcher, struct lane *lane)
+{
+	if (lane->count && !lane->started_ns && dispatcher->now_ns - lane->pushed_ns > BEGIN_NS) {
+		workforce_take_back(lane);
+		lane->stuffed = true;
+	} else if (lane->stuffed && !lane->count) {
+		lane->stuffed = !mailbox_is_passed(lane->worker->mailbox, lane->number);
+	}
+	file_lane(lane);
+}
+
+static bool has_work(const struct worker *worker)
+{
+	for (uint32_t i = 0; i < worker->lane_count; i++)
+		if (worker->lanes[i].count)
+			return true;
+	return false;
+}
+
+void workforce_mind(struct dispatcher *dispatcher, struct worker *worker)
+{
+	for (uint32_t i = 0; i < worker->lane_count; i++)
+		mind_lane(dispatcher, &worker->lanes[i]);
+	if (worker->doomed) {
+		dispatcher->kill_worker(dispatcher, worker); /* the first time it may not have been heard */
+	} else if (!worker->leaving || has_work(worker)) {
+		worker->idle_ms = 0;
+	} else if (!worker->idle_ms) {
+		worker->idle_ms = dispatcher->now_ms;
+	} else if (dispatcher->now_ms - worker->idle_ms > LEAVE_MS) {
+		log_event(LOG_ERR, "worker-does-not-leave", "row=%u pid=%d", worker->row, worker->pid);
+		workforce_kill(dispatcher, worker);
+	}
 }
 
 void workforce_gone(struct dispatcher *dispatcher, struct worker *worker)

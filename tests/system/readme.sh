@@ -1,0 +1,116 @@
+#!/bin/bash
+# README.md says what is: its C is the C of tests/readme/*.c, which compiles; its gcc lines work, and
+# what they make runs; the files, targets, options and counters that it names exist.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
+
+README=$CHECKOUT/README.md
+
+# Writes each block of that language to $WORK/blocks/N.
+extract() { # LANGUAGE
+	rm -rf "$WORK/blocks"
+	mkdir "$WORK/blocks"
+	awk -v language="$1" -v directory="$WORK/blocks" '
+		$1 == "```" language && !inside { inside = 1; file = directory "/" ++count; match($0, /^ */); indent = RLENGTH; next }
+		$1 == "```" && inside { inside = 0; close(file); next }
+		inside { print substr($0, indent + 1) >file }' "$README"
+}
+
+# Whether the lines of one file stand in another, one after the other.
+stands_in() { # BLOCK FILE
+	python3 -c 'import sys; sys.exit(open(sys.argv[1]).read() not in open(sys.argv[2]).read())' "$1" "$2"
+}
+
+test_c_is_what_compiles() {
+	local block file found
+	extract c
+	expect "blocks of C" 4 "$(find "$WORK/blocks" -type f | wc -l)"
+	for block in "$WORK"/blocks/*; do
+		found=
+		for file in "$CHECKOUT"/tests/readme/*.c; do
+			! stands_in "$block" "$file" || found=1
+		done
+		[ -n "$found" ] || fail "in no file of tests/readme: $(head -n 3 "$block")"
+	done
+	for file in "$CHECKOUT"/tests/readme/*.c; do
+		for compiler in gcc clang; do
+			# The endpoint is the responder's and sees its header; all else sees what is installed only.
+			$compiler -std=c11 -Wall -Wextra -Wpedantic -Werror -fPIC -I"$BUILD/include" -I"$CHECKOUT" \
+				-c -o "$WORK/object.o" "$file"
+		done
+	done
+}
+
+# The gcc lines, in a directory as the reader has it.
+test_plugin_and_program_run() {
+	local id
+	[ -z "${SAN:-}" ] || skip "the README's commands do not link a sanitizer"
+	cp "$CHECKOUT"/tests/readme/{report,publish}.c "$WORK"
+	ln -s "$BUILD" "$WORK/build"
+	extract sh
+	grep -h '^gcc ' "$WORK"/blocks/* >"$WORK/commands"
+	expect "gcc lines" 2 "$(wc -l <"$WORK/commands")"
+	(cd "$WORK" && bash -e "$WORK/commands") || fail "the gcc lines of the README"
+	mkdir "$WORK/plugins"
+	install "$WORK/report.so" "$WORK/plugins/"
+	PLUGIN_DIR=$WORK/plugins configure
+	start_taskd
+	id=$("$WORK/publish" "$NAME")
+	wait_row "$id" succeeded
+	expect "its result" '{"pages":12}' "$(sql "SELECT result FROM tasks WHERE id = '$id'")"
+	stop_taskd
+	expect_nothing_left
+}
+
+# A damaged journal is saved as the README says.
+test_way_out_of_a_damaged_journal() {
+	configure
+	start_taskd
+	push -c 3000 -s >/dev/null
+	await task_succeeded=3000
+	push -H succeed -D 60000 >/dev/null
+	await task_scheduled=1
+	stop_taskd
+	cp "$RUN/journal.db" "$WORK/good.db"
+	# In the middle of the file: pages of the table, not its root.
+	dd if=/dev/urandom of="$RUN/journal.db" bs=8192 seek=40 count=2 conv=notrunc status=none
+	launch_taskd
+	wait_until 15 is_gone "$TASKD"
+	has_logged 'cannot-start' || fail "a damaged journal was not refused"
+	extract sh
+	grep -hA 3 '^mkdir saved' "$WORK"/blocks/* >"$WORK/commands"
+	expect "lines" 4 "$(wc -l <"$WORK/commands")"
+	(cd "$RUN" && bash "$WORK/commands") >"$WORK/saving.log" 2>&1
+	start_taskd
+	expect "the task that waits" scheduled "$(sql "SELECT state FROM tasks WHERE state <> 'succeeded'")"
+	note "of 3000 rows on a journal with 2 damaged pages $(sql "SELECT count(*) FROM tasks WHERE state = 'succeeded'") were saved"
+	stop_taskd
+}
+
+test_names_exist() {
+	local name
+	# Files: what stands in `backquotes` or as a link and begins with a directory of ours.
+	for name in $(grep -ohE '[`(](app|taskd|shared|conf|tests|docs)/[A-Za-z0-9_./*-]*' "$README" | cut -c 2- | sort -u); do
+		compgen -G "$CHECKOUT/$name" >/dev/null || fail "$name does not exist"
+	done
+	for name in $(grep -ohE '\bmake [a-z]+' "$README" "$CHECKOUT/CHANGELOG.md" | awk '{ print $2 }' | sort -u); do
+		[[ $name == install ]] || make -s -C "$CHECKOUT" -pRrq : 2>/dev/null | grep -q "^$name:" || fail "make $name does not exist"
+	done
+	for name in $(grep -ohE '`(task|worker|attempt|journal|ring|callback)_[a-z_]+`' "$README" | tr -d '`' | sort -u); do
+		"$BUILD/taskstat" -l | grep -q "^$name " || fail "the counter $name does not exist"
+	done
+	for name in history drain_timeout hard_timeout callback_timeout commit_interval sync_interval spool_dir max_tasks; do
+		"$BUILD/taskd" -o | grep -q "^.It Ic $name$" || fail "the option $name does not exist"
+	done
+}
+
+# Tests are named as FILE (NAME, NAME).
+test_tests_that_are_named_exist() {
+	local script name
+	while read -r script name; do
+		grep -q "^test_$name()" "$CHECKOUT/$script" || fail "$script has no test $name"
+	done < <(grep -oE '`tests/system/[a-z]+\.sh` \([a-z_, ]+\)' "$README" | tr -d '`(),' |
+		awk '{ for (i = 2; i <= NF; i++) print $1, $i }')
+}
+
+run_tests "$@"
