@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +25,8 @@
 struct spooled {
 	struct spooled *next;
 	int fd;
+	bool was_named; /* and lost its name again: the file cannot get another */
+	size_t bytes;
 	struct tr_id id;
 };
 
@@ -126,21 +129,28 @@ static struct record_text text_of(const char *text)
 	return (struct record_text){ text, bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes };
 }
 
-/* Later of the two; a negative or absurd delay is left for record_check() to name. */
+/* A record knows points in time only, so these two are checked here; all else by record_check(). */
+static bool delay_ok(struct background_tasks *background, const char *field, int64_t delay_ms)
+{
+	if (delay_ms >= 0 && delay_ms <= TR_DELAY_MS_MAX)
+		return true;
+	snprintf(background->error.text, sizeof background->error.text, "%s: %lld; allowed is 0 to %lld", field,
+	    (long long)delay_ms, (long long)TR_DELAY_MS_MAX);
+	return false;
+}
+
+/* Later of the two. */
 static int64_t run_at(const struct task_options *options, int64_t now_ms)
 {
-	int64_t delayed = options->delay_ms;
+	int64_t delayed_ms = options->delay_ms ? now_ms + options->delay_ms : 0;
 
-	if (delayed > 0 && delayed <= TR_DELAY_MS_MAX)
-		delayed += now_ms;
-	return delayed > options->run_at_ms || delayed < 0 ? delayed : options->run_at_ms;
+	return options->run_at_ms >= 0 && delayed_ms > options->run_at_ms ? delayed_ms : options->run_at_ms;
 }
 
 static struct record compose(const struct background_tasks *background, const char *handler,
     struct record_text args, const struct task_options *options)
 {
 	int64_t now_ms = background->now_ns / 1000000;
-	int64_t expires = options->expires_after_ms;
 	struct record record = {
 		.id = id_step(&background->first, background->count),
 		.kind = RECORD_TASK,
@@ -153,7 +163,7 @@ static struct record compose(const struct background_tasks *background, const ch
 		.hard_timeout_ms = options->hard_timeout_ms,
 		.created_ns = background->now_ns,
 		.run_at_ms = run_at(options, now_ms),
-		.expires_at_ms = expires > 0 && expires <= TR_DELAY_MS_MAX ? now_ms + expires : expires,
+		.expires_at_ms = options->expires_after_ms ? now_ms + options->expires_after_ms : 0,
 		.handler = text_of(handler),
 		.queue = text_of(options->queue),
 		.on_failure = text_of(options->on_failure),
@@ -208,13 +218,14 @@ static enum tr_result spool_args(struct background_tasks *background, const stru
 		free(added);
 		return result;
 	}
-	*added = (struct spooled){ .next = background->spooled, .fd = fd, .id = *id };
+	*added = (struct spooled){ .next = background->spooled, .fd = fd, .bytes = bytes, .id = *id };
 	background->spooled = added;
 	return TR_OK;
 }
 
 static void begin(struct background_tasks *background)
 {
+	ring_prepare(atomic_load_explicit(&background->client->ring, memory_order_acquire), background->lane_hint);
 	background->now_ns = client_now_ns();
 	background->first = id_make(&background->ids, background->now_ns);
 }
@@ -228,9 +239,14 @@ enum tr_result background_tasks_add(struct background_tasks *background, const c
 		return refuse(background, TR_FORKED, NULL);
 	if (background->count == TR_BATCH_MAX)
 		return refuse(background, TR_TOO_LARGE, "a batch holds at most 256 tasks");
+	if (!options)
+		options = &none;
+	if (!delay_ok(background, "delay_ms", options->delay_ms) ||
+	    !delay_ok(background, "expires_after_ms", options->expires_after_ms))
+		return TR_INVALID;
 	if (background->count == 0)
 		begin(background);
-	struct record record = compose(background, handler, text_of(args), options ? options : &none);
+	struct record record = compose(background, handler, text_of(args), options);
 	if (record.args_bytes > TR_ARGS_MAX)
 		return refuse(background, TR_TOO_LARGE, "args: larger than 16777216 bytes");
 	if (record_check(&record, &background->error))
@@ -255,11 +271,41 @@ static void unname_spooled(const struct background_tasks *background)
 		spool_remove(background->client->spool_dir, &each->id);
 }
 
+/* A nameless copy takes the place of a file that had its name already. */
+static enum tr_result renew_spooled(struct background_tasks *background, struct spooled *spooled)
+{
+	const char *dir = background->client->spool_dir;
+	enum tr_result result;
+	void *bytes = mmap(NULL, spooled->bytes, PROT_READ, MAP_SHARED, spooled->fd, 0);
+
+	if (bytes == MAP_FAILED)
+		return refuse(background, TR_NO_MEMORY, NULL);
+	int fd = spool_write(dir, bytes, spooled->bytes, &result, &background->error);
+	munmap(bytes, spooled->bytes);
+	if (fd < 0)
+		return result;
+	close(spooled->fd);
+	spooled->fd = fd;
+	spooled->was_named = false;
+	return TR_OK;
+}
+
+static enum tr_result name_one(struct background_tasks *background, struct spooled *spooled)
+{
+	enum tr_result result = spooled->was_named ? renew_spooled(background, spooled) : TR_OK;
+
+	if (result == TR_OK) {
+		result = spool_link(spooled->fd, background->client->spool_dir, &spooled->id,
+		    background->durability == TR_DISK, &background->error);
+		spooled->was_named = true; /* or as good as: it did not work once */
+	}
+	return result;
+}
+
 static enum tr_result name_spooled(struct background_tasks *background)
 {
-	for (const struct spooled *each = background->spooled; each; each = each->next) {
-		enum tr_result result = spool_link(each->fd, background->client->spool_dir, &each->id,
-		    background->durability == TR_DISK, &background->error);
+	for (struct spooled *each = background->spooled; each; each = each->next) {
+		enum tr_result result = name_one(background, each);
 		if (result != TR_OK) {
 			unname_spooled(background);
 			return result;
@@ -291,6 +337,17 @@ static void wait_for_step(const struct board *board, uint32_t seen, int64_t most
 		nanosleep(&timeout, NULL); /* no taskd yet, so nothing to wait on */
 }
 
+/*
+ * A dispatcher that has left in order may have taken the ring with it, and what its board tells is
+ * then about positions of another ring than ours. One that was killed leaves the ring in place.
+ */
+static bool is_durable(const struct board *board, uint64_t position)
+{
+	uint32_t life = atomic_load(&board->running_state);
+
+	return (life == BOARD_RUNNING || life == BOARD_DRAINING) && atomic_load(&board->durable) > position;
+}
+
 static enum tr_result wait_durable(struct taskring *client, uint64_t position, uint32_t timeout_ms)
 {
 	int64_t deadline = client_now_ns() + (int64_t)timeout_ms * 1000000;
@@ -299,7 +356,7 @@ static enum tr_result wait_durable(struct taskring *client, uint64_t position, u
 
 	for (;;) {
 		uint32_t seen = board ? atomic_load(&board->durable_futex) : 0;
-		if (board && atomic_load(&board->durable) > position)
+		if (board && is_durable(board, position))
 			return TR_OK;
 		int64_t left = deadline - client_now_ns();
 		if (left <= 0)

@@ -211,7 +211,7 @@ void record_seal(void *encoded, uint16_t places, uint8_t flags)
 	uint8_t joined;
 
 	memcpy(&joined, at + offsetof(struct record_head, flags), sizeof joined);
-	joined |= flags;
+	joined = (uint8_t)((joined & RECORD_SPOOLED) | flags); /* the others may have been set before */
 	memcpy(at + offsetof(struct record_head, flags), &joined, sizeof joined);
 	memcpy(at + offsetof(struct record_head, places), &places, sizeof places);
 }

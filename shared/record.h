@@ -53,7 +53,7 @@ void record_defaults(struct record *record);
 size_t record_size(const struct record *record);
 void record_encode(const struct record *record, void *to);
 
-/* Sets what is known only when the batch is complete: how many tasks it has, and more flags. */
+/* Sets what is known only when the batch is complete: how many tasks it has, and the flags but SPOOLED. */
 void record_seal(void *encoded, uint16_t places, uint8_t flags);
 
 /* The next record's distance from an encoded one of our own making. */

@@ -55,6 +55,13 @@ bool ring_is_stale(const struct ring *ring);
 enum tr_result ring_publish(struct ring *ring, uint32_t *lane_hint, const void *batch, size_t bytes,
     uint64_t *position);
 
+/*
+ * Says that a batch is being filled and will be published with this hint: asks for the memory that
+ * the next ring_publish() writes to, which the consumer's core has had since the last. Changes
+ * nothing and waits for nothing.
+ */
+void ring_prepare(const struct ring *ring, uint32_t lane_hint);
+
 /* How many positions are published and not yet retired; advisory. */
 uint64_t ring_used(const struct ring *ring);
 

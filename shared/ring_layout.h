@@ -115,6 +115,7 @@ struct ring_lane {
 	atomic_flag busy; /* one thread publishes through it at a time; nobody waits for it */
 	uint32_t number, generation;
 	uint32_t next, free; /* slots */
+	_Atomic(const char *) soon; /* where `next` is, for ring_prepare() of any thread */
 	uint32_t oldest, count; /* of outstanding[], circular, slots_per_lane long */
 	struct ring_outstanding *outstanding;
 };

@@ -12,8 +12,9 @@
 #include "ring_layout.h"
 
 #define CELLS_PER_LINE (64 / sizeof(uint64_t))
-/* No more of a batch than the core has line buffers for. */
+/* No more of a batch than the core has line buffers for; of one whose size is not known yet, less. */
 #define PREFETCH_BYTES 768
+#define PREPARE_BYTES 512
 
 /* ---- lanes ------------------------------------------------------------------------------- */
 
@@ -259,6 +260,19 @@ static void lane_advance(const struct ring *ring, struct ring_lane *lane, uint64
 	};
 	lane->free -= slots + skipped;
 	lane->next = (first + slots) & mask;
+	atomic_store_explicit(&lane->soon, ring_slot(ring, lane->number, lane->next), memory_order_relaxed);
+}
+
+void ring_prepare(const struct ring *ring, uint32_t lane_hint)
+{
+	if (ring->magic != RING_MAGIC || lane_hint >= atomic_load_explicit(&ring->owned, memory_order_acquire))
+		return;
+	const char *soon = atomic_load_explicit(&ring->lanes[lane_hint]->soon, memory_order_relaxed);
+	if (!soon)
+		return;
+	prefetch_to_write(ring_cell(ring, atomic_load_explicit(&ring->header->tail, memory_order_relaxed)));
+	for (size_t line = 0; line < PREPARE_BYTES; line += 64)
+		prefetch_to_write(soon + line);
 }
 
 enum tr_result ring_publish(struct ring *ring, uint32_t *lane_hint, const void *batch, size_t bytes,

@@ -202,9 +202,12 @@ struct dispatcher {
 	int control, wake_fd;
 	SLIST_HEAD(, wanted) unread; /* to be asked of the journal again, when it can be read */
 	int64_t unread_ms;           /* then */
+	/* Cancellations of tasks that are being looked up; the oldest's place in the ring is kept. */
+	uint32_t cancels_asked;
+	uint64_t cancels_from;
 	void *sweep;        /* the DIR of the spool being swept; NULL: none is */
 	int64_t swept_ms;   /* when the last sweep began */
-	uint64_t sweep_position; /* what was published by then is to be taken before */
+	uint64_t sweep_until; /* before it: the position, plus one, up to which the ring is to be taken */
 	bool ring_lost;     /* truncated, and not yet rebuilt */
 	bool draining;
 	uint64_t drain_position; /* what is published beyond it stays in the ring */
@@ -278,8 +281,8 @@ bool window_restore(struct dispatcher *dispatcher, struct tr_error *error);
 void window_unblock(struct dispatcher *dispatcher, struct task *task);
 /* A task ended: lets the next of its batch go, or cancels it. */
 void window_successor(struct dispatcher *dispatcher, const struct task *ended);
-/* Has a task loaded that is not in memory, to cancel it. */
-void window_cancel(struct dispatcher *dispatcher, const struct tr_id *id);
+/* Has a task loaded that is not in memory, to cancel it, as was asked at that position of the ring. */
+void window_cancel(struct dispatcher *dispatcher, const struct tr_id *id, uint64_t position);
 
 /* ---- intake.c ---------------------------------------------------------------------------- */
 
@@ -302,8 +305,8 @@ unsigned workforce_assign(struct dispatcher *dispatcher);
 void workforce_take_back(struct lane *lane);
 /* The same for a worker that is dead: nothing in the lane is claimed any more. */
 void workforce_return(struct lane *lane);
-/* A work in the lane was revoked (its task is NULL). */
-void workforce_revoked(struct lane *lane);
+/* Works in the lane were revoked (their task is NULL), or it takes more or less than before. */
+void workforce_refile(struct lane *lane);
 /* Takes back from lanes whose running work turned out long. */
 void workforce_rebalance(struct dispatcher *dispatcher);
 /* Kills workers whose work is past its hard timeout; sets next_deadline_ms. */
@@ -319,8 +322,6 @@ void workforce_lane_ready(struct lane *lane);
 void workforce_leaving(struct worker *worker);
 /* The same, and the supervisor is told to kill it. */
 void workforce_kill(struct dispatcher *dispatcher, struct worker *worker);
-/* Every second: looks after lanes that do not begin and a worker that does not go. */
-void workforce_mind(struct dispatcher *dispatcher, struct worker *worker);
 /* The process is gone; its messages have been read and its works settled. */
 void workforce_gone(struct dispatcher *dispatcher, struct worker *worker);
 void workforce_show(struct dispatcher *dispatcher, struct worker *worker);

@@ -29,7 +29,7 @@
  */
 #define LOAD_WINDOW_NS 4000000ll
 #define LOAD_LEAST 64
-#define NAP_NS 40000l
+#define NAP_NS 150000l
 #define NAP_MOST 256 /* a turn that did more has left more to do */
 #define NAPS_EMPTY 5
 #define LOOP_EVERY 64        /* turns under load between two looks at the event loop */
@@ -111,15 +111,17 @@ static void begin_drain(struct loop *loop)
 	log_event(LOG_INFO, "draining", "timeout_ms=%u", dispatcher->config->drain_timeout_ms);
 }
 
-/* The supervisor has checked the file; should it be faulty by now, the old one stays. */
+/*
+ * The supervisor has read the file and starts workers by it. Should it be faulty by now, we start
+ * anew, with what the supervisor has: pools by their numbers must mean the same to both.
+ */
 static void reload(struct dispatcher *dispatcher)
 {
 	struct config *next = config_load(dispatcher->config->path);
 
 	if (!next || !workforce_pools(dispatcher, next)) {
-		log_event(LOG_ERR, "reload-failed", "file=%s", dispatcher->config->path);
-		config_free(&next);
-		return;
+		log_event(LOG_CRIT, "reload-failed", "file=%s", dispatcher->config->path);
+		exit(EXIT_FAILURE);
 	}
 	config_free(&dispatcher->config);
 	dispatcher->config = next;
@@ -248,6 +250,8 @@ static unsigned turn(struct loop *loop, int64_t *next_ms)
 	done += workforce_assign(dispatcher);
 	tasks_show_all(dispatcher);
 	*next_ms = earlier(*next_ms, recorder_tick(dispatcher));
+	done += workforce_assign(dispatcher); /* what a commit let into the window */
+	*next_ms = earlier(*next_ms, dispatcher->next_due_ms);
 	if (loop->heartbeat_ms <= dispatcher->now_ms) {
 		heartbeat(dispatcher);
 		loop->heartbeat_ms = dispatcher->now_ms + 1000;
@@ -279,7 +283,9 @@ static bool has_messages(const struct dispatcher *dispatcher)
 static void sleep_until(struct loop *loop, int64_t next_ms)
 {
 	struct dispatcher *dispatcher = &loop->dispatcher;
-	bool idle = dispatcher->deferred_since_ns || ring_sleep(dispatcher->ring);
+	/* What stays in the ring for now must not keep us awake. */
+	bool stays = dispatcher->deferred_since_ns || dispatcher->draining;
+	bool idle = stays || ring_sleep(dispatcher->ring);
 
 	announce(dispatcher, true);
 	idle = idle && !has_messages(dispatcher);
@@ -322,11 +328,12 @@ static void press(struct loop *loop, enum stopping stage)
 		struct worker *worker = &dispatcher->workers[row];
 		if (!worker->alive)
 			continue;
+		if (stage == STOPPING_KILL) {
+			workforce_kill(dispatcher, worker);
+			continue;
+		}
 		workforce_leaving(worker);
-		if (stage == STOPPING_LEAVE)
-			mailbox_retire(worker->mailbox);
-		else
-			kill_worker(dispatcher, worker);
+		mailbox_retire(worker->mailbox);
 	}
 }
 
@@ -448,7 +455,7 @@ static bool open_ring(struct loop *loop, struct tr_error *error)
 	    uv_poll_init(&loop->uv, &loop->ring, ring_wake_fd(dispatcher->ring)) != 0 ||
 	    uv_poll_start(&loop->ring, UV_READABLE, on_ring) != 0)
 		return false;
-	dispatcher->known_until = ring_published(dispatcher->ring);
+	dispatcher->known_until = ring_published(dispatcher->ring) + 1; /* the tail may be one behind */
 	return true;
 }
 
@@ -477,6 +484,7 @@ static void close_all(struct loop *loop)
 
 	recorder_close(dispatcher);
 	heartbeat(dispatcher);
+	board_life(dispatcher->writer, BOARD_STOPPED); /* before the ring goes: see wait_durable() */
 	bool removed = ring_consumer_close(&dispatcher->ring, true);
 	/* Producers that live go on publishing; until a taskd is back, the board tells how it was. */
 	board_writer_close(&dispatcher->writer, removed);

@@ -12,35 +12,60 @@
 
 #define SWEEP_EVERY_MS 3600000ll
 #define SWEEP_AGE_S 3600 /* a producer between naming its file and publishing is long past it */
+#define SWEEP_AT_ONCE 100
+#define BEGIN_NS 1000000000ll /* a thread that has not begun its work after this is thought to hang */
+#define LEAVE_MS 10000        /* for a worker that leaves to stop its plug-ins */
 
 /* ---- the spool --------------------------------------------------------------------------- */
 
-/* True: no live task needs the file. */
+/* True: no live task needs the file. Its ctime is of its naming, just before it was published. */
 static bool is_left_over(struct dispatcher *dispatcher, int dir, const char *name, struct tr_id *id)
 {
 	struct stat status;
 
 	if (!tr_id_parse(name, id) || fstatat(dir, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
 		return false;
-	if (!S_ISREG(status.st_mode) || status.st_mtime > dispatcher->now_ms / 1000 - SWEEP_AGE_S)
+	if (!S_ISREG(status.st_mode) || status.st_ctime > dispatcher->now_ms / 1000 - SWEEP_AGE_S)
 		return false;
 	const struct task *task = tasks_find(dispatcher, id);
 	return !task && !journal_is_live(dispatcher->journal, id);
 }
 
-/* Files of producers that died before they published, and of tasks that ended in a crash of taskd. */
+/*
+ * Files of producers that died before they published, and of tasks that ended in a crash of taskd.
+ * A few at a time, since the journal is asked for each; and not before all that was in the ring is
+ * known as a task: it may have lain there longer than a file's age.
+ */
+static void begin_sweep(struct dispatcher *dispatcher)
+{
+	if (dispatcher->now_ms - dispatcher->swept_ms <= SWEEP_EVERY_MS)
+		return;
+	if (!dispatcher->sweep_until) {
+		dispatcher->sweep_until = ring_published(dispatcher->ring) + 1;
+		return;
+	}
+	if (ring_taken(dispatcher->ring) + 1 < dispatcher->sweep_until)
+		return;
+	dispatcher->swept_ms = dispatcher->now_ms;
+	dispatcher->sweep_until = 0;
+	dispatcher->sweep = opendir(dispatcher->config->spool_dir);
+}
+
 static void sweep_spool(struct dispatcher *dispatcher)
 {
-	DIR *dir = opendir(dispatcher->config->spool_dir);
-	const struct dirent *entry;
 	struct tr_id id;
 
-	if (!dir)
-		return;
-	while ((entry = readdir(dir)) != NULL)
-		if (is_left_over(dispatcher, dirfd(dir), entry->d_name, &id))
+	if (!dispatcher->sweep)
+		begin_sweep(dispatcher);
+	for (unsigned i = 0; dispatcher->sweep && i < SWEEP_AT_ONCE; i++) {
+		const struct dirent *entry = readdir(dispatcher->sweep);
+		if (!entry) {
+			closedir(dispatcher->sweep);
+			dispatcher->sweep = NULL;
+		} else if (is_left_over(dispatcher, dirfd(dispatcher->sweep), entry->d_name, &id)) {
 			spool_remove(dispatcher->config->spool_dir, &id);
-	closedir(dir);
+		}
+	}
 }
 
 /* ---- the ring ---------------------------------------------------------------------------- */
@@ -80,6 +105,7 @@ void heartbeat_ring_lost(struct dispatcher *dispatcher)
 	struct tr_error error;
 	enum tr_result result = ring_rebuild(dispatcher->ring, &error);
 
+	dispatcher->ring_lost = result != TR_OK; /* then the next second tries again */
 	log_event(LOG_CRIT, "ring-truncated", "rebuilt=%s", result == TR_OK ? "yes" : error.text);
 }
 
@@ -101,6 +127,46 @@ void heartbeat_worker_ended(struct dispatcher *dispatcher, struct worker *worker
 	    message->peak_memory_kb);
 }
 
+/*
+ * A thread that was given work and does not begin (its process is stopped, or starved) gives back
+ * what it has not claimed, and gets no more until it has passed what it was given.
+ */
+static void mind_lane(struct dispatcher *dispatcher, struct lane *lane)
+{
+	if (lane->count && !lane->started_ns && dispatcher->now_ns - lane->pushed_ns > BEGIN_NS) {
+		workforce_take_back(lane);
+		lane->stuffed = true;
+		workforce_refile(lane);
+	} else if (lane->stuffed && !lane->count && mailbox_is_passed(lane->worker->mailbox, lane->number)) {
+		lane->stuffed = false;
+		workforce_refile(lane);
+	}
+}
+
+static bool has_work(const struct worker *worker)
+{
+	for (uint32_t i = 0; i < worker->lane_count; i++)
+		if (worker->lanes[i].count)
+			return true;
+	return false;
+}
+
+static void mind_worker(struct dispatcher *dispatcher, struct worker *worker)
+{
+	for (uint32_t i = 0; i < worker->lane_count; i++)
+		mind_lane(dispatcher, &worker->lanes[i]);
+	if (worker->doomed) {
+		dispatcher->kill_worker(dispatcher, worker); /* the first time it may not have been heard */
+	} else if (!worker->leaving || has_work(worker)) {
+		worker->idle_ms = 0;
+	} else if (!worker->idle_ms) {
+		worker->idle_ms = dispatcher->now_ms;
+	} else if (dispatcher->now_ms - worker->idle_ms > LEAVE_MS) {
+		log_event(LOG_ERR, "worker-does-not-leave", "row=%u pid=%d", worker->row, worker->pid);
+		workforce_kill(dispatcher, worker);
+	}
+}
+
 /* ---- every second ------------------------------------------------------------------------ */
 
 void heartbeat(struct dispatcher *dispatcher)
@@ -108,19 +174,22 @@ void heartbeat(struct dispatcher *dispatcher)
 	struct board *board = dispatcher->board;
 
 	board_heartbeat(dispatcher->writer, dispatcher->now_ms);
+	if (dispatcher->ring && dispatcher->ring_lost)
+		heartbeat_ring_lost(dispatcher);
 	if (dispatcher->ring)
 		audit_ring(dispatcher);
 	stat_set(board, STAT_task_oldest_wait_ms, (uint64_t)scheduler_oldest_wait_ms(dispatcher));
-	for (uint32_t row = 0; row < dispatcher->worker_rows; row++)
-		if (dispatcher->workers[row].alive)
-			workforce_show(dispatcher, &dispatcher->workers[row]);
+	for (uint32_t row = 0; row < dispatcher->worker_rows; row++) {
+		if (!dispatcher->workers[row].alive)
+			continue;
+		mind_worker(dispatcher, &dispatcher->workers[row]);
+		workforce_show(dispatcher, &dispatcher->workers[row]);
+	}
 	if (!dispatcher->journal)
 		return;
 	stat_add(board, STAT_journal_removed, journal_removed(dispatcher->journal));
-	if (dispatcher->now_ms - dispatcher->swept_ms > SWEEP_EVERY_MS) {
-		dispatcher->swept_ms = dispatcher->now_ms;
+	if (!dispatcher->draining)
 		sweep_spool(dispatcher);
-	}
 	const struct control_message alive = { .kind = CONTROL_PROGRESS };
 	(void)control_send(dispatcher->control, &alive, -1); /* full: the supervisor is the one that hangs */
 }

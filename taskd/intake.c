@@ -77,14 +77,14 @@ void intake_accept(struct dispatcher *dispatcher, struct record *record, uint64_
 		window_admit(dispatcher, task);
 }
 
-static void cancel(struct dispatcher *dispatcher, const struct record *command)
+static void cancel(struct dispatcher *dispatcher, const struct record *command, uint64_t position)
 {
 	struct task *task = tasks_find(dispatcher, &command->id);
 
 	if (task)
 		tasks_cancel(dispatcher, task, "cancelled on demand");
 	else
-		window_cancel(dispatcher, &command->id);
+		window_cancel(dispatcher, &command->id, position);
 }
 
 static bool is_known(struct dispatcher *dispatcher, const struct record *record, uint64_t position)
@@ -112,7 +112,7 @@ static void take_batch(struct dispatcher *dispatcher, const char *batch, size_t 
 			log_event(LOG_WARNING, "record-invalid", "position=%llu fault=%s",
 			    (unsigned long long)position, fault);
 		} else if (record.kind == RECORD_CANCEL) {
-			cancel(dispatcher, &record);
+			cancel(dispatcher, &record, position);
 		} else if (is_known(dispatcher, &record, position)) {
 			stat_add(board, STAT_records_known, 1);
 		} else {
@@ -140,8 +140,10 @@ static bool have_enough(const struct dispatcher *dispatcher)
  */
 static uint64_t take_until(struct dispatcher *dispatcher)
 {
-	if (dispatcher->draining)
+	if (dispatcher->draining) {
+		dispatcher->deferred_since_ns = 0;
 		return dispatcher->drain_position;
+	}
 	if (!have_enough(dispatcher)) {
 		dispatcher->deferred_since_ns = 0;
 		return UINT64_MAX;

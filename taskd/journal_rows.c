@@ -338,7 +338,7 @@ bool journal_db_knows(struct journal_db *db, const struct tr_id *id, bool live)
 
 	bind_id(db->statements[STATEMENT_STATE], 1, id);
 	if (journal_rows_number(db->statements[STATEMENT_STATE], &state) != SQLITE_OK)
-		return true;
+		return live; /* when in doubt: nothing of a live task is removed, and no task is dropped */
 	return state >= 0 && !(live && tr_state_is_ended((enum tr_state)state));
 }
 

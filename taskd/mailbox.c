@@ -223,6 +223,15 @@ bool mailbox_revoke(struct mailbox *mailbox, uint32_t lane, uint32_t entry)
 	    entry_word(entry, ENTRY_REVOKED), memory_order_acq_rel, memory_order_relaxed);
 }
 
+bool mailbox_is_passed(struct mailbox *mailbox, uint32_t lane)
+{
+	assert(lane < mailbox->threads);
+	struct dispatcher_lane *own = &mailbox->dispatcher[lane];
+
+	see_released(own, &mailbox->shared->lanes[lane]);
+	return own->released == own->pushed;
+}
+
 void mailbox_tell(struct mailbox *mailbox, uint32_t lane, uint64_t serial, enum mailbox_stop stop)
 {
 	assert(lane < mailbox->threads);

@@ -101,6 +101,8 @@ bool mailbox_push(struct mailbox *mailbox, uint32_t lane, const struct work_head
 void mailbox_wake(struct mailbox *mailbox, uint32_t lane); /* a system call only if it sleeps */
 /* True: taken back, it will never start. False: the worker has claimed it. */
 bool mailbox_revoke(struct mailbox *mailbox, uint32_t lane, uint32_t entry);
+/* The thread has passed all that was pushed: claimed it, or seen that it was taken back. */
+bool mailbox_is_passed(struct mailbox *mailbox, uint32_t lane);
 /* Tells the lane's thread about the work `serial`: tr_should_stop() answers it. */
 void mailbox_tell(struct mailbox *mailbox, uint32_t lane, uint64_t serial, enum mailbox_stop stop);
 /*

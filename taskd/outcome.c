@@ -3,6 +3,7 @@
  * handler may have scribbled on, and the ends of processes. Leaves: changes of state, progress and
  * log lines on the board, failures for verdict.c.
  */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -235,11 +236,16 @@ unsigned outcome_turn(struct dispatcher *dispatcher)
 
 /* ---- a worker's end ---------------------------------------------------------------------- */
 
+static bool is_killed(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
 static enum tr_failure_kind kind_of(const struct lane *lane, int status)
 {
 	if (lane->timed_out)
 		return TR_FAILED_TIMEOUT;
-	if (lane->lie || !WIFSIGNALED(status))
+	if (!WIFSIGNALED(status) || (lane->lie && is_killed(status)))
 		return TR_FAILED_CRASHED;
 	switch (WTERMSIG(status)) {
 	case SIGKILL: case SIGTERM: case SIGINT: case SIGHUP: case SIGQUIT: case SIGUSR1: case SIGUSR2:
@@ -254,7 +260,7 @@ static void describe(char *text, size_t size, const struct lane *lane, int statu
 	if (lane->timed_out)
 		snprintf(text, size, "the hard timeout passed after %lld ms",
 		    (long long)(lane->worker->last_exit_ms - lane->started_ns / 1000000));
-	else if (lane->lie)
+	else if (lane->lie && is_killed(status))
 		snprintf(text, size, "the worker was killed: %s", lane->lie);
 	else if (WIFSIGNALED(status))
 		snprintf(text, size, "the worker was ended by signal %d (%s), peak memory %llu kB", WTERMSIG(status),
@@ -267,9 +273,8 @@ static void describe(char *text, size_t size, const struct lane *lane, int statu
 /* Killed by us for another lane's timeout or lie, or at the end of the draining: not this task's doing. */
 static bool is_innocent(const struct lane *lane, int status, bool killed_by_us)
 {
-	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; /* else it was faster than we */
-
-	return killed_by_us && killed && !lane->timed_out && !lane->lie;
+	/* Ended otherwise, it was faster than we. */
+	return killed_by_us && is_killed(status) && !lane->timed_out && !lane->lie;
 }
 
 /* What the lane was running when the process ended. */

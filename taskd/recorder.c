@@ -211,11 +211,19 @@ static bool may_wait(const struct dispatcher *dispatcher, const struct task *tas
 	    dispatcher->now_ms - task->accepted_ms < YOUNG_MS;
 }
 
+/* What was taken, up to a cancellation that is still to find its task. */
+static uint64_t settled_position(const struct dispatcher *dispatcher)
+{
+	uint64_t taken = ring_taken(dispatcher->ring);
+
+	return dispatcher->cancels_asked && dispatcher->cancels_from < taken ? dispatcher->cancels_from : taken;
+}
+
 /* Moves the dirty tasks into the batch; answers up to where the ring can be retired then. */
 static uint64_t write_dirty(struct dispatcher *dispatcher, struct journal_batch *batch)
 {
 	struct recorder *recorder = dispatcher->recorder;
-	uint64_t position = ring_taken(dispatcher->ring);
+	uint64_t position = settled_position(dispatcher);
 	struct task *next;
 
 	recorder->written_count = 0;
@@ -335,7 +343,7 @@ static int64_t due_ms(const struct dispatcher *dispatcher)
 	if (recorder->dirty_since_ms)
 		due = recorder->dirty_since_ms + dispatcher->config->commit_interval_ms;
 	/* Batches whose tasks were all dropped or over leave no row, but positions to retire. */
-	else if (ring_taken(dispatcher->ring) != recorder->retired)
+	else if (settled_position(dispatcher) != recorder->retired)
 		due = dispatcher->now_ms;
 	if (ring_taken(dispatcher->ring) - recorder->tried >= EARLY_POSITIONS)
 		due = dispatcher->now_ms;

@@ -205,7 +205,7 @@ static bool take_from_worker(struct task *task)
 			work->task = NULL;
 			task->where = NOWHERE;
 			task->lane = NULL;
-			workforce_revoked(lane);
+			workforce_refile(lane);
 			return true;
 		}
 		mailbox_tell(lane->worker->mailbox, lane->number, work->serial, STOP_CANCEL);

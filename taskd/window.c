@@ -246,6 +246,12 @@ static void loaded_one(struct dispatcher *dispatcher, const struct wanted *wante
 		tasks_cancel(dispatcher, task, wanted->purpose == TO_CANCEL ? "cancelled on demand" : BEFORE_FAILED);
 }
 
+static void drop(struct dispatcher *dispatcher, struct wanted *wanted)
+{
+	dispatcher->cancels_asked -= wanted->purpose == TO_CANCEL;
+	free(wanted);
+}
+
 /* A cancelled task must not run and a blocked one not wait for ever: what cannot be read is asked again. */
 static void answered(struct dispatcher *dispatcher, struct wanted *wanted, const struct journal_list *list)
 {
@@ -256,7 +262,7 @@ static void answered(struct dispatcher *dispatcher, struct wanted *wanted, const
 	}
 	if (list->count)
 		loaded_one(dispatcher, wanted, list->tasks);
-	free(wanted);
+	drop(dispatcher, wanted);
 }
 
 void window_poll(struct dispatcher *dispatcher)
@@ -282,7 +288,7 @@ static void ask(struct dispatcher *dispatcher, struct wanted *wanted)
 	if (journal_load_task(dispatcher->journal, &wanted->id, (uint64_t)(uintptr_t)wanted + 1))
 		return;
 	log_event(LOG_ERR, "task-not-loaded", "id=%s reason=%s", tr_id_format(&wanted->id, text), "out of memory");
-	free(wanted);
+	drop(dispatcher, wanted);
 }
 
 static void load_one(struct dispatcher *dispatcher, const struct tr_id *id, enum purpose purpose)
@@ -295,6 +301,7 @@ static void load_one(struct dispatcher *dispatcher, const struct tr_id *id, enum
 		return;
 	}
 	*wanted = (struct wanted){ .id = *id, .purpose = purpose };
+	dispatcher->cancels_asked += purpose == TO_CANCEL;
 	ask(dispatcher, wanted);
 }
 
@@ -325,8 +332,10 @@ void window_tick(struct dispatcher *dispatcher)
 	}
 }
 
-void window_cancel(struct dispatcher *dispatcher, const struct tr_id *id)
+void window_cancel(struct dispatcher *dispatcher, const struct tr_id *id, uint64_t position)
 {
+	if (!dispatcher->cancels_asked)
+		dispatcher->cancels_from = position;
 	load_one(dispatcher, id, TO_CANCEL);
 }
 

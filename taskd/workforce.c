@@ -17,8 +17,6 @@
 #define UNKNOWN_NS 10000000ll /* a handler that has not run yet may be slow */
 #define SOFT_BEFORE_MS 5000   /* before the hard timeout, or a tenth of it: the soft one of a task that names none */
 #define PACE_WEIGHT 8         /* of the moving average: the newest counts one part in so many */
-#define BEGIN_NS 1000000000ll /* a thread that has not begun its work after this is thought to hang */
-#define LEAVE_MS 10000        /* for a worker that leaves to stop its plug-ins */
 #define ROWS_MAX (CONFIG_POOLS_MAX * 256)
 
 /* ---- pace -------------------------------------------------------------------------------- */
@@ -273,7 +271,7 @@ void workforce_return(struct lane *lane)
 	file_lane(lane);
 }
 
-void workforce_revoked(struct lane *lane)
+void workforce_refile(struct lane *lane)
 {
 	trim(lane);
 	file_lane(lane);
@@ -484,47 +482,6 @@ void workforce_kill(struct dispatcher *dispatcher, struct worker *worker)
 	worker->doomed = true;
 	workforce_leaving(worker);
 	dispatcher->kill_worker(dispatcher, worker);
-}
-
-/* ---- every second ------------------------------------------------------------------------ */
-
-/*
- * A thread that was given work and does not begin (its process is stopped, or starved) gives back
- * what it has not claimed, and gets no more until it has passed what it was given.
- */
-static void mind_lane(struct dispatcher *dispatcher, struct lane *lane)
-{
-	if (lane->count && !lane->started_ns && dispatcher->now_ns - lane->pushed_ns > BEGIN_NS) {
-		workforce_take_back(lane);
-		lane->stuffed = true;
-	} else if (lane->stuffed && !lane->count) {
-		lane->stuffed = !mailbox_is_passed(lane->worker->mailbox, lane->number);
-	}
-	file_lane(lane);
-}
-
-static bool has_work(const struct worker *worker)
-{
-	for (uint32_t i = 0; i < worker->lane_count; i++)
-		if (worker->lanes[i].count)
-			return true;
-	return false;
-}
-
-void workforce_mind(struct dispatcher *dispatcher, struct worker *worker)
-{
-	for (uint32_t i = 0; i < worker->lane_count; i++)
-		mind_lane(dispatcher, &worker->lanes[i]);
-	if (worker->doomed) {
-		dispatcher->kill_worker(dispatcher, worker); /* the first time it may not have been heard */
-	} else if (!worker->leaving || has_work(worker)) {
-		worker->idle_ms = 0;
-	} else if (!worker->idle_ms) {
-		worker->idle_ms = dispatcher->now_ms;
-	} else if (dispatcher->now_ms - worker->idle_ms > LEAVE_MS) {
-		log_event(LOG_ERR, "worker-does-not-leave", "row=%u pid=%d", worker->row, worker->pid);
-		workforce_kill(dispatcher, worker);
-	}
 }
 
 void workforce_gone(struct dispatcher *dispatcher, struct worker *worker)

@@ -119,6 +119,30 @@ static void test_round_trip(void)
 	round_trip(&(struct record){ .kind = RECORD_CANCEL, .id = record.id });
 }
 
+/* What is sealed is what is decoded; sealing again replaces all but where the arguments are. */
+static void test_seal(void)
+{
+	struct record record = full_record(), decoded;
+	struct tr_error error;
+	size_t bytes, used;
+
+	record.flags = RECORD_SPOOLED;
+	record.args = (struct record_text){ NULL, 0 };
+	char *encoded = encode(&record, &bytes);
+	record_seal(encoded, 7, RECORD_SEQUENTIAL | RECORD_DISK);
+	CU_ASSERT_PTR_NULL(record_decode(encoded, bytes, &decoded, &used, &error));
+	CU_ASSERT_EQUAL(decoded.places, 7);
+	CU_ASSERT_EQUAL(decoded.flags, RECORD_SPOOLED | RECORD_SEQUENTIAL | RECORD_DISK);
+	record_seal(encoded, 256, RECORD_DISK);
+	CU_ASSERT_PTR_NULL(record_decode(encoded, bytes, &decoded, &used, &error));
+	CU_ASSERT_EQUAL(decoded.places, 256);
+	CU_ASSERT_EQUAL(decoded.flags, RECORD_SPOOLED | RECORD_DISK);
+	record.places = 256;
+	record.flags = decoded.flags;
+	expect_equal(&record, &decoded);
+	free(encoded);
+}
+
 static void test_defaults(void)
 {
 	struct record record = { .kind = RECORD_TASK, .handler = text("h") };
@@ -304,7 +328,7 @@ int main(void)
 		return 1;
 	CU_pSuite suite = CU_add_suite("record", NULL, NULL);
 	if (!suite || !CU_add_test(suite, "there and back", test_round_trip) ||
-	    !CU_add_test(suite, "defaults", test_defaults) || !CU_add_test(suite, "names", test_names) ||
+	    !CU_add_test(suite, "sealed", test_seal) || !CU_add_test(suite, "defaults", test_defaults) || !CU_add_test(suite, "names", test_names) ||
 	    !CU_add_test(suite, "texts refused", test_refused_texts) ||
 	    !CU_add_test(suite, "numbers refused", test_refused_numbers) ||
 	    !CU_add_test(suite, "cut short", test_cut_short) || !CU_add_test(suite, "damaged", test_damaged))

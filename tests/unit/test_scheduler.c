@@ -141,17 +141,31 @@ static void test_heap_against_sort(void)
 	dispatcher.now_ms = NOW_MS;
 }
 
-/* Names come from outside: 4,096 queues and no more. */
-static void test_queue_names_are_bounded(void)
+static struct queue *queue_number(unsigned number)
 {
 	char name[16];
-	size_t made = HASH_COUNT(dispatcher.queues);
+
+	snprintf(name, sizeof name, "q%u", number);
+	return scheduler_queue(&dispatcher, (struct record_text){ name, (uint32_t)strlen(name) });
+}
+
+/* Names come from outside: 4,096 queues that hold tasks and no more. Those that hold none make room. */
+static void test_queue_names_are_bounded(void)
+{
+	unsigned made = 0;
 
 	for (unsigned i = 0; i < 5000; i++) {
-		snprintf(name, sizeof name, "q%u", i);
-		made += scheduler_queue(&dispatcher, (struct record_text){ name, (uint32_t)strlen(name) }) != NULL;
+		struct queue *queue = queue_number(i);
+		made += queue != NULL;
+		if (queue)
+			queue->tasks = 1;
 	}
 	CU_ASSERT_EQUAL(made, 4096);
+	CU_ASSERT_PTR_NULL(queue_number(4999));
+	queue_number(7)->tasks = 0;
+	CU_ASSERT_PTR_NOT_NULL(queue_number(4999));
+	CU_ASSERT_EQUAL(HASH_COUNT(dispatcher.queues), 4096);
+	CU_ASSERT_PTR_EQUAL(queue_number(8), queue_number(8));
 }
 
 int main(void)
