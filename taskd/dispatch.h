@@ -200,7 +200,7 @@ struct dispatcher {
 	uint64_t finished;      /* works, since the start */
 	bool pushed_ahead;      /* some lane may hold work behind a running one */
 	int control, wake_fd;
-	SLIST_HEAD(, wanted) unread; /* to be asked of the journal again, when it can be read */
+	SLIST_HEAD(wanted_list, wanted) unread; /* to be asked of the journal again, when it can be read */
 	int64_t unread_ms;           /* then */
 	/* Cancellations of tasks that are being looked up; the oldest's place in the ring is kept. */
 	uint32_t cancels_asked;

@@ -40,6 +40,7 @@ static bool is_beyond(const struct task *task)
 	const struct queue *queue = task->queue;
 	struct task_key key = task_key(task);
 
+	assert(queue); /* each task has one from its making on */
 	return queue->bounded && task_key_compare(&key, &queue->horizon) > 0;
 }
 

@@ -115,7 +115,7 @@ test_everything() {
 		start_taskd
 		launch_producer
 		pause=$((RANDOM % 400 + 20))
-		sleep 0.$(printf '%03d' $pause) # the moment of the kill; nothing is waited for
+		sleep "$(printf '0.%03d' $pause)" # the moment of the kill; nothing is waited for
 		# shellcheck disable=SC2046
 		kill -KILL "$PRODUCER" "$TASKD" $(pgrep -f "$RUN/taskd.conf") 2>/dev/null || :
 		wait_until 5 no_taskd_left

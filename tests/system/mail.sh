@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 ADA='{"email":"ada@example.org","name":"Ada"}'
+# shellcheck disable=SC2034 # read by lib.sh
 PLUGIN_DIR=$BUILD/handlers
 
 # The server; what it takes lies in $WORK/sink. Sets SMTP_PORT.

@@ -164,7 +164,8 @@ static inline void world_open(void)
 	CU_ASSERT_EQUAL_FATAL(mkdir(world.spool, 0700), 0);
 	strcpy(world.queues[0], "*");
 	strcpy(world.pool.name, "default");
-	world.pool.processes = world.pool.threads = world.pool.queue_count = 1;
+	world.pool.processes = world.pool.threads = 1;
+	world.pool.queue_count = 1;
 	world.pool.queues = world.queues;
 	world.config = (struct config){ .journal = world.journal, .spool_dir = world.spool, .pools = &world.pool,
 		.pool_count = 1, .commit_interval_ms = 5, .sync_interval_ms = 1000, .history = HISTORY_ALL,
@@ -284,17 +285,14 @@ static inline void await_journal(void)
 		;
 }
 
+/* Until the journal answers, but a ms at most. */
 static inline void nap(void)
 {
-	const struct timespec moment = { .tv_nsec = 1000000 };
 	struct timespec until;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += moment.tv_nsec;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
+	int64_t until_ns = (int64_t)until.tv_sec * 1000000000 + until.tv_nsec + 1000000;
+	until = (struct timespec){ .tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000 };
 	sem_timedwait(&world.woken, &until);
 }
 
@@ -455,7 +453,7 @@ static inline int run_dispatch_tests(const char *suite_name, const struct dispat
 	for (size_t i = 0; suite && i < count; i++)
 		if (!CU_add_test(suite, tests[i].name, tests[i].run))
 			return 1;
-	CU_basic_set_mode(CU_BRM_NORMAL);
+	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	unsigned failures = CU_get_number_of_failures();
 	CU_cleanup_registry();
