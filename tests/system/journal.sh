@@ -124,12 +124,17 @@ test_disk_full() {
 	mount -o remount,size=64m "$WORK/small"
 	start_taskd
 	await -t 30 journal_failing=0
+	wait_until 30 has_rows "$confirmed"
 	wait_until 30 everything_ended
 	expect "rows" "$confirmed" "$(sql "SELECT count(*) FROM tasks WHERE state = 'succeeded'")"
 	sort "$WORK/ids" >"$WORK/ids.sorted"
 	expect "lost" 0 "$(sql "SELECT id FROM tasks ORDER BY id" | comm -23 "$WORK/ids.sorted" - | wc -l)"
 	stop_taskd
 	expect_nothing_left
+}
+
+has_rows() { # ROWS
+	[ "$(sql "SELECT count(*) FROM task")" -ge "$1" ]
 }
 
 no_taskd_left() {

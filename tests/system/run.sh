@@ -209,7 +209,8 @@ confirmed_at_least() { # IDS
 }
 
 signups_over() {
-	[ "$(sql "SELECT count(*) FROM task WHERE state < 4")" -eq 0 ]
+	[ "$(sql "SELECT count(*) FROM task WHERE state < 4")" -eq 0 ] &&
+		[ "$(sql "SELECT count(*) FROM task")" -ge "$(wc -l <"$WORK/ids")" ]
 }
 
 check_signups() { # TITLE

@@ -35,9 +35,8 @@ static struct world {
 	struct dispatcher dispatcher;
 	struct ring *producer;
 	uint32_t hint;
-	sem_t woken; /* once for each answer of the journal */
-	sem_t gate;  /* with `gated`: the journal's thread waits here after each request */
-	_Atomic bool gated;
+	_Atomic bool gated;   /* the journal's thread stops after each answer: at_gate is posted, */
+	sem_t at_gate, gate;  /* and it waits for gate */
 	unsigned kills, recycles; /* what the supervisor was told */
 } world;
 
@@ -45,9 +44,10 @@ static struct world {
 static inline void world_wake(void *context)
 {
 	(void)context;
-	sem_post(&world.woken);
-	if (world.gated)
-		sem_wait(&world.gate);
+	if (!world.gated)
+		return;
+	sem_post(&world.at_gate);
+	sem_wait(&world.gate);
 }
 
 static inline void world_killed(struct dispatcher *dispatcher, struct worker *worker)
@@ -146,8 +146,6 @@ static inline void world_kill(void)
 	free(dispatcher->text);
 	ring_consumer_close(&dispatcher->ring, false);
 	board_writer_close(&dispatcher->writer, false);
-	while (sem_trywait(&world.woken) == 0)
-		;
 }
 
 static inline void world_open(void)
@@ -170,7 +168,7 @@ static inline void world_open(void)
 	world.config = (struct config){ .journal = world.journal, .spool_dir = world.spool, .pools = &world.pool,
 		.pool_count = 1, .commit_interval_ms = 5, .sync_interval_ms = 1000, .history = HISTORY_ALL,
 		.queue_window = 4, .callback_timeout_ms = 3000, .log_level = LOG_EMERG };
-	sem_init(&world.woken, 0, 0);
+	sem_init(&world.at_gate, 0, 0);
 	sem_init(&world.gate, 0, 0);
 	CU_ASSERT_EQUAL_FATAL(ring_attach(&world.producer, world.instance, &small_ring, 0600, &error), TR_OK);
 	world_start();
@@ -204,7 +202,7 @@ static inline void world_close(void)
 		snprintf(name, sizeof name, "/%s.%s", world.instance, segments[i]);
 		shm_unlink(name);
 	}
-	sem_destroy(&world.woken);
+	sem_destroy(&world.at_gate);
 	sem_destroy(&world.gate);
 }
 
@@ -278,22 +276,12 @@ static inline void turn(void)
 	recorder_tick(dispatcher);
 }
 
-/* Waits for one answer of the journal. */
+/* All that the journal was asked so far is answered: it takes one question after the other. */
 static inline void await_journal(void)
 {
-	while (sem_wait(&world.woken) != 0)
-		;
-}
+	const struct tr_id none = { { 0 } };
 
-/* Until the journal answers, but a ms at most. */
-static inline void nap(void)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	int64_t until_ns = (int64_t)until.tv_sec * 1000000000 + until.tv_nsec + 1000000;
-	until = (struct timespec){ .tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000 };
-	sem_timedwait(&world.woken, &until);
+	CU_ASSERT_FALSE(journal_knows(world.dispatcher.journal, &none));
 }
 
 /* Nothing is to be taken, written or loaded. */
@@ -316,7 +304,7 @@ static inline void settle(void)
 	do {
 		pass(STEP_MS);
 		turn();
-		nap();
+		await_journal();
 		turn();
 	} while (!is_quiet());
 }
@@ -350,6 +338,36 @@ static inline struct tr_id run_next(enum task_event end)
 		tasks_move(&world.dispatcher, task, end);
 	}
 	return id;
+}
+
+/* Tasks one ms apart, each a batch of its own, the first made `count` ms ago. */
+static inline void publish_row(struct tr_id *ids, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		struct record record = record_for("h");
+		record.created_ns -= (int64_t)(count - i) * 1000000;
+		ids[i] = publish(&record, 1);
+	}
+}
+
+/* Runs whatever becomes ready until nothing is left; answers how many ran, their ids in `ran`. */
+static inline unsigned run_all(struct tr_id *ran, unsigned most)
+{
+	unsigned count = 0;
+
+	for (;;) {
+		settle();
+		struct tr_id id = run_next(EV_SUCCEEDED);
+		if (id_equal(&id, &(struct tr_id){ { 0 } }))
+			return count;
+		CU_ASSERT_FATAL(count < most);
+		ran[count++] = id;
+	}
+}
+
+static inline struct queue *the_queue(const char *name)
+{
+	return scheduler_queue(&world.dispatcher, span(name));
 }
 
 /* ---- looking ----------------------------------------------------------------------------- */

@@ -45,12 +45,15 @@ static struct pool *pool(size_t index)
 
 static void test_queue_to_pool(void)
 {
-	struct task *mail = make("mail", 1, 0), *other = make("whatever", 2, 0);
+	struct task *mail = make("mail", 1, 0), *other = make("whatever", 2, 0), *same = make("mail", 3, 0);
 
 	CU_ASSERT_PTR_EQUAL(mail->queue->pool, pool(1));
 	CU_ASSERT_PTR_EQUAL(other->queue->pool, pool(0));
-	CU_ASSERT_PTR_EQUAL(make("mail", 3, 0)->queue, mail->queue);
+	CU_ASSERT_PTR_EQUAL(same->queue, mail->queue);
 	CU_ASSERT_PTR_NULL(scheduler_next(pool(0)));
+	free(mail);
+	free(other);
+	free(same);
 }
 
 static void test_first_come_first_served(void)

@@ -139,10 +139,14 @@ static void test_supervisor_killed(void)
 	start(&quick, "pool a { processes=3 }");
 	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 2, 0) >= 0);
 	kill(supervisor, SIGKILL);
-	int status, left = 0;
-	for (int i = 0; i < 5; i++) /* all of them are ours to wait for now */
-		left += waitpid(-1, &status, 0) > 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	int status, left = 0, killed = 0;
+	for (int i = 0; i < 5; i++) { /* all of them are ours to wait for now */
+		left += waitpid(-1, &status, 0) > 0;
+		killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	}
 	CU_ASSERT_EQUAL(left, 5);
+	/* The last worker may have been too young for the signal; it leaves when it sees itself alone. */
+	CU_ASSERT_TRUE(killed >= 4);
 	CU_ASSERT_EQUAL(waitpid(-1, NULL, 0), -1);
 }
 
