@@ -1,4 +1,5 @@
-# taskring. `make` builds everything under build/; `make help` lists the targets.
+# taskring. `make` builds everything under build/. Targets: all run test bench torture lint layers
+# install clean.
 # Variables: CC, PREFIX, DESTDIR, SAN=address|thread (a build of its own), PORT, RUN_DIR, NAME.
 
 VERSION := 0.1.0
@@ -21,7 +22,6 @@ CPPFLAGS += -I. -Ishared/include -D_GNU_SOURCE -DTASKRING_VERSION='"$(VERSION)"'
 CFLAGS += -std=c11 $(OPT) $(WARN) $(HARDEN) $(SANFLAGS) -fvisibility=hidden -MMD -MP
 LDFLAGS += -Wl,-z,relro,-z,now $(SANFLAGS)
 
-pkg = $(shell pkg-config --libs $(1) 2>/dev/null)
 LIB_LIBS := -lsqlite3 -pthread
 APP_LIBS := -lfcgi -ljansson $(LIB_LIBS)
 TASKD_LIBS := -luv -lconfuse -ljansson $(LIB_LIBS) -ldl
@@ -51,6 +51,13 @@ all: $(PROGRAMS) $(LIBRARIES) $(HEADERS) $(PLUGINS) $(MODULES) $(BUILD)/taskring
 $(OBJ)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+# taskd looks for plug-ins and modules where they were installed to.
+$(BUILD)/prefix: FORCE
+	@mkdir -p $(@D)
+	@echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' >$@
+$(OBJ)/taskd/config.o: $(BUILD)/prefix
+$(OBJ)/taskd/config.o: CPPFLAGS += -DTASKRING_LIBDIR='"$(PREFIX)/lib/taskring"'
 
 $(BUILD)/libtaskring.a: $(LIB_OBJECTS)
 	rm -f $@
@@ -156,9 +163,8 @@ print-unit-tests:
 	@printf '%s\n' $(UNIT_TESTS)
 
 # Not `test-programs` first, for the same reason as in `run`.
-test: export CC SAN BUILD
 test:
-	@tests/run.sh
+	@exec env CC='$(CC)' SAN='$(SAN)' BUILD='$(BUILD)' tests/run.sh
 
 # Every instruction, not only a part of the longest windows; takes a while.
 torture: $(TORTURES)
@@ -194,5 +200,5 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all run test test-programs print-unit-tests torture bench layers lint install clean
+.PHONY: FORCE all run test test-programs print-unit-tests torture bench layers lint install clean
 .SECONDARY:

@@ -252,7 +252,7 @@ static unsigned turn(struct loop *loop, int64_t *next_ms)
 	*next_ms = earlier(*next_ms, recorder_tick(dispatcher));
 	done += workforce_assign(dispatcher); /* what a commit let into the window */
 	*next_ms = earlier(*next_ms, dispatcher->next_due_ms);
-	if (loop->heartbeat_ms <= dispatcher->now_ms) {
+	if (loop->heartbeat_ms <= dispatcher->now_ms || loop->heartbeat_ms > dispatcher->now_ms + 1000) {
 		heartbeat(dispatcher);
 		loop->heartbeat_ms = dispatcher->now_ms + 1000;
 	}

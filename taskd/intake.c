@@ -153,7 +153,8 @@ static uint64_t take_until(struct dispatcher *dispatcher)
 		dispatcher->deferred_position = ring_published(dispatcher->ring);
 		return 0;
 	}
-	return dispatcher->now_ns - dispatcher->deferred_since_ns >= DEFER_NS ? dispatcher->deferred_position : 0;
+	int64_t deferred_ns = dispatcher->now_ns - dispatcher->deferred_since_ns;
+	return deferred_ns >= DEFER_NS || deferred_ns < 0 ? dispatcher->deferred_position : 0;
 }
 
 unsigned intake_turn(struct dispatcher *dispatcher)

@@ -33,7 +33,7 @@ enum tr_result journal_db_fault(struct journal_db *db, int code, struct tr_error
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 		return journal_refuse(error, TR_INVALID, "%.*s is damaged (%.50s); move it and its -wal away, save what is left "
-		    "with `sqlite3 FILE .recover`", JOURNAL_PATH_SHOWN, db->path, sqlite3_errstr(code));
+		    "with `sqlite3 FILE .dump` (see README)", JOURNAL_PATH_SHOWN, db->path, sqlite3_errstr(code));
 	case SQLITE_IOERR:
 	case SQLITE_CANTOPEN:
 	case SQLITE_READONLY:
@@ -110,7 +110,7 @@ static enum tr_result check_sound(struct journal_db *db, int64_t bytes, struct t
 		if (*c == '\n')
 			*c = ' ';
 	return strcmp(found, "ok") == 0 ? TR_OK : journal_refuse(error, TR_INVALID,
-	    "%.90s is damaged (%.60s); move it and its -wal away, save what is left with `sqlite3 FILE .recover`",
+	    "%.90s is damaged (%.60s); move it and its -wal away, save what is left with `sqlite3 FILE .dump` (see README)",
 	    db->path, found);
 }
 

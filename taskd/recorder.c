@@ -206,9 +206,11 @@ static bool may_wait(const struct dispatcher *dispatcher, const struct task *tas
 {
 	const struct recorder *recorder = dispatcher->recorder;
 
-	return !task->in_journal && task->position != NO_POSITION && !recorder->disk && !recorder->flush &&
-	    !tr_state_is_ended((enum tr_state)task->state) && task->state != TR_SCHEDULED && !task->resting &&
-	    dispatcher->now_ms - task->accepted_ms < YOUNG_MS;
+	/* The clock may have been put back. */
+	bool young = task->accepted_ms <= dispatcher->now_ms && dispatcher->now_ms - task->accepted_ms < YOUNG_MS;
+
+	return young && !task->in_journal && task->position != NO_POSITION && !recorder->disk && !recorder->flush &&
+	    !tr_state_is_ended((enum tr_state)task->state) && task->state != TR_SCHEDULED && !task->resting;
 }
 
 /* What was taken, up to a cancellation that is still to find its task. */
@@ -354,10 +356,26 @@ static int64_t due_ms(const struct dispatcher *dispatcher)
 	return due;
 }
 
+/* Were the clock put back by an hour, nothing would be written for an hour. */
+static void follow_clock(struct dispatcher *dispatcher)
+{
+	struct recorder *recorder = dispatcher->recorder;
+	int64_t now_ms = dispatcher->now_ms;
+
+	if (recorder->dirty_since_ms > now_ms)
+		recorder->dirty_since_ms = now_ms;
+	if (recorder->synced_ms > now_ms)
+		recorder->synced_ms = now_ms;
+	if (recorder->retry_ms > now_ms + RETRY_MOST_MS)
+		recorder->retry_ms = now_ms;
+}
+
 int64_t recorder_tick(struct dispatcher *dispatcher)
 {
 	struct recorder *recorder = dispatcher->recorder;
 	struct journal_done done;
+
+	follow_clock(dispatcher);
 
 	while (journal_poll_done(dispatcher->journal, &done)) {
 		if (done.error)

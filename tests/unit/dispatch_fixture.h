@@ -477,6 +477,6 @@ static inline int run_dispatch_tests(const char *suite_name, const struct dispat
 	CU_cleanup_registry();
 	return failures > 0 || !suite;
 }
-#define RUN_DISPATCH_TESTS(name, tests) run_dispatch_tests(name, tests, sizeof tests / sizeof tests[0])
+#define RUN_DISPATCH_TESTS(name, tests) run_dispatch_tests(name, tests, sizeof(tests) / sizeof((tests)[0]))
 
 #endif

@@ -146,7 +146,7 @@ static void damaged_files_are_refused(void)
 			CU_ASSERT_EQUAL(pwrite(fd, "\xa5", 1, (off_t)(at + i)), 1);
 		close(fd);
 		check_refused(TR_INVALID, "is damaged");
-		CU_ASSERT_PTR_NOT_NULL(strstr(place.error.text, ".recover"));
+		CU_ASSERT_PTR_NOT_NULL(strstr(place.error.text, ".dump"));
 	}
 	/* Cut short. */
 	write_file(place.path, whole, bytes / 2 / 8192 * 8192);

@@ -141,6 +141,30 @@ static void test_cancellation_is_not_lost(void)
 	EXPECT_TEXT(journaled(id), "cancelled");
 }
 
+/* Somebody puts the clock back by an hour: what gathers is written all the same. */
+static void test_the_clock_goes_back(void)
+{
+	first_commit();
+	publish_one("before");
+	intake_turn(&world.dispatcher);
+	recorder_tick(&world.dispatcher);
+	pass(-3600000);
+	publish_one("after");
+	intake_turn(&world.dispatcher);
+	recorder_tick(&world.dispatcher);
+	pass(5);
+	recorder_tick(&world.dispatcher);
+	await_journal();
+	EXPECT_TEXT(sql("SELECT group_concat(handler) FROM task"), "before");
+	pass(20);
+	recorder_tick(&world.dispatcher);
+	settle();
+	CU_ASSERT_EQUAL(unretired(), 0);
+	pass(1000);
+	settle();
+	CU_ASSERT_EQUAL(durable(), 2);
+}
+
 /* ---- durability -------------------------------------------------------------------------- */
 
 static void test_durable_only_after_the_sync(void)
@@ -419,6 +443,7 @@ int main(void)
 		{ "ended before it was written", test_ended_before_it_was_written },
 		{ "nothing to write", test_nothing_to_write },
 		{ "a cancellation is not lost", test_cancellation_is_not_lost },
+		{ "the clock goes back", test_the_clock_goes_back },
 		{ "durable only after the sync", test_durable_only_after_the_sync },
 		{ "durability=disk does not wait", test_disk_does_not_wait },
 		{ "flush", test_flush },
