@@ -3,6 +3,7 @@
  * what a restart finds.
  */
 #include "tests/unit/dispatch_fixture.h"
+#include "tests/unit/faulty_vfs.h"
 
 /* ---- the window -------------------------------------------------------------------------- */
 
@@ -173,6 +174,55 @@ static void test_cancel_wherever_it_is(void)
 	CU_ASSERT_EQUAL(stat_of(STAT_task_cancelled), 3);
 }
 
+/* What cannot be read now is asked again a second later, and not in a loop until then. */
+static void test_journal_cannot_be_read(void)
+{
+	struct record record = record_for("h");
+	struct tr_id ids[9];
+	char args[4000];
+
+	memset(args, '7', sizeof args);
+	record.args = (struct record_text){ args, sizeof args };
+	record.args_bytes = sizeof args;
+	for (unsigned i = 0; i < 9; i++) {
+		record.created_ns = world.dispatcher.now_ns;
+		ids[i] = publish(&record, 1);
+		pass(1);
+	}
+	settle();
+	fault_arm(FAULT_MEMORY, 1, 0);
+	publish_cancel(ids[8]);
+	intake_turn(&world.dispatcher);
+	await_journal();
+	CU_ASSERT_TRUE(fault_disarm());
+	for (unsigned i = 0; i < 2; i++)
+		EXPECT_ID(run_next(EV_SUCCEEDED), ids[i]);
+	fault_arm(FAULT_MEMORY, 1, 0);
+	window_tick(&world.dispatcher);
+	await_journal();
+	CU_ASSERT_TRUE(fault_disarm());
+	window_poll(&world.dispatcher);
+	CU_ASSERT_FALSE(the_queue("default")->loading);
+	CU_ASSERT_TRUE(the_queue("default")->bounded);
+	pass(999);
+	window_tick(&world.dispatcher);
+	CU_ASSERT_FALSE(the_queue("default")->loading);
+	await_journal();
+	window_poll(&world.dispatcher);
+	CU_ASSERT_EQUAL(stat_of(STAT_task_cancelled), 0);
+	CU_ASSERT_EQUAL(world.dispatcher.cancels_asked, 1);
+	pass(1);
+	window_tick(&world.dispatcher);
+	CU_ASSERT_TRUE(the_queue("default")->loading);
+	await_journal();
+	window_poll(&world.dispatcher);
+	CU_ASSERT_EQUAL(stat_of(STAT_task_cancelled), 1);
+	CU_ASSERT_EQUAL(world.dispatcher.cancels_asked, 0);
+	CU_ASSERT_EQUAL(the_queue("default")->waiting, 6);
+	settle();
+	EXPECT_TEXT(journaled(ids[8]), "cancelled");
+}
+
 /* Names of queues come from producers. A task that finds no room for its queue is not lost silently. */
 static void test_too_many_queues(void)
 {
@@ -329,6 +379,7 @@ int main(void)
 		{ "a stale answer after the commit", test_stale_answer_after_commit },
 		{ "scheduled tasks rest too", test_scheduled_tasks_rest_too },
 		{ "cancel wherever it is", test_cancel_wherever_it_is },
+		{ "the journal cannot be read", test_journal_cannot_be_read },
 		{ "too many queues", test_too_many_queues },
 		{ "restart", test_restart },
 		{ "restart reads the ring again", test_restart_reads_the_ring_again },
@@ -336,5 +387,7 @@ int main(void)
 		{ "restart after their time", test_restart_after_their_time },
 		{ "restart with strange rows", test_restart_with_strange_rows },
 	};
+	if (!faulty_install())
+		return 1;
 	return RUN_DISPATCH_TESTS("window", tests);
 }
