@@ -6,7 +6,7 @@
  *   scheduler.c  when and which next     workforce.c  lanes of workers; giving out work
  *   outcome.c    what workers say        recorder.c   journal, retiring, durability
  *   window.c     tasks that rest in the journal only
- *   dispatcher.c the loop around them
+ *   drain.c      the end of taskd            dispatcher.c the loop around them
  */
 #ifndef TASKD_DISPATCH_H
 #define TASKD_DISPATCH_H
@@ -170,6 +170,9 @@ struct pace {
 };
 
 struct recorder; /* recorder.c */
+
+/* While draining: what runs may go on, idle workers leave, what is still there is killed. */
+enum drain_stage { DRAIN_WAIT, DRAIN_LEAVE, DRAIN_KILL };
 struct wanted;   /* window.c */
 
 struct dispatcher {
@@ -211,6 +214,8 @@ struct dispatcher {
 	bool ring_lost;     /* truncated, and not yet rebuilt */
 	bool draining;
 	uint64_t drain_position; /* what is published beyond it stays in the ring */
+	int64_t drain_until_ms;  /* of this stage */
+	enum drain_stage drain_stage;
 	/* dispatcher.c's, to tell the supervisor: kill it; it leaves in order. */
 	void (*kill_worker)(struct dispatcher *dispatcher, struct worker *worker);
 	void (*worker_recycled)(struct dispatcher *dispatcher, struct worker *worker);
@@ -331,6 +336,8 @@ void workforce_pace(struct dispatcher *dispatcher, const struct task *task, int6
 
 /* Reads all lanes' messages. Returns how many. */
 unsigned outcome_turn(struct dispatcher *dispatcher);
+/* Reads all that a worker that ended has said before: it counts, also that it was leaving. */
+void outcome_last_words(struct dispatcher *dispatcher, struct worker *worker);
 /* A worker process ended: settles what it ran. `status` is waitpid's. */
 void outcome_worker_ended(struct dispatcher *dispatcher, struct worker *worker, int status,
     bool killed_by_us, uint64_t peak_memory_kb);
@@ -345,6 +352,18 @@ void verdict_apply(struct dispatcher *dispatcher, struct task *task, enum tr_ver
     uint64_t delay_ms, const char *text, size_t bytes);
 /* The callback crashed, hung or is unknown: the default decides. */
 void verdict_default(struct dispatcher *dispatcher, struct task *task, const char *why);
+
+/* ---- drain.c ----------------------------------------------------------------------------- */
+
+/* taskd ends: nothing more is given out, what runs is told and has drain_timeout. */
+void drain_begin(struct dispatcher *dispatcher);
+/*
+ * Drives the draining on. True when nothing runs, the workers have left, and all that was taken is
+ * in the journal and on disk.
+ */
+bool drain_is_over(struct dispatcher *dispatcher);
+/* When it wants to be asked again by the clock alone; INT64_MAX: not. */
+int64_t drain_next_ms(const struct dispatcher *dispatcher);
 
 /* ---- recorder.c -------------------------------------------------------------------------- */
 

@@ -35,11 +35,6 @@
 #define LOOP_EVERY 64        /* turns under load between two looks at the event loop */
 #define REBALANCE_MS 2
 
-#define LEAVE_MS 2000        /* for idle workers to stop their plug-ins, when taskd ends */
-
-/* While draining: what runs may go on, idle workers leave, what is still there is killed. */
-enum stopping { STOPPING_WAIT, STOPPING_LEAVE, STOPPING_KILL };
-
 struct loop {
 	uv_loop_t uv;
 	uv_poll_t control, wake, ring;
@@ -48,8 +43,6 @@ struct loop {
 	uv_idle_t idle;
 	struct dispatcher dispatcher;
 	int64_t heartbeat_ms; /* the next */
-	int64_t drain_until_ms;
-	enum stopping stopping;
 	int64_t window_ns; /* is_loaded() */
 	uint64_t window_done;
 	bool loaded;
@@ -86,29 +79,6 @@ static void kill_worker(struct dispatcher *dispatcher, struct worker *worker)
 static void worker_recycled(struct dispatcher *dispatcher, struct worker *worker)
 {
 	tell_supervisor(dispatcher, CONTROL_RECYCLED, worker);
-}
-
-static void begin_drain(struct loop *loop)
-{
-	struct dispatcher *dispatcher = &loop->dispatcher;
-
-	if (dispatcher->draining)
-		return;
-	dispatcher->draining = true;
-	dispatcher->drain_position = ring_published(dispatcher->ring);
-	loop->drain_until_ms = dispatcher->now_ms + dispatcher->config->drain_timeout_ms;
-	board_life(dispatcher->writer, BOARD_DRAINING);
-	recorder_flush(dispatcher);
-	for (uint32_t row = 0; row < dispatcher->worker_rows; row++) {
-		struct worker *worker = &dispatcher->workers[row];
-		for (uint32_t i = 0; worker->alive && i < worker->lane_count; i++) {
-			struct lane *lane = &worker->lanes[i];
-			workforce_take_back(lane);
-			if (lane->count)
-				mailbox_tell(worker->mailbox, i, lane->works[lane->first].serial, STOP_DRAIN);
-		}
-	}
-	log_event(LOG_INFO, "draining", "timeout_ms=%u", dispatcher->config->drain_timeout_ms);
 }
 
 /*
@@ -151,7 +121,7 @@ static void obey(struct loop *loop, const struct control_message *message, int f
 			heartbeat_worker_ended(dispatcher, worker, message);
 		break;
 	case CONTROL_DRAIN:
-		begin_drain(loop);
+		drain_begin(&loop->dispatcher);
 		break;
 	case CONTROL_RELOAD:
 		reload(dispatcher);
@@ -301,62 +271,6 @@ static void sleep_until(struct loop *loop, int64_t next_ms)
 		stat_add(dispatcher->board, STAT_ring_wakeups, 1);
 }
 
-static bool is_running(const struct dispatcher *dispatcher)
-{
-	for (uint32_t row = 0; row < dispatcher->worker_rows; row++)
-		for (uint32_t i = 0; dispatcher->workers[row].alive && i < dispatcher->workers[row].lane_count; i++)
-			if (dispatcher->workers[row].lanes[i].count)
-				return true;
-	return false;
-}
-
-static bool is_alive(const struct dispatcher *dispatcher)
-{
-	for (uint32_t row = 0; row < dispatcher->worker_rows; row++)
-		if (dispatcher->workers[row].alive)
-			return true;
-	return false;
-}
-
-/* The next stage of stopping: workers that run are killed, idle ones leave in order. */
-static void press(struct loop *loop, enum stopping stage)
-{
-	struct dispatcher *dispatcher = &loop->dispatcher;
-
-	loop->stopping = stage;
-	for (uint32_t row = 0; row < dispatcher->worker_rows; row++) {
-		struct worker *worker = &dispatcher->workers[row];
-		if (!worker->alive)
-			continue;
-		if (stage == STOPPING_KILL) {
-			workforce_kill(dispatcher, worker);
-			continue;
-		}
-		workforce_leaving(worker);
-		mailbox_retire(worker->mailbox);
-	}
-}
-
-/*
- * True when nothing runs, the workers have left, and all that was taken is in the journal and on
- * disk. What runs has until drain_until_ms; plug-ins' stop() after it has LEAVE_MS.
- */
-static bool has_drained(struct loop *loop)
-{
-	struct dispatcher *dispatcher = &loop->dispatcher;
-
-	if (!dispatcher->draining)
-		return false;
-	if (loop->stopping == STOPPING_WAIT && !is_running(dispatcher)) {
-		press(loop, STOPPING_LEAVE);
-		loop->drain_until_ms = dispatcher->now_ms + LEAVE_MS;
-	}
-	if (loop->stopping != STOPPING_KILL && is_alive(dispatcher) && dispatcher->now_ms >= loop->drain_until_ms)
-		press(loop, STOPPING_KILL);
-	return !is_alive(dispatcher) && ring_taken(dispatcher->ring) >= dispatcher->drain_position &&
-	    recorder_is_clean(dispatcher);
-}
-
 /* Whether the last windows of time saw much work. */
 static bool is_loaded(struct loop *loop, unsigned done)
 {
@@ -377,15 +291,14 @@ static void run(struct loop *loop)
 	int64_t next_ms, busy_ns = 0;
 	unsigned turns = 0, naps = 0;
 
-	while (!loop->supervisor_gone && !has_drained(loop)) {
+	while (!loop->supervisor_gone && !drain_is_over(&loop->dispatcher)) {
 		unsigned done = turn(loop, &next_ms);
 		int64_t now_ns = loop->dispatcher.now_ns;
 		if (done) {
 			busy_ns = now_ns;
 			naps = 0;
 		}
-		if (loop->dispatcher.draining && next_ms > loop->drain_until_ms && loop->stopping != STOPPING_KILL)
-			next_ms = loop->drain_until_ms;
+		next_ms = earlier(next_ms, drain_next_ms(&loop->dispatcher));
 		if (is_loaded(loop, done) && naps < NAPS_EMPTY) {
 			if (done < NAP_MOST) {
 				naps++;

@@ -114,6 +114,7 @@ void heartbeat_ring_lost(struct dispatcher *dispatcher)
 void heartbeat_worker_ended(struct dispatcher *dispatcher, struct worker *worker,
     const struct control_message *message)
 {
+	outcome_last_words(dispatcher, worker); /* the news of its end may be faster than its LEAVING */
 	bool asked = worker->leaving || message->killed_by_us;
 
 	if (!asked) {

@@ -307,6 +307,13 @@ static void settle(struct dispatcher *dispatcher, struct lane *lane, int status,
 	verdict_failed(dispatcher, task, kind, false, text);
 }
 
+void outcome_last_words(struct dispatcher *dispatcher, struct worker *worker)
+{
+	for (uint32_t i = 0; i < worker->lane_count; i++)
+		while (read_lane(dispatcher, &worker->lanes[i], MESSAGES_A_TURN) == MESSAGES_A_TURN)
+			continue;
+}
+
 void outcome_worker_ended(struct dispatcher *dispatcher, struct worker *worker, int status,
     bool killed_by_us, uint64_t peak_memory_kb)
 {
@@ -314,10 +321,7 @@ void outcome_worker_ended(struct dispatcher *dispatcher, struct worker *worker, 
 	worker->last_exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
 	worker->last_signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	worker->last_peak_kb = peak_memory_kb;
-	for (uint32_t i = 0; i < worker->lane_count; i++) {
-		while (read_lane(dispatcher, &worker->lanes[i], MESSAGES_A_TURN) == MESSAGES_A_TURN)
-			; /* what it said before its end counts */
-	}
+	outcome_last_words(dispatcher, worker);
 	worker->leaving = true;
 	for (uint32_t i = 0; i < worker->lane_count; i++) {
 		struct lane *lane = &worker->lanes[i];

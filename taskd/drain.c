@@ -1,0 +1,84 @@
+/*
+ * The end of taskd, in order. Enters: the supervisor's word. Nothing more is given out; what runs
+ * has drain_timeout; then idle workers stop their plug-ins and leave; what is left is killed. Leaves:
+ * a journal that holds all that was taken. Called by dispatcher.c.
+ */
+#include "dispatch.h"
+#include "log.h"
+
+#define LEAVE_MS 2000 /* for idle workers to stop their plug-ins */
+
+void drain_begin(struct dispatcher *dispatcher)
+{
+	if (dispatcher->draining)
+		return;
+	dispatcher->draining = true;
+	dispatcher->drain_position = ring_published(dispatcher->ring);
+	dispatcher->drain_until_ms = dispatcher->now_ms + dispatcher->config->drain_timeout_ms;
+	board_life(dispatcher->writer, BOARD_DRAINING);
+	recorder_flush(dispatcher);
+	for (uint32_t row = 0; row < dispatcher->worker_rows; row++) {
+		struct worker *worker = &dispatcher->workers[row];
+		for (uint32_t i = 0; worker->alive && i < worker->lane_count; i++) {
+			struct lane *lane = &worker->lanes[i];
+			workforce_take_back(lane);
+			if (lane->count)
+				mailbox_tell(worker->mailbox, i, lane->works[lane->first].serial, STOP_DRAIN);
+		}
+	}
+	log_event(LOG_INFO, "draining", "timeout_ms=%u", dispatcher->config->drain_timeout_ms);
+}
+
+static bool is_running(const struct dispatcher *dispatcher)
+{
+	for (uint32_t row = 0; row < dispatcher->worker_rows; row++)
+		for (uint32_t i = 0; dispatcher->workers[row].alive && i < dispatcher->workers[row].lane_count; i++)
+			if (dispatcher->workers[row].lanes[i].count)
+				return true;
+	return false;
+}
+
+static bool is_alive(const struct dispatcher *dispatcher)
+{
+	for (uint32_t row = 0; row < dispatcher->worker_rows; row++)
+		if (dispatcher->workers[row].alive)
+			return true;
+	return false;
+}
+
+/* The next stage: idle workers leave in order, those that do not are killed. */
+static void press(struct dispatcher *dispatcher, enum drain_stage stage)
+{
+	dispatcher->drain_stage = stage;
+	for (uint32_t row = 0; row < dispatcher->worker_rows; row++) {
+		struct worker *worker = &dispatcher->workers[row];
+		if (!worker->alive)
+			continue;
+		if (stage == DRAIN_KILL) {
+			workforce_kill(dispatcher, worker);
+			continue;
+		}
+		workforce_leaving(worker);
+		mailbox_retire(worker->mailbox);
+	}
+}
+
+bool drain_is_over(struct dispatcher *dispatcher)
+{
+	if (!dispatcher->draining)
+		return false;
+	if (dispatcher->drain_stage == DRAIN_WAIT && !is_running(dispatcher)) {
+		press(dispatcher, DRAIN_LEAVE);
+		dispatcher->drain_until_ms = dispatcher->now_ms + LEAVE_MS;
+	}
+	if (dispatcher->drain_stage != DRAIN_KILL && is_alive(dispatcher) &&
+	    dispatcher->now_ms >= dispatcher->drain_until_ms)
+		press(dispatcher, DRAIN_KILL);
+	return !is_alive(dispatcher) && ring_taken(dispatcher->ring) >= dispatcher->drain_position &&
+	    recorder_is_clean(dispatcher);
+}
+
+int64_t drain_next_ms(const struct dispatcher *dispatcher)
+{
+	return dispatcher->draining && dispatcher->drain_stage != DRAIN_KILL ? dispatcher->drain_until_ms : INT64_MAX;
+}
