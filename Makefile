@@ -153,8 +153,12 @@ $(BUILD)/taskring.pc: Makefile
 run:
 	@exec env PORT='$(PORT)' RUN_DIR='$(RUN_DIR)' NAME='$(NAME)' CC='$(CC)' SAN='$(SAN)' BUILD='$(BUILD)' conf/run.sh
 
-bench: all $(BENCHES) $(BUILD)/tests/push $(BUILD)/tests/await $(TEST_PLUGINS)
+bench:
+	@conf/install-packages.sh build run test bench
+	@$(MAKE) --no-print-directory -s bench-programs
 	@BUILD='$(BUILD)' tests/bench/run.sh
+
+bench-programs: all $(BENCHES) $(BUILD)/tests/push $(BUILD)/tests/await $(TEST_PLUGINS)
 
 # What the tests run; a sanitizer's build has no use for single steps.
 test-programs: all $(UNIT_TESTS) $(TEST_PLUGINS) $(BAD_PLUGINS) $(TEST_TOOLS) $(if $(SAN),,$(TORTURES))
@@ -200,5 +204,5 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: FORCE all run test test-programs print-unit-tests torture bench layers lint install clean
+.PHONY: FORCE all run test test-programs print-unit-tests torture bench bench-programs layers lint install clean
 .SECONDARY:

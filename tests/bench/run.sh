@@ -47,6 +47,9 @@ echo
 "$bench/publish_bench" || status=1
 broker redis "$dir/redis" redis-server --port 0 --unixsocket "$dir/redis" --save '' --appendonly no --dir "$dir"
 broker beanstalkd "$dir/beanstalkd" beanstalkd -l "unix:$dir/beanstalkd"
+[ ! -S "$dir/beanstalkd" ] || "$bench/beanstalkd_bench" "$dir/beanstalkd" 50000 || status=1
+echo
+"$bench/wake_bench" 1500 || status=1
 echo
 echo "the consumer on a processor for itself, the producers on the others:"
 "$bench/ring_bench" -c -r "${RUNS:-5}" || status=1
