@@ -188,6 +188,7 @@ wait_row() { # ID STATE [SECONDS]
 # `make run`; in a session of its own, as in a terminal. SUPERVISOR is the process to signal.
 launch_run() { # [VARIABLE=VALUE...]
 	: "${PORT:=$(free_port)}"
+	rm -f "$WORK/run.log" # of the run before: what it printed is not this one's
 	(cd "$WORK" && exec setsid make -s -C "$CHECKOUT" run PORT="$PORT" RUN_DIR="$RUN" NAME="$NAME" BUILD="$BUILD" "$@") \
 		</dev/null >"$WORK/run.log" 2>&1 &
 	MAKE=$!
@@ -205,7 +206,7 @@ has_started() {
 		cat "$WORK/run.log" >&2
 		fail "make run ended while starting"
 	fi
-	grep -q '^  stop ' "$WORK/run.log"
+	grep -qs '^  stop ' "$WORK/run.log"
 }
 
 # Signals it as asked and expects it to end in order.
