@@ -192,6 +192,7 @@ launch_run() { # [VARIABLE=VALUE...]
 	(cd "$WORK" && exec setsid make -s -C "$CHECKOUT" run PORT="$PORT" RUN_DIR="$RUN" NAME="$NAME" BUILD="$BUILD" "$@") \
 		</dev/null >"$WORK/run.log" 2>&1 &
 	MAKE=$!
+	SESSIONS+=" $MAKE"
 }
 
 start_run() { # [VARIABLE=VALUE...]
@@ -250,6 +251,10 @@ processes_left() {
 
 kill_left() {
 	local pid killed=
+	# One that is still starting works in the checkout, and would go on and start the rest.
+	for pid in ${SESSIONS:-}; do
+		pkill -KILL -s "$pid" && killed=1
+	done
 	for pid in $(processes_left); do
 		kill -KILL "$pid" 2>/dev/null && killed=1
 	done
@@ -289,6 +294,7 @@ clean_up() {
 # One test, in a subshell: its messages go to $REPORT/output.
 run_one() { # FUNCTION
 	TEST_PID=$BASHPID
+	SESSIONS=
 	WORK=$(mktemp -d) || exit 1
 	chmod 755 "$WORK" # another user may have to reach into it
 	RUN=$WORK/run
