@@ -393,7 +393,7 @@ enum tr_result background_tasks_publish(struct background_tasks *background, uin
 	    &background->error);
 	if (result != TR_OK) {
 		unname_spooled(background);
-		return refuse(background, result, background->error.text[0] ? background->error.text : NULL);
+		return background->error.text[0] ? result : refuse(background, result, NULL);
 	}
 	bool durable = background->durability == TR_DISK;
 	background_tasks_clear(background);
