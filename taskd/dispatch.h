@@ -200,7 +200,6 @@ struct dispatcher {
 	int64_t next_deadline_ms; /* of all running works; INT64_MAX: none */
 	int64_t deferred_since_ns;
 	uint64_t deferred_position;
-	uint64_t finished;      /* works, since the start */
 	bool pushed_ahead;      /* some lane may hold work behind a running one */
 	int control, wake_fd;
 	SLIST_HEAD(wanted_list, wanted) unread; /* to be asked of the journal again, when it can be read */

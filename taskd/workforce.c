@@ -334,7 +334,6 @@ void workforce_finish(struct dispatcher *dispatcher, struct lane *lane)
 	lane->stuffed = false;
 	trim(lane);
 	lane->worker->tasks++;
-	dispatcher->finished++;
 	file_lane(lane);
 }
 
