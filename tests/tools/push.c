@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shared/id.h"
 #include "taskring/taskring.h"
 
 struct push {
@@ -127,20 +128,12 @@ static int cancel(struct taskring *ring, const char *text)
 	return result == TR_OK ? 0 : fail(text, result, tr_result_text(result));
 }
 
-static void print_ids(const struct background_tasks *background, size_t count, struct tr_id first)
+static void print_ids(size_t count, struct tr_id first)
 {
 	char text[TR_ID_TEXT_SIZE];
 
-	(void)background;
 	for (size_t i = 0; i < count; i++) {
-		struct tr_id id = first;
-		/* Consecutive, as taskring.h promises. */
-		uint64_t low = 0;
-		for (int byte = 8; byte < 16; byte++)
-			low = low << 8 | first.bytes[byte];
-		low += i;
-		for (int byte = 15; byte >= 8; byte--, low >>= 8)
-			id.bytes[byte] = (uint8_t)low;
+		const struct tr_id id = id_step(&first, (int)i);
 		puts(tr_id_format(&id, text));
 	}
 }
@@ -165,7 +158,7 @@ static int push_batch(struct background_tasks *background, const struct push *pu
 	if (result != TR_OK)
 		return fail("publishing", result, background_tasks_error(background));
 	if (!push->silent)
-		print_ids(background, count, first);
+		print_ids(count, first);
 	return 0;
 }
 
