@@ -46,6 +46,7 @@ struct loop {
 	int64_t window_ns; /* is_loaded() */
 	uint64_t window_done;
 	bool loaded;
+	bool slept; /* sleep is announced to producers, and the ring's FIFO not emptied */
 	bool supervisor_gone;
 };
 
@@ -267,8 +268,20 @@ static void sleep_until(struct loop *loop, int64_t next_ms)
 	uv_run(&loop->uv, idle ? UV_RUN_ONCE : UV_RUN_NOWAIT);
 	uv_idle_stop(&loop->idle);
 	announce(dispatcher, false);
-	if (ring_awake(dispatcher->ring))
+	loop->slept = true;
+}
+
+/*
+ * Withdraws the announcement to producers, after the turn that it woke us for: a system call sooner
+ * would come between a task and its handler. Before the next sleep the ring is looked at again.
+ */
+static void settle_wake(struct loop *loop)
+{
+	struct dispatcher *dispatcher = &loop->dispatcher;
+
+	if (loop->slept && ring_awake(dispatcher->ring))
 		stat_add(dispatcher->board, STAT_ring_wakeups, 1);
+	loop->slept = false;
 }
 
 /* Whether the last windows of time saw much work. */
@@ -293,6 +306,7 @@ static void run(struct loop *loop)
 
 	while (!loop->supervisor_gone && !drain_is_over(&loop->dispatcher)) {
 		unsigned done = turn(loop, &next_ms);
+		settle_wake(loop);
 		int64_t now_ns = loop->dispatcher.now_ns;
 		if (done) {
 			busy_ns = now_ns;
