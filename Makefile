@@ -178,6 +178,7 @@ layers:
 	@tests/layers.sh
 
 lint:
+	@conf/install-packages.sh build test
 	@WARN='$(WARN)' VERSION='$(VERSION)' tests/lint.sh
 
 SO := libtaskring.so.$(VERSION)

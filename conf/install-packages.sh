@@ -2,8 +2,10 @@
 # Installs what conf/packages.txt names and this machine lacks. Called by conf/run.sh and by hand.
 #   install-packages.sh [SECTION...]   sections: build run test bench; none: all of them
 # As root it installs; with a sudo that asks no password it does so too; else it prints the command
-# and exits with 1. A web server that comes with a package is neither started nor enabled.
+# and exits with 1. Services that come with a package are neither started nor enabled.
 set -u
+# Where nginx and other services are; after a plain `su` it is not there.
+PATH=$PATH:/usr/sbin
 
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 
@@ -38,11 +40,13 @@ done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" -ne 0 ]; then
-	if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-		exec sudo -n "$0" "$@"
+	how='as root with' sudo=
+	if command -v sudo >/dev/null; then
+		! sudo -n true 2>/dev/null || exec sudo -n "$0" "$@"
+		how='with' sudo='sudo '
 	fi
-	echo "Missing packages; install them with" >&2
-	echo "  sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+	echo "Missing packages; install them $how" >&2
+	echo "  ${sudo}apt-get update && ${sudo}apt-get install --no-install-recommends ${missing[*]}" >&2
 	exit 1
 fi
 
@@ -61,18 +65,23 @@ allow_services() {
 trap allow_services EXIT
 trap 'exit 1' INT TERM HUP
 
-had_nginx=
-command -v nginx >/dev/null && had_nginx=1
+new_services=()
+for service in nginx redis-server beanstalkd; do # each is called like its program
+	command -v "$service" >/dev/null || new_services+=("$service")
+done
 echo "Installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 forbid_services
-if ! apt-get -q update || ! apt-get -q -y install --no-install-recommends "${missing[@]}"; then
+# A machine that was just made may be busy with its own upgrades.
+if ! apt-get -q update || ! apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends "${missing[@]}"; then
 	echo "install-packages: apt-get failed" >&2
 	exit 1
 fi
 allow_services
-# Not on port 80 after the next boot either: taskring starts its own.
-if [ -z "$had_nginx" ] && command -v nginx >/dev/null && command -v systemctl >/dev/null; then
-	systemctl disable nginx.service >/dev/null 2>&1 && echo "nginx.service is installed, but not enabled"
-fi
+# Not after the next boot either: taskring starts its own nginx, the benchmarks their own brokers.
+for service in "${new_services[@]}"; do
+	if command -v "$service" >/dev/null && command -v systemctl >/dev/null; then
+		systemctl disable "$service.service" >/dev/null 2>&1 && echo "$service.service is installed, but not enabled"
+	fi
+done
 exit 0
