@@ -25,7 +25,7 @@ LDFLAGS += -Wl,-z,relro,-z,now $(SANFLAGS)
 LIB_LIBS := -lsqlite3 -pthread
 APP_LIBS := -lfcgi -ljansson $(LIB_LIBS)
 TASKD_LIBS := -luv -lconfuse -ljansson $(LIB_LIBS) -ldl
-STAT_LIBS := -ljansson $(LIB_LIBS)
+STAT_LIBS := -ljansson -lncursesw -lm $(LIB_LIBS)
 
 LIB_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard shared/*.c))
 TASKD_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard taskd/*.c))

@@ -1,20 +1,31 @@
 /*
- * taskstat: what the board says, for people (-1), programs (-j) and manuals (-l). taskstat.c reads
- * the options and the board into a view; one file per form of output prints it.
+ * taskstat: what the board says, for people (a full screen, -1), programs (-j, -p), monitoring
+ * (--check) and manuals (-l). taskstat.c reads the options, taskstat_view.c the board into a view;
+ * one file per form of output prints it.
  */
 #ifndef TASKSTAT_H
 #define TASKSTAT_H
 
 #include "shared/board.h"
 
+/* The monitoring plug-ins' exit statuses; the other outputs use 0 to 2 for done, failed and usage. */
+enum { CHECK_OK = 0, CHECK_WARNING = 1, CHECK_CRITICAL = 2, CHECK_UNKNOWN = 3 };
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
 /* How taskd is, as far as its board and the lock on it tell. */
 enum taskd_life { TASKD_STARTING, TASKD_RUNNING, TASKD_DRAINING, TASKD_HANGS, TASKD_STOPPED, TASKD_DEAD, TASKD_LIVES };
 extern const char *const taskd_life_name[TASKD_LIVES];
 
-/* The globs of -f; none selects all. */
-struct selection {
+#define GLOBS_MAX 64
+
+struct globs {
 	size_t count;
-	const char *const *globs;
+	const char *of[GLOBS_MAX];
+};
+
+/* -f and -I: only these (none: all); -X: but not these. */
+struct selection {
+	struct globs include, exclude;
 };
 
 /* What is printed: the board and how it stood when taskstat looked. */
@@ -42,13 +53,41 @@ extern const struct hist_field hist_fields[HIST_FIELDS];
 bool is_selected(const struct selection *selection, const char *name);
 /* By the histogram's name or by NAME.FIELD. */
 bool is_field_selected(const struct selection *selection, const char *name, const char *field);
+bool selects_something(const struct selection *selection);
 
+/* Reads clock, heartbeat and lock; the board is open. */
+void view_look(struct view *view);
 /* Per second since the dispatcher's start, on average. */
 double counter_rate(const struct view *view, enum stat_row row);
 
 /* Each prints to standard output and leaves looking for write errors to its caller. */
 void print_list(const struct selection *selection);
 void print_text(const struct view *view);
-bool print_json(const struct view *view); /* false: out of memory, or writing failed */
+bool print_json(const struct view *view);        /* false: out of memory, or writing failed */
+bool print_openmetrics(const struct view *view); /* false: out of memory */
+
+/*
+ * --check and --warn: NAME OP NUMBER, OP one of < <= > >= == !=, e.g. oldest_wait_s<30. NAME is as -l
+ * lists it, a histogram's with .FIELD; "task_" may be left out, and a time be asked for in _s, _ms,
+ * _us or _ns whatever its own unit is. NUMBER is decimal.
+ */
+struct threshold {
+	const char *text;
+	bool warns; /* else it is critical */
+	char name[64];
+	char op[3];
+	double limit;
+	double scale; /* of the board's value to the one that is compared */
+	int stat;     /* row, or -1: a histogram's field */
+	int hist, field;
+};
+
+/* False: said on standard error why `text` is none. */
+bool threshold_read(struct threshold *threshold, const char *text, bool warns);
+/* Prints the one line that monitoring reads; answers the exit status. `board` NULL: `why` says why. */
+int thresholds_check(const struct threshold *thresholds, size_t count, const struct view *view, const char *why);
+
+/* The full screen. `interval_ms` between two looks. Returns an exit status. */
+int screen_run(struct view *view, int interval_ms);
 
 #endif

@@ -21,13 +21,13 @@ static void read_back(int fd, char *text, size_t size)
 	close(fd);
 }
 
-/* Runs it with up to 6 arguments; standard output goes to `to`, or with -1 to `out`. */
-static int run_to(int to, const char *const arguments[6])
+/* Runs it with up to 8 arguments; standard output goes to `to`, or with -1 to `out`. */
+static int run_to(int to, const char *const arguments[8])
 {
-	char *argv[8] = { (char *)"taskstat" };
+	char *argv[10] = { (char *)"taskstat" };
 	int out_fd = memfd_create("out", 0), err_fd = memfd_create("err", 0), status = 0;
 
-	for (size_t i = 0; i < 6; i++)
+	for (size_t i = 0; i < 8; i++)
 		argv[i + 1] = (char *)arguments[i];
 	fflush(stdout);
 	pid_t pid = fork();
@@ -42,7 +42,7 @@ static int run_to(int to, const char *const arguments[6])
 	read_back(err_fd, err, sizeof err);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
-#define RUN_TO(to, ...) run_to(to, (const char *const[6]){ __VA_ARGS__ })
+#define RUN_TO(to, ...) run_to(to, (const char *const[8]){ __VA_ARGS__ })
 #define RUN(...) RUN_TO(-1, __VA_ARGS__)
 
 static unsigned lines_of(const char *text)
@@ -221,7 +221,7 @@ static void test_life(void)
 static void test_refusals(void)
 {
 	struct tr_error error;
-	static const char *const wrong[][6] = {
+	static const char *const wrong[][8] = {
 		{ "-x" }, { "-n" }, { "-1", "-j" }, { "-l", "-V" }, { "extra" }, { "-l", "-f", "no_such*" },
 		{ "-l", "-f", "ring_*", "-f", "RING_*" }, { "-n", "../etc/passwd" }, { "-n", "" },
 	};
@@ -242,6 +242,89 @@ static void test_refusals(void)
 	board_writer_board(writer)->version = 9;
 	CU_ASSERT_EQUAL(RUN("-1", "-n", instance), 1);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 9; this program reads version 1"));
+	board_writer_close(&writer, true);
+}
+
+static void test_exclusion(void)
+{
+	struct board_writer *writer = start();
+
+	CU_ASSERT_EQUAL(RUN("-l", "-I", "task_*", "-X", "*_dead"), 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(out, "task_succeeded"));
+	CU_ASSERT_PTR_NULL(strstr(out, "task_dead"));
+	CU_ASSERT_PTR_NULL(strstr(out, "ring_"));
+	CU_ASSERT_EQUAL(RUN("-1", "-f", "run_ns", "-X", "run_ns.p*", "-n", instance), 0);
+	CU_ASSERT_EQUAL(lines_of(out), 3); /* count, sum, max */
+	CU_ASSERT_EQUAL(RUN("-l", "-X", "no_such*"), 2);
+	board_writer_close(&writer, true);
+}
+
+static void test_check(void)
+{
+	static const char *const wrong[] = { "", "<3", "task_dead", "task_dead=3", "task_dead<", "task_dead<x", "task_dead<3x",
+		"no_such<3", "run_ns<3", "run_ns.p98<3", "task_dead_s<3", "task_dead<nan", "task_dead<1e999" };
+	struct board_writer *writer = start();
+	struct board *board = board_writer_board(writer);
+
+	stat_set(board, STAT_task_oldest_wait_ms, 29500);
+	CU_ASSERT_EQUAL(RUN("--check", "oldest_wait_s<30", "-n", instance), 0);
+	CU_ASSERT_STRING_EQUAL(out, "TASKRING OK - oldest_wait_s=29.5 | oldest_wait_s=29.5\n");
+	CU_ASSERT_EQUAL(RUN("--check", "oldest_wait_s<29", "--warn", "task_waiting<=42", "-n", instance), 2);
+	CU_ASSERT_STRING_EQUAL(out, "TASKRING CRITICAL - oldest_wait_s=29.5, not <29, task_waiting=42 | "
+	    "oldest_wait_s=29.5 task_waiting=42\n");
+	CU_ASSERT_EQUAL(RUN("--warn", "waiting != 42", "-n", instance), 1);
+	CU_ASSERT_EQUAL(RUN("--check", "run_us.max>=1", "--check", "run_ns.count==1000", "-n", instance), 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(out, "run_us.max=1, run_ns.count=1000"));
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		CU_ASSERT_EQUAL(RUN("--check", wrong[i], "-n", instance), 3);
+		CU_ASSERT_STRING_EQUAL(out, "");
+	}
+	CU_ASSERT_EQUAL(RUN("--check", "task_dead<1", "-j"), 3);
+	board_life(writer, BOARD_STOPPED);
+	CU_ASSERT_EQUAL(RUN("--check", "task_waiting==42", "-n", instance), 2);
+	CU_ASSERT_STRING_EQUAL(out, "TASKRING CRITICAL - taskd: stopped\n");
+	board_writer_close(&writer, true);
+	CU_ASSERT_EQUAL(RUN("--check", "task_waiting==42", "-n", instance), 2);
+	CU_ASSERT_PTR_NOT_NULL(strstr(out, "has no board"));
+}
+
+static void test_wait(void)
+{
+	struct board_writer *writer = start();
+
+	CU_ASSERT_EQUAL(RUN("--wait", "5", "-1", "-f", "task_waiting", "-n", instance), 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(out, " 42 "));
+	board_life(writer, BOARD_STOPPED);
+	CU_ASSERT_EQUAL(RUN("--wait", "0.1", "-1", "-n", instance), 1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "taskd did not come up in 0.1 s; it is: stopped"));
+	CU_ASSERT_EQUAL(RUN("--wait", "-1", "-1", "-n", instance), 2);
+	board_writer_close(&writer, true);
+	CU_ASSERT_EQUAL(RUN("--wait", "0", "-1", "-n", instance), 1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "has no board"));
+}
+
+/* The samples' values; python's parser checks the format, in the system tests. */
+static void test_openmetrics(void)
+{
+	static const char *const expected[] = {
+		"\n# TYPE taskring_task_accepted counter\ntaskring_task_accepted_total 100500\n",
+		"\n# TYPE taskring_task_waiting gauge\ntaskring_task_waiting 42\n",
+		"\n# TYPE taskring_run_seconds histogram\n# UNIT taskring_run_seconds seconds\n"
+		"taskring_run_seconds_bucket{le=\"1.023e-06\"} 1000\n",
+		"\ntaskring_run_seconds_bucket{le=\"+Inf\"} 1000\ntaskring_run_seconds_count 1000\n"
+		"taskring_run_seconds_sum 0.0005005\n",
+		"\ntaskring_task_oldest_wait_seconds 0\n",
+		"taskring_up 1\n",
+	};
+	struct board_writer *writer = start();
+
+	CU_ASSERT_EQUAL(RUN("-p", "-n", instance), 0);
+	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
+		CU_ASSERT_PTR_NOT_NULL(strstr(out, expected[i]));
+	CU_ASSERT_STRING_EQUAL(out + strlen(out) - 6, "# EOF\n");
+	board_life(writer, BOARD_STOPPED);
+	CU_ASSERT_EQUAL(RUN("-p", "-n", instance), 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(out, "\ntaskring_up 0\n"));
 	board_writer_close(&writer, true);
 }
 
@@ -267,7 +350,7 @@ static void test_output_fails(void)
 
 	CU_ASSERT_EQUAL_FATAL(pipe2(ends, O_CLOEXEC), 0);
 	close(ends[0]);
-	static const char *const forms[] = { "-1", "-j", "-l", "-V", "-h" };
+	static const char *const forms[] = { "-1", "-j", "-p", "-l", "-V", "-h" };
 	for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
 		CU_ASSERT_EQUAL(RUN_TO(full, forms[i], "-n", instance), 1);
 		CU_ASSERT_PTR_NOT_NULL(strstr(err, "No space left on device"));
@@ -283,7 +366,8 @@ int main(void)
 {
 	static CU_TestInfo tests[] = {
 		{ "columns", test_text }, { "JSON", test_json }, { "taskd's life", test_life },
-		{ "refusals", test_refusals }, { "without a board", test_without_board },
+		{ "refusals", test_refusals }, { "exclusion", test_exclusion },
+		{ "--check", test_check }, { "--wait", test_wait }, { "OpenMetrics", test_openmetrics }, { "without a board", test_without_board },
 		{ "output that fails", test_output_fails }, CU_TEST_INFO_NULL,
 	};
 

@@ -1,0 +1,256 @@
+/* The full screen's pages: what was seen in, characters on the terminal out. */
+#include "shared/tools/taskstat_screen.h"
+
+#include <curses.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define HEAD_LINES 3
+#define FOOT_LINES 3
+#define TEXT_MAX 256
+#define BAR_MAX 60
+
+/* ---- numbers ----------------------------------------------------------------------------- */
+
+/* Four significant digits and a prefix, or a unit of time. */
+static void scale(char *text, size_t size, double value, const char *unit)
+{
+	static const struct { double from; const char *ending; } counts[] = {
+		{ 1e12, "T" }, { 1e9, "G" }, { 1e6, "M" }, { 1e3, "k" },
+	}, times_ns[] = { { 3.6e12, "h" }, { 6e10, "min" }, { 1e9, "s" }, { 1e6, "ms" }, { 1e3, "us" } };
+	bool ns = strcmp(unit, "ns") == 0, ms = strcmp(unit, "ms") == 0;
+	double from = ms ? value * 1e6 : value, magnitude = from < 0 ? -from : from;
+	size_t count = ns || ms ? sizeof times_ns / sizeof *times_ns : sizeof counts / sizeof *counts;
+
+	for (size_t i = 0; i < count; i++) {
+		double step = ns || ms ? times_ns[i].from : counts[i].from;
+		if (magnitude >= step) {
+			snprintf(text, size, "%.4g %s", from / step, ns || ms ? times_ns[i].ending : counts[i].ending);
+			return;
+		}
+	}
+	snprintf(text, size, "%.4g%s", from, (ns || ms) && magnitude > 0 ? " ns" : "");
+}
+
+static void number(char *text, size_t size, const struct screen *screen, double value, const char *unit)
+{
+	if (screen->raw)
+		snprintf(text, size, "%.*f", value < 1e6 && value > -1e6 && value != (double)(int64_t)value ? 2 : 0, value);
+	else
+		scale(text, size, value, unit);
+}
+
+static void put(int line, int column, attr_t attributes, const char *text)
+{
+	if (line < 0 || line >= LINES || column >= COLS)
+		return;
+	attr_set(attributes, 0, NULL);
+	mvaddnstr(line, column, text, COLS - column);
+	attr_set(A_NORMAL, 0, NULL);
+}
+
+/* ---- counters ---------------------------------------------------------------------------- */
+
+static void draw_counter(const struct screen *screen, int line, int at)
+{
+	const struct screen_row *row = &screen->rows[screen->shown[at]];
+	char cells[2 + AVERAGES][24], text[TEXT_MAX];
+
+	number(cells[0], sizeof cells[0], screen, (double)row->value, row->unit);
+	number(cells[1], sizeof cells[1], screen, row->change, row->unit);
+	for (unsigned i = 0; i < AVERAGES; i++)
+		number(cells[2 + i], sizeof cells[2 + i], screen, row->average[i], row->unit);
+	snprintf(text, sizeof text, "%-24s %16s %14s %14s %14s %14s", row->name, cells[0], cells[1], cells[2], cells[3],
+	    cells[4]);
+	put(line, 0, at == screen->cursor ? A_REVERSE : row->section != NULL ? A_BOLD : A_NORMAL, text);
+}
+
+static void draw_counters(const struct screen *screen)
+{
+	char text[2 * TEXT_MAX];
+
+	snprintf(text, sizeof text, "%-24s %16s %14s %14s %14s %14s", "NAME", "CURRENT", "CHANGE/s", "AVG_10", "AVG_100",
+	    "AVG_1000");
+	put(HEAD_LINES - 1, 0, A_UNDERLINE, text);
+	for (int i = screen->top; i < screen->shown_count && HEAD_LINES + i - screen->top < LINES - FOOT_LINES; i++)
+		draw_counter(screen, HEAD_LINES + i - screen->top, i);
+	if (screen->shown_count == 0) {
+		put(HEAD_LINES, 0, A_NORMAL, "nothing to show: see the filter (/) and hidden ones (v)");
+		return;
+	}
+	const struct screen_row *row = &screen->rows[screen->shown[screen->cursor]];
+	snprintf(text, sizeof text, "%s: %s%s%s (%s, %s)", row->name, row->says != NULL ? row->says : "",
+	    row->says != NULL ? ": " : "", row->text, row->counts ? "counter" : "gauge", row->unit);
+	put(LINES - 2, 0, A_BOLD, text);
+}
+
+/* ---- workers ----------------------------------------------------------------------------- */
+
+static const char *worker_state_name(uint32_t state)
+{
+	static const char *const names[] = {
+		[WORKER_STARTING] = "starting", [WORKER_IDLE] = "idle", [WORKER_BUSY] = "busy",
+		[WORKER_BACKING_OFF] = "backing off",
+	};
+
+	return state < sizeof names / sizeof *names && names[state] != NULL ? names[state] : "?";
+}
+
+/* What it runs, for how long, and how far it is. */
+static void describe_running(char *text, size_t size, const struct screen *screen, const struct tr_id *id)
+{
+	static const struct tr_id none;
+	struct board_entry entry;
+	char since[24];
+
+	text[0] = '\0';
+	if (memcmp(id, &none, sizeof none) == 0 || !board_find(screen->view->board, id, &entry) || entry.state != TR_RUNNING)
+		return;
+	scale(since, sizeof since, (double)(screen->view->now_ms - entry.started_ms), "ms");
+	int bytes = snprintf(text, size, "%.24s for %s", entry.handler, since);
+	if (bytes < 0 || (size_t)bytes >= size)
+		return;
+	if (entry.progress_total > 0)
+		snprintf(text + bytes, size - (size_t)bytes, ", %.0f %% %.40s",
+		    100.0 * (double)entry.progress_done / (double)entry.progress_total, entry.progress_text);
+}
+
+static void draw_workers(const struct screen *screen)
+{
+	char text[TEXT_MAX], running[128], peak[24], up[24];
+	int line = HEAD_LINES, seen = 0;
+
+	snprintf(text, sizeof text, "%4s %-12s %8s %-11s %10s %8s %9s %9s  %s", "ROW", "POOL", "PID", "STATE", "TASKS",
+	    "RESTARTS", "UP", "LAST PEAK", "RUNS");
+	put(HEAD_LINES - 1, 0, A_UNDERLINE, text);
+	for (uint32_t row = 0; row < screen->view->board->workers && line < LINES - FOOT_LINES; row++) {
+		struct board_worker worker;
+		if (!board_copy_worker(screen->view->board, row, &worker) || worker.state == WORKER_NONE ||
+		    seen++ < screen->top)
+			continue;
+		describe_running(running, sizeof running, screen, &worker.running);
+		scale(peak, sizeof peak, (double)worker.peak_memory_kb * 1000, "");
+		scale(up, sizeof up, (double)(screen->view->now_ms - worker.started_ms), "ms");
+		snprintf(text, sizeof text, "%4u %-12.12s %8d %-11s %10" PRIu64 " %8" PRIu64 " %9s %9s  %s", row, worker.pool,
+		    worker.pid, worker_state_name(worker.state), worker.tasks, worker.restarts, up,
+		    worker.peak_memory_kb ? peak : "-", running);
+		put(line++, 0, seen - 1 == screen->cursor ? A_REVERSE : A_NORMAL, text);
+	}
+	put(LINES - 2, 0, A_BOLD, "LAST PEAK: bytes of memory that the process before in this row held at most");
+}
+
+static int worker_lines(const struct screen *screen)
+{
+	struct board_worker worker;
+	int lines = 0;
+
+	for (uint32_t row = 0; row < screen->view->board->workers; row++)
+		lines += board_copy_worker(screen->view->board, row, &worker) && worker.state != WORKER_NONE;
+	return lines;
+}
+
+/* ---- latency ----------------------------------------------------------------------------- */
+
+/* A line of what scrolls. */
+static void put_scrolled(const struct screen *screen, int line, attr_t attributes, const char *text)
+{
+	line += HEAD_LINES - screen->top;
+	if (line >= HEAD_LINES && line < LINES - FOOT_LINES)
+		put(line, 0, attributes, text);
+}
+
+/* The heading of one histogram and a bar for each range that holds something. */
+static void draw_hist(const struct screen *screen, unsigned at, int *line)
+{
+	const struct hist *hist = &screen->view->board->hists[at];
+	uint64_t counts[RANGES], most = 1;
+	char text[TEXT_MAX], upper[24], quantiles[3][24], bar[BAR_MAX + 1];
+
+	screen_ranges(hist, counts);
+	for (unsigned i = 0; i < RANGES; i++) {
+		counts[i] -= screen->totals ? 0 : screen->first[at][i];
+		most = counts[i] > most ? counts[i] : most;
+	}
+	scale(quantiles[0], sizeof quantiles[0], (double)hist_quantile(hist, 500), "ns");
+	scale(quantiles[1], sizeof quantiles[1], (double)hist_quantile(hist, 990), "ns");
+	scale(quantiles[2], sizeof quantiles[2], (double)hist_quantile(hist, 999), "ns");
+	snprintf(text, sizeof text, "%s: %s. p50 %s, p99 %s, p99.9 %s", hist_info[at].name, hist_info[at].text, quantiles[0],
+	    quantiles[1], quantiles[2]);
+	put_scrolled(screen, (*line)++, A_BOLD, text);
+	for (unsigned i = 0; i < RANGES; i++) {
+		if (counts[i] == 0)
+			continue;
+		size_t width = (size_t)((double)counts[i] / (double)most * BAR_MAX);
+		memset(bar, '#', width);
+		bar[width] = '\0';
+		scale(upper, sizeof upper, (double)(1024ull << 2 * i), "ns");
+		snprintf(text, sizeof text, "  %s %9s %12" PRIu64 " %s", i < RANGES - 1 ? "up to" : "above",
+		    i < RANGES - 1 ? upper : "all", counts[i], width ? bar : "|");
+		put_scrolled(screen, (*line)++, A_NORMAL, text);
+	}
+	(*line)++;
+}
+
+static void draw_latency(const struct screen *screen)
+{
+	int line = 0;
+
+	for (unsigned i = 0; i < HISTS; i++)
+		draw_hist(screen, i, &line);
+	put(LINES - 2, 0, A_BOLD, screen->totals ? "counts since the board was made (t: since this screen began); quantiles of all" :
+	    "counts since this screen began (t: since the board was made); quantiles of all");
+}
+
+/* ---- the whole --------------------------------------------------------------------------- */
+
+int screen_lines(const struct screen *screen)
+{
+	switch (screen->page) {
+	case PAGE_COUNTERS:
+		return screen->shown_count;
+	case PAGE_WORKERS:
+		return worker_lines(screen);
+	default:
+		return (int)HISTS * (RANGES + 2);
+	}
+}
+
+static void draw_head(const struct screen *screen)
+{
+	static const char *const pages[PAGES] = { "1 counters", "2 workers", "3 latency" };
+	char text[TEXT_MAX], up[24];
+	bool well = screen->view->life == TASKD_RUNNING || screen->view->life == TASKD_DRAINING;
+	int column = 0;
+
+	scale(up, sizeof up, screen->view->seconds * 1000, "ms");
+	snprintf(text, sizeof text, "taskring %s: taskd %s, pid %d, up %s; every %g s%s%s%s", screen->view->instance,
+	    taskd_life_name[screen->view->life], screen->view->pid, up, screen->interval_ms / 1000.0,
+	    screen->hides_unseen ? "; unseen hidden" : "", screen->filter[0] != '\0' ? "; filter " : "", screen->filter);
+	put(0, 0, well ? A_BOLD : A_BOLD | A_REVERSE, text);
+	for (int i = 0; i < PAGES; i++) {
+		put(1, column, i == (int)screen->page ? A_REVERSE : A_NORMAL, pages[i]);
+		column += (int)strlen(pages[i]) + 2;
+	}
+}
+
+void screen_draw(const struct screen *screen)
+{
+	erase();
+	switch (screen->page) {
+	case PAGE_COUNTERS:
+		draw_counters(screen);
+		break;
+	case PAGE_WORKERS:
+		draw_workers(screen);
+		break;
+	default:
+		draw_latency(screen);
+	}
+	draw_head(screen);
+	char text[TEXT_MAX];
+	snprintf(text, sizeof text, "filter: %s_", screen->filter);
+	put(LINES - 1, 0, A_NORMAL, screen->typing_filter ? text :
+	    "q quit  Tab 1-3 page  arrows move  / filter  v hide unseen  s raw or scaled  +/- interval");
+	refresh();
+}

@@ -1,0 +1,116 @@
+#!/bin/bash
+# taskstat on a real terminal (tmux), and its metrics as real programs read them.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
+
+screen() { # COMMAND...: tmux of this test's own
+	tmux -S "$WORK/tmux" -f /dev/null "$@"
+}
+
+# What stands on the screen now.
+shown() {
+	screen capture-pane -p -t "$NAME" 2>/dev/null
+}
+
+shows() { # PATTERN: an extended regular expression
+	shown | grep -qE -- "$1"
+}
+
+open_screen() {
+	screen new-session -d -s "$NAME" -x 110 -y 30 "$BUILD/taskstat -n $NAME -i 0.1; echo left with \$?; exec cat"
+	wait_until 10 shows 'taskd '
+}
+
+press() { # KEY...
+	screen send-keys -t "$NAME" "$@"
+}
+
+close_screen() {
+	screen kill-server
+	wait_until 5 eval '! screen list-sessions 2>/dev/null'
+}
+
+test_counters_on_the_screen() {
+	configure
+	start_taskd
+	open_screen
+	wait_until 5 shows '^task_succeeded +0 '
+	push -c 1234 -p -s >/dev/null
+	await task_succeeded=1234
+	wait_until 5 shows '^task_succeeded +1\.234 k '
+	press s
+	wait_until 5 shows '^task_succeeded +1234 '
+	expect_match "the line of help" 'ring_batches: Batches taken out of the ring \(counter, batches\)' "$(shown)"
+	press Down
+	wait_until 5 shows '^ring_records: Records taken out of the ring'
+	press v
+	wait_until 5 eval "! shows '^task_dead '"
+	press / t a s k _ s Enter
+	wait_until 5 eval "! shows '^ring_batches'"
+	wait_until 5 shows '^task_succeeded: Tasks that ended as succeeded'
+	press q
+	wait_until 5 shows '^left with 0'
+	close_screen
+	stop_taskd
+	expect_nothing_left
+}
+
+test_pages_of_the_screen() {
+	configure '' 'pool default { processes = 1 }'
+	start_taskd
+	open_screen
+	push -H hang >/dev/null
+	await task_running=1
+	press 2
+	wait_until 5 shows ' busy .* hang for '
+	press 3
+	wait_until 5 shows '^wait_ns: From being due'
+	wait_until 5 shows 'up to +[0-9.]+ (us|ms) +1 #'
+	press q
+	wait_until 5 shows '^left with 0'
+	close_screen
+	stop_taskd
+}
+
+# The screen stays over a restart, a kill, and a board made anew.
+test_screen_over_a_restart() {
+	local old
+	configure
+	start_taskd
+	open_screen
+	push -c 10 >/dev/null
+	wait_until 5 shows '^task_succeeded +10 '
+	stop_taskd
+	wait_until 5 shows 'taskd stopped'
+	start_taskd
+	wait_until 5 shows 'taskd running'
+	push -c 10 >/dev/null
+	wait_until 5 shows '^task_succeeded +[12]0 ' # a board made anew counts from 0
+	old=$(pids_of dispatcher)
+	kill -9 "$old"
+	wait_until 10 eval "shows 'taskd running' && ! shows 'pid $old,'"
+	press q
+	wait_until 5 shows '^left with 0'
+	close_screen
+	stop_taskd
+}
+
+test_openmetrics_as_a_parser_reads_it() {
+	configure
+	start_taskd
+	push -c 500 -p >/dev/null
+	await task_succeeded=500
+	"$BUILD/taskstat" -p -n "$NAME" >"$WORK/metrics"
+	expect "as the reference parser counts" "500 500 1" "$(/usr/bin/python3 - "$WORK/metrics" <<-'END'
+		import sys
+		from prometheus_client.openmetrics.parser import text_string_to_metric_families
+		samples = {(s.name, s.labels.get('le')): s.value
+		    for family in text_string_to_metric_families(open(sys.argv[1]).read()) for s in family.samples}
+		print(*(int(samples[name]) for name in (('taskring_task_succeeded_total', None),
+		    ('taskring_run_seconds_bucket', '+Inf'), ('taskring_up', None))))
+	END
+	)"
+	stop_taskd
+}
+
+run_tests "$@"
