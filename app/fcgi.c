@@ -42,12 +42,10 @@
 #define READ_TIMEOUT_S 15    /* a web server that sends half a request holds a thread this long */
 #define ACCEPT_PAUSE_MS 50   /* after the system has refused a connection for want of memory or files */
 #define BODY_CHUNK 16384
-#define BODY_KEEP (256u << 10) /* a thread's body buffer is freed when larger */
-#define BODY_SKIP_MAX (64u << 20) /* of a body above the limit this much is read and forgotten */
+#define BODY_SKIP_MAX (1u << 20) /* a rest of a body up to this is read and forgotten, and the connection kept */
 
 struct fcgi_server {
 	int listen_fd, epoll_fd, stop_fd;
-	size_t body_limit_bytes;
 	atomic_bool stopping;
 	pthread_mutex_t lock;
 	unsigned connections; /* open ones; under the lock */
@@ -64,8 +62,7 @@ struct server_thread {
 	_Atomic int *serving;
 	FCGX_Request fcgx;
 	struct web_request request; /* 4 KB with its texts: not on each call's stack */
-	char *body;
-	size_t body_size;
+	bool body_ended; /* all of the body has been read, or the connection broke */
 };
 
 #ifdef __SANITIZE_THREAD__
@@ -101,7 +98,7 @@ static void set_listening(struct fcgi_server *server, bool listening)
 		log_event(LOG_ERR, "listen-failed", "errno=%d", errno);
 }
 
-struct fcgi_server *fcgi_server_new(int listen_fd, size_t body_limit_bytes)
+struct fcgi_server *fcgi_server_new(int listen_fd)
 {
 	if (FCGX_Init() != 0) {
 		errno = EINVAL;
@@ -111,7 +108,6 @@ struct fcgi_server *fcgi_server_new(int listen_fd, size_t body_limit_bytes)
 	if (server == NULL)
 		return NULL;
 	server->listen_fd = listen_fd;
-	server->body_limit_bytes = body_limit_bytes;
 	server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int failure = pthread_mutex_init(&server->lock, NULL);
@@ -180,63 +176,33 @@ static void accept_connection(struct fcgi_server *server)
 
 /* ---- one request ------------------------------------------------------------------------- */
 
-/* False: the connection broke or no memory was left. */
-static bool grow_body(struct server_thread *thread, size_t wanted)
+/* struct web_source: the body as it arrives. */
+static ssize_t read_body(void *context, char *to, size_t most)
 {
-	if (wanted <= thread->body_size)
-		return true;
-	char *larger = realloc(thread->body, wanted);
-	if (larger == NULL)
-		return false;
-	thread->body = larger;
-	thread->body_size = wanted;
-	return true;
-}
-
-/* The rest of a body that is too large: answered all the same, if its end is near. */
-static bool skip_body(FCGX_Stream *in)
-{
-	char scratch[BODY_CHUNK];
-	size_t skipped = 0;
-	int got;
-	do {
-		got = FCGX_GetStr(scratch, sizeof(scratch), in);
-		skipped += (size_t)got;
-	} while (got == (int)sizeof(scratch) && skipped < BODY_SKIP_MAX);
-	return FCGX_GetError(in) == 0 && FCGX_HasSeenEOF(in) != 0;
+	struct server_thread *thread = context;
+	if (most > BODY_CHUNK)
+		most = BODY_CHUNK;
+	int got = FCGX_GetStr(to, (int)most, thread->fcgx.in);
+	if (got > 0)
+		return got;
+	thread->body_ended = true;
+	return FCGX_GetError(thread->fcgx.in) == 0 ? 0 : -1;
 }
 
 /*
- * Reads the body to its end, also where none is wanted: what stays unread would be taken for the
- * connection's next request. What counts is what arrives; CONTENT_LENGTH must agree. False: the
- * connection broke off.
+ * What the web layer left of the body would be taken for the connection's next request: a short
+ * rest is read here. False: the connection broke.
  */
-static bool read_body(struct server_thread *thread, const char *content_length)
+static bool skip_body(struct server_thread *thread)
 {
-	struct web_request *request = &thread->request;
-	size_t limit = thread->server->body_limit_bytes;
-	FCGX_Stream *in = thread->fcgx.in;
-	size_t used = 0;
-	for (;;) {
-		size_t chunk = limit + 1 - used < BODY_CHUNK ? limit + 1 - used : BODY_CHUNK;
-		if (!grow_body(thread, used + chunk))
-			return false;
-		int got = FCGX_GetStr(thread->body + used, (int)chunk, in);
-		used += (size_t)got;
-		if (got < (int)chunk)
-			break;
-		if (used > limit) {
-			request_head_fault(request, 413, "the body is larger than what is taken here");
-			return skip_body(in);
-		}
+	char scratch[BODY_CHUNK];
+	size_t skipped = 0;
+	ssize_t got = 1;
+	while (!thread->body_ended && skipped < BODY_SKIP_MAX && got > 0) {
+		got = read_body(thread, scratch, sizeof(scratch));
+		skipped += got > 0 ? (size_t)got : 0;
 	}
-	request->body = thread->body;
-	request->body_bytes = used;
-	size_t declared;
-	if (content_length != NULL && content_length[0] != '\0' &&
-	    (!request_head_length(content_length, &declared) || declared != used))
-		request_head_fault(request, 400, "Content-Length is not the length of the body");
-	return FCGX_GetError(in) == 0;
+	return FCGX_GetError(thread->fcgx.in) == 0;
 }
 
 /* False: the connection is of no further use. */
@@ -247,24 +213,23 @@ static bool serve_request(struct server_thread *thread)
 		.method = FCGX_GetParam("REQUEST_METHOD", environment),
 		.uri = FCGX_GetParam("REQUEST_URI", environment),
 		.content_type = FCGX_GetParam("CONTENT_TYPE", environment),
+		.content_length = FCGX_GetParam("CONTENT_LENGTH", environment),
 		.traceparent = FCGX_GetParam("HTTP_TRACEPARENT", environment),
 		.client_request_id = FCGX_GetParam("HTTP_X_REQUEST_ID", environment),
 		.server_request_id = FCGX_GetParam("REQUEST_ID", environment),
 	};
 	request_head_read(&head, &thread->request);
-	if (!read_body(thread, FCGX_GetParam("CONTENT_LENGTH", environment)))
-		return false;
+	thread->request.source = (struct web_source){ .read = read_body, .context = thread };
+	thread->body_ended = false;
 	size_t bytes = 0;
 	char *answer = thread->answer(thread->context, &thread->request, &bytes);
 	if (answer == NULL)
 		return false;
-	bool written = FCGX_PutStr(answer, (int)bytes, thread->fcgx.out) == (int)bytes;
+	bool written = skip_body(thread) && FCGX_PutStr(answer, (int)bytes, thread->fcgx.out) == (int)bytes;
 	free(answer);
-	if (thread->body_size > BODY_KEEP) {
-		free(thread->body);
-		thread->body = NULL;
-		thread->body_size = 0;
-	}
+	/* The rest of a long body: libfcgi reads on, after the answer, until the web server has understood. */
+	if (!thread->body_ended)
+		thread->fcgx.keepConnection = 0;
 	return written;
 }
 
@@ -336,7 +301,6 @@ static struct server_thread *thread_new(struct fcgi_server *server, fcgi_answer_
 static void thread_free(struct server_thread *thread)
 {
 	FCGX_Free(&thread->fcgx, 0);
-	free(thread->body);
 	free(thread);
 }
 

@@ -12,13 +12,14 @@
 struct fcgi_server; /* of one process; used by all of its threads */
 
 /*
- * Answers one request: a malloc()ed CGI response, *bytes long, that the server frees. NULL: out
- * of memory, the connection is closed. `context` is the calling thread's.
+ * Answers one request: reads its body from request->source as far as it wants, and returns a
+ * malloc()ed CGI response, *bytes long, that the server frees. NULL: out of memory, the connection
+ * is closed. `context` is the calling thread's.
  */
 typedef char *fcgi_answer_fn(void *context, struct web_request *request, size_t *bytes);
 
 /* `listen_fd` is listening, non-blocking and stays the caller's. NULL: errno says why. */
-struct fcgi_server *fcgi_server_new(int listen_fd, size_t body_limit_bytes);
+struct fcgi_server *fcgi_server_new(int listen_fd);
 /* After every thread has left fcgi_server_run(). NULL afterwards. */
 void fcgi_server_free(struct fcgi_server **server);
 

@@ -96,7 +96,7 @@ static bool set_body_limit(struct options *options, const char *argument)
 	unsigned value = 0;
 	if (!read_unsigned(argument, 1, 1u << 20, &value))
 		return false;
-	options->body_limit_bytes = (size_t)value * 1024;
+	options->web.body_limit_bytes = (size_t)value * 1024;
 	return true;
 }
 
@@ -171,8 +171,7 @@ int options_read(int argc, char **argv, struct options *options)
 		.threads = 4,
 		.instance = "taskring",
 		.open = { .mode = 0600 },
-		.web = { .durability = TR_MEMORY, .durable_timeout_ms = 5000 },
-		.body_limit_bytes = 1u << 20,
+		.web = { .durability = TR_MEMORY, .durable_timeout_ms = 5000, .body_limit_bytes = 1u << 20 },
 		.stop_timeout_s = 10,
 		.log_level = LOG_NOTICE,
 	};

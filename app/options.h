@@ -10,7 +10,6 @@ struct options {
 	const char *instance;
 	struct tr_open_options open; /* spool directory, journal, permission bits */
 	struct web_settings web;
-	size_t body_limit_bytes;
 	unsigned stop_timeout_s; /* requests in hand have this long to finish */
 	int log_level;
 };

@@ -142,7 +142,7 @@ int process_run(const struct options *options, int listen_fd)
 	limit_files();
 	struct process process = { .options = options };
 	process.instance = instance_new(options->instance, &options->open);
-	process.server = fcgi_server_new(listen_fd, options->body_limit_bytes);
+	process.server = fcgi_server_new(listen_fd);
 	pthread_t *threads = calloc(options->threads, sizeof(*threads));
 	int status = 1;
 	if (process.instance != NULL && process.server != NULL && threads != NULL) {

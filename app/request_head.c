@@ -8,7 +8,8 @@
 
 #define URI_BYTES_MAX 8192
 
-void request_head_fault(struct web_request *request, int status, const char *why)
+/* The first one stays. `why` has static storage. */
+static void set_fault(struct web_request *request, int status, const char *why)
 {
 	if (request->fault_status != 0)
 		return;
@@ -16,7 +17,8 @@ void request_head_fault(struct web_request *request, int status, const char *why
 	request->fault = why;
 }
 
-bool request_head_length(const char *text, size_t *length)
+/* A decimal number without sign or spaces that fits; SIZE_MAX has another meaning. */
+static bool read_length(const char *text, size_t *length)
 {
 	size_t value = 0;
 	if (*text == '\0')
@@ -25,7 +27,7 @@ bool request_head_length(const char *text, size_t *length)
 		if (*text < '0' || *text > '9')
 			return false;
 		size_t digit = (size_t)(*text - '0');
-		if (value > (SIZE_MAX - digit) / 10)
+		if (value > (SIZE_MAX - 1 - digit) / 10)
 			return false;
 		value = value * 10 + digit;
 	}
@@ -48,7 +50,7 @@ static void read_path(const char *uri, struct web_request *request)
 	size_t bytes = strcspn(uri, "?#");
 	size_t used = 0;
 	if (uri[0] != '/') {
-		request_head_fault(request, 400, "the request's target must begin with a slash");
+		set_fault(request, 400, "the request's target must begin with a slash");
 		return;
 	}
 	for (size_t i = 0; i < bytes; i++) {
@@ -57,7 +59,7 @@ static void read_path(const char *uri, struct web_request *request)
 			int high = hex_digit(uri[i + 1]);
 			int low = high < 0 ? -1 : hex_digit(uri[i + 2]);
 			if (low < 0) {
-				request_head_fault(request, 400,
+				set_fault(request, 400,
 				    "a percent sign in the path must be followed by two hexadecimal digits");
 				return;
 			}
@@ -65,11 +67,11 @@ static void read_path(const char *uri, struct web_request *request)
 			i += 2;
 		}
 		if (byte < 0x20 || byte == 0x7f) {
-			request_head_fault(request, 400, "the path must not contain control characters");
+			set_fault(request, 400, "the path must not contain control characters");
 			return;
 		}
 		if (used == WEB_PATH_MAX) {
-			request_head_fault(request, 414, "the path is too long");
+			set_fault(request, 414, "the path is too long");
 			return;
 		}
 		request->path[used++] = (char)byte;
@@ -132,20 +134,23 @@ static void read_request_id(const struct request_head *head, char id[WEB_REQUEST
 
 void request_head_read(const struct request_head *head, struct web_request *request)
 {
-	*request = (struct web_request){ .method = METHOD_OTHER, .content_type = "", .body = "" };
+	*request = (struct web_request){ .method = METHOD_OTHER, .content_type = "", .declared_bytes = SIZE_MAX };
 	read_request_id(head, request->request_id);
 	if (head->method == NULL || head->uri == NULL) {
-		request_head_fault(request, 400, "the web server passed on neither method nor target");
+		set_fault(request, 400, "the web server passed on neither method nor target");
 		return;
 	}
 	request->method = method_by_name(head->method);
 	if (strlen(head->uri) > URI_BYTES_MAX) {
-		request_head_fault(request, 414, "the request's target is too long");
+		set_fault(request, 414, "the request's target is too long");
 		return;
 	}
 	read_path(head->uri, request);
 	if (head->content_type != NULL)
 		request->content_type = head->content_type;
+	if (head->content_length != NULL && head->content_length[0] != '\0' &&
+	    !read_length(head->content_length, &request->declared_bytes))
+		set_fault(request, 400, "Content-Length is not a number");
 	if (head->traceparent != NULL && request_head_trace_ok(head->traceparent))
 		memcpy(request->trace, head->traceparent, strlen(head->traceparent) + 1);
 }

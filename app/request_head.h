@@ -12,19 +12,14 @@ struct request_head {
 	const char *method;            /* REQUEST_METHOD */
 	const char *uri;               /* REQUEST_URI */
 	const char *content_type;      /* CONTENT_TYPE */
+	const char *content_length;    /* CONTENT_LENGTH */
 	const char *traceparent;       /* HTTP_TRACEPARENT */
 	const char *client_request_id; /* HTTP_X_REQUEST_ID */
 	const char *server_request_id; /* REQUEST_ID, as nginx makes it */
 };
 
-/* Fills all of *request; what is not allowed is set as its fault. */
+/* Fills all of *request but its source; what is not allowed is set as its fault. */
 void request_head_read(const struct request_head *head, struct web_request *request);
-
-/* Sets the fault unless there is one. `why` has static storage. */
-void request_head_fault(struct web_request *request, int status, const char *why);
-
-/* A decimal number without sign or spaces that fits. */
-bool request_head_length(const char *text, size_t *length);
 
 /* Version 00 of W3C Trace Context, or a later one that begins like it; no all-zero ids. */
 bool request_head_trace_ok(const char *traceparent);

@@ -6,6 +6,7 @@
 #include "app/web.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 static struct web_answer refuse_path_or_method(const struct web_request *request, unsigned allow)
 {
@@ -30,6 +31,20 @@ static struct web_answer publish(const struct web_settings *settings, struct web
 	return answer_result(result, NULL);
 }
 
+/* The request is whole: its endpoint answers. */
+static struct web_answer call(const struct web_settings *settings, const struct route *route,
+    const struct web_request *request, struct background_tasks *background)
+{
+	if (background == NULL)
+		return route->endpoint(request, NULL);
+	background_tasks_durability(background, settings->durability);
+	struct web_answer answer = route->endpoint(request, background);
+	if (answer.status < 400 && background_tasks_count(background) > 0)
+		return publish(settings, answer, background);
+	background_tasks_clear(background);
+	return answer;
+}
+
 struct web_answer web_serve(const struct web_settings *settings, struct web_request *request,
     struct background_tasks *background)
 {
@@ -41,15 +56,13 @@ struct web_answer web_serve(const struct web_settings *settings, struct web_requ
 	const struct route *route = route_find(request->method, request->path, request->parameter, &allow);
 	if (route == NULL)
 		return refuse_path_or_method(request, allow);
-	if (background == NULL) {
-		if (route->needs_ring)
-			return answer_result(TR_NO_RING, "background tasks cannot be taken right now; try again later");
-		return route->endpoint(request, NULL);
-	}
-	background_tasks_durability(background, settings->durability);
-	struct web_answer answer = route->endpoint(request, background);
-	if (answer.status < 400 && background_tasks_count(background) > 0)
-		return publish(settings, answer, background);
-	background_tasks_clear(background);
+	if (background == NULL && route->needs_ring)
+		return answer_result(TR_NO_RING, "background tasks cannot be taken right now; try again later");
+	struct web_answer answer;
+	if (body_read(request, settings->body_limit_bytes, &answer))
+		answer = call(settings, route, request, background);
+	free(request->body);
+	request->body = NULL;
+	request->body_bytes = 0;
 	return answer;
 }

@@ -7,6 +7,7 @@
 #define APP_WEB_H
 
 #include <jansson.h>
+#include <sys/types.h>
 
 #include "taskring/taskring.h"
 
@@ -27,6 +28,16 @@ enum method {
 	METHODS
 };
 
+/* Where a request's body comes from: the transport's, read by the web layer as far as it wants to. */
+struct web_source {
+	/*
+	 * Up to `most` bytes of the body: how many, 0 at its end, -1: the connection broke or was too
+	 * slow. May wait for the client. NULL: there is no body.
+	 */
+	ssize_t (*read)(void *context, char *to, size_t most);
+	void *context;
+};
+
 /* All pointers live as long as the request. */
 struct web_request {
 	enum method method;
@@ -39,7 +50,9 @@ struct web_request {
 	char request_id[WEB_REQUEST_ID_MAX + 1];
 	char trace[TR_TRACE_MAX + 1]; /* the W3C traceparent, "" when there is none */
 	const char *content_type;     /* "" when there is none */
-	const char *body;
+	struct web_source source;     /* the body, before it is read */
+	size_t declared_bytes;        /* CONTENT_LENGTH; SIZE_MAX: there is none */
+	char *body;                   /* read by body_read(), freed by web_serve(); NULL before */
 	size_t body_bytes;
 	struct taskring *ring; /* NULL: it cannot be opened now */
 };
@@ -85,16 +98,24 @@ const char *method_name(enum method method);
 struct web_settings {
 	enum tr_durability durability;
 	uint32_t durable_timeout_ms; /* how long an answer waits for the disk */
+	size_t body_limit_bytes;     /* of a body that is read into memory */
 };
 
 /*
- * Answers one request: finds its endpoint, calls it, publishes what it added. `background` is
- * empty before and after; NULL where request->ring is.
+ * Answers one request: finds its endpoint, reads the body, calls it, publishes what it added.
+ * `background` is empty before and after; NULL where request->ring is. The transport drops what
+ * was not read of the body, and the answer of a request whose source has broken.
  */
 struct web_answer web_serve(const struct web_settings *settings, struct web_request *request,
     struct background_tasks *background);
 
 /* ---- body.c ------------------------------------------------------------------------------ */
+
+/*
+ * Reads the whole body into request->body. False: *answer is the refusal (413 larger than
+ * `limit_bytes`, 400 not as long as declared, 408 it did not come to its end, 503 no memory).
+ */
+bool body_read(struct web_request *request, size_t limit_bytes, struct web_answer *answer);
 
 /*
  * The request's body as a JSON object, for the caller to json_decref(). NULL: *answer is the

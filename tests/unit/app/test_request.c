@@ -108,17 +108,23 @@ static void test_trace(void)
 	}
 }
 
+static int read_length(const char *length)
+{
+	const struct request_head head = { .method = "POST", .uri = "/", .content_length = length };
+	request_head_read(&head, &request);
+	return request.fault_status;
+}
+
 static void test_lengths(void)
 {
-	size_t length = 7;
-	CU_ASSERT_TRUE(request_head_length("0", &length) && length == 0);
-	CU_ASSERT_TRUE(request_head_length("18446744073709551615", &length) && length == SIZE_MAX);
-	length = 7;
-	static const char *const bad[] = { "", "-1", "+1", " 1", "1 ", "1e3", "0x10", "18446744073709551616",
-		"99999999999999999999999999" };
+	CU_ASSERT_TRUE(read_length("0") == 0 && request.declared_bytes == 0);
+	CU_ASSERT_TRUE(read_length("18446744073709551614") == 0 && request.declared_bytes == SIZE_MAX - 1);
+	CU_ASSERT_TRUE(read_length(NULL) == 0 && request.declared_bytes == SIZE_MAX);
+	CU_ASSERT_TRUE(read_length("") == 0 && request.declared_bytes == SIZE_MAX);
+	static const char *const bad[] = { "-1", "+1", " 1", "1 ", "1e3", "0x10", "18446744073709551615",
+		"18446744073709551616", "99999999999999999999999999" };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		CU_ASSERT_FALSE(request_head_length(bad[i], &length));
-	CU_ASSERT_EQUAL(length, 7);
+		CU_ASSERT_EQUAL(read_length(bad[i]), 400);
 }
 
 static void test_emails(void)
@@ -192,7 +198,7 @@ static void test_options(void)
 	CU_ASSERT_EQUAL(options.threads, 5);
 	CU_ASSERT_EQUAL(options.open.mode, 0660);
 	CU_ASSERT_EQUAL(options.web.durability, TR_DISK);
-	CU_ASSERT_EQUAL(options.body_limit_bytes, 2048);
+	CU_ASSERT_EQUAL(options.web.body_limit_bytes, 2048);
 	char *bad[][3] = { { "-p", "0" }, { "-p", "257" }, { "-p", "-1" }, { "-p", "2x" }, { "-p", "" }, { "-m", "8" },
 		{ "-m", "777" }, { "-m", "060" }, { "-d", "paper" }, { "-l", "loud" }, { "-g", "0" } };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -148,8 +148,12 @@ static char *answer(void *context, struct web_request *request, size_t *bytes)
 		pthread_mutex_unlock(&gate);
 		atomic_fetch_sub(&slow, 1);
 	}
-	struct web_answer made = request->fault_status != 0 ? answer_detail(request->fault_status, request->fault) :
-							      answer_empty(204);
+	struct web_answer made;
+	if (request->fault_status != 0)
+		made = answer_detail(request->fault_status, request->fault);
+	else if (strcmp(request->path, "/unread") == 0 || body_read(request, BODY_LIMIT, &made))
+		made = answer_empty(204);
+	free(request->body);
 	char *rendered = answer_render(&made, request, bytes);
 	answer_clear(&made);
 	return rendered;
@@ -165,7 +169,7 @@ static void start(void)
 {
 	listen_fd = listen_open(path, 0600);
 	CU_ASSERT_FATAL(listen_fd >= 0);
-	server = fcgi_server_new(listen_fd, BODY_LIMIT);
+	server = fcgi_server_new(listen_fd);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(server);
 	signal(SIGPIPE, SIG_IGN);
 	for (int i = 0; i < THREADS; i++)
@@ -236,6 +240,8 @@ static void test_bodies(void)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		ask(fd, "/", rows[i].length, rows[i].bytes, KEEP);
 		CU_ASSERT_EQUAL(answer_status(fd), rows[i].status);
+		ask(fd, "/unread", NULL, rows[i].bytes, KEEP);
+		CU_ASSERT_EQUAL(answer_status(fd), 204);
 	}
 	close(fd);
 	stop();
@@ -376,7 +382,7 @@ static void test_master(void)
 {
 	/* A name that cannot be opened: the ring does not matter here. */
 	const struct options options = { .socket = path, .processes = 2, .threads = 2, .instance = ".", .open.mode = 0600,
-		.body_limit_bytes = BODY_LIMIT, .stop_timeout_s = 5 };
+		.web.body_limit_bytes = BODY_LIMIT, .stop_timeout_s = 5 };
 	pid_t master = fork();
 	if (master == 0)
 		_exit(master_run(&options));
