@@ -266,12 +266,13 @@ static const struct message_rule {
 	[MESSAGE_VERDICT] = { .text_most = 2 * (TR_NAME_MAX + 1) + TR_ARGS_INLINE_MAX,
 	    .code_most = TR_VERDICT_ENQUEUE, .flag_most = 1, .text = TEXT_ENQUEUE },
 	[MESSAGE_LEAVING] = { .text = TEXT_NONE },
+	[MESSAGE_PENDING] = { .text = TEXT_NONE },
 };
 static_assert(2 * (TR_NAME_MAX + 1) + TR_ARGS_INLINE_MAX <= MAILBOX_MESSAGE_MAX, "an enqueued task fits");
 
 static bool head_ok(const struct message_head *head)
 {
-	if (head->kind < MESSAGE_READY || head->kind > MESSAGE_LEAVING)
+	if (head->kind < MESSAGE_READY || head->kind > MESSAGE_PENDING)
 		return false;
 	const struct message_rule *rule = &rules[head->kind];
 	return head->text_bytes <= rule->text_most && head->code <= rule->code_most &&

@@ -37,8 +37,20 @@
 #define MAILBOX_MESSAGE_BYTES (256u << 10) /* message ring of a lane; a power of two */
 #define MAILBOX_MESSAGE_MAX (TR_RESULT_MAX + 1024)
 #define MAILBOX_THREADS_MAX 64
+#define MAILBOX_PENDING_MAX 1024 /* works of one lane that are pending; the dispatcher sees to it */
 
-enum work_kind { WORK_RUN = 1, WORK_CALLBACK = 2 };
+enum work_kind {
+	WORK_RUN = 1,
+	WORK_CALLBACK = 2,
+	/*
+	 * Tells the lane's thread that the pending work `serial` should end: `attempt` holds the enum
+	 * mailbox_stop, record and message are empty. Never answered; about a work that has ended it is
+	 * dropped. Claimed ahead of other work when the process is to leave. (A running work is told with
+	 * mailbox_tell(). One that was told so and turns out to be pending is told again this way: the
+	 * thread looked at what it was told when run() returned, and not since.)
+	 */
+	WORK_STOP = 3,
+};
 
 /* The head of one piece of work; the encoded record follows, then (WORK_CALLBACK) the message. */
 struct work_head {
@@ -60,9 +72,18 @@ enum message_kind {
 	MESSAGE_PROGRESS,   /* number = done, number2 = total, text */
 	MESSAGE_LOG,        /* code = level, text */
 	MESSAGE_RESULT,     /* text = JSON */
-	MESSAGE_ENDED,      /* code = enum tr_outcome, number = snooze ms, flag = bad arguments, text = failure message */
+	/* code = enum tr_outcome but TR_PENDING, flag = bad arguments, text = failure message; number =
+	 * ms: of TR_SNOOZE the delay, of TR_FAILURE the least delay before the next attempt (0: none) */
+	MESSAGE_ENDED,
 	MESSAGE_VERDICT,    /* code = enum tr_verdict_kind, number = delay ms, flag = callback unknown; text: see below */
-	MESSAGE_LEAVING,    /* the process leaves in order: max_tasks, max_memory, told to stop */
+	/* The process leaves in order: max_tasks, max_memory, told to stop. Sent once, at once; what is
+	 * pending goes on until it has ended, and only then the process ends. */
+	MESSAGE_LEAVING,
+	/*
+	 * run() has returned TR_PENDING. From now on the thread may claim further work, and messages of
+	 * this one (PROGRESS, LOG, RESULT, ENDED) come between those of others, in any order of works.
+	 */
+	MESSAGE_PENDING,
 };
 
 /*

@@ -184,6 +184,7 @@ static bool about_work(struct dispatcher *dispatcher, struct lane *lane, const s
 		return true;
 	case MESSAGE_READY:
 	case MESSAGE_LEAVING:
+	case MESSAGE_PENDING: /* nobody pushes an asynchronous handler's task yet */
 		break;
 	}
 	return false;

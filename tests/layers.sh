@@ -21,7 +21,7 @@ grep -HoE '^[[:space:]]*#[[:space:]]*include[[:space:]]*[<"][^>"]*' "${files[@]}
 	in_app && name ~ /^taskd\// { refuse("app/ and taskd/ do not know each other") }
 	in_taskd && name ~ /^app\// { refuse("app/ and taskd/ do not know each other") }
 	file ~ /^app\/handlers\// && name ~ /^(shared|taskd|app)\// { refuse("a plug-in sees public headers only") }
-	is_public && name !~ /^(std[a-z]+\.h|(taskring\/)?(taskring\.h|handler\.h|results\.tbl|states\.tbl))$/ {
+	is_public && name !~ /^(std[a-z]+\.h|(taskring\/)?(taskring\.h|handler\.h|resource\.h|results\.tbl|states\.tbl))$/ {
 		refuse("a public header includes public ones only")
 	}
 	name == "fcgiapp.h" && file != "app/fcgi.c" { refuse("only app/fcgi.c speaks FastCGI") }

@@ -76,7 +76,7 @@ test_public_symbols_only() {
 
 test_headers_stand_alone() {
 	local header
-	for header in taskring.h handler.h; do
+	for header in taskring.h handler.h resource.h; do
 		echo "#include <taskring/$header>" >"$WORK/alone.c"
 		gcc -std=c11 -Wall -Wextra -Wpedantic -Werror -I"$BUILD/include" -fsyntax-only "$WORK/alone.c"
 		echo "#include <taskring/$header>" >"$WORK/alone.cc"

@@ -210,7 +210,7 @@ static void expect_refused(const char *reason)
 static void test_bad_plugins(void)
 {
 	static const struct { const char *file, *reason; } rows[] = {
-		{ "abi.so", "abi.so: made for plug-in ABI 2; this taskd has 1" },
+		{ "abi.so", "abi.so: made for plug-in ABI 3; this taskd has 2" },
 		{ "duplicate.so", "duplicate.so: the handler \\\"mail\\\" is also in taskd" },
 		{ "name.so", "name.so: a handler's name is not 1 to 63 of" },
 		{ "norun.so", "norun.so: a handler has no run()" },

@@ -16,7 +16,8 @@
  * as the key of whatever must happen once.
  *
  * Thread safety: with `threads` above 1 in the pool, handlers run at the same time in one process.
- * A struct tr_task belongs to the thread that runs it, and ends when run() or on_failure() returns.
+ * A struct tr_task belongs to the thread that runs it, and ends when run() or on_failure() returns;
+ * a pending one (see below) when tr_finish() returns.
  * Signal safety: none of these functions may be called from a signal handler.
  */
 #ifndef TASKRING_HANDLER_H
@@ -26,13 +27,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "resource.h"
 #include "taskring.h" /* TR_API and the limits */
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define TR_PLUGIN_ABI 1u
+#define TR_PLUGIN_ABI 2u
 
 struct tr_task;
 
@@ -51,6 +53,16 @@ TR_API const char *tr_task_args(const struct tr_task *task);
 TR_API size_t tr_task_args_bytes(const struct tr_task *task);
 TR_API uint32_t tr_task_attempt(const struct tr_task *task);      /* 1 for the first */
 TR_API uint32_t tr_task_max_attempts(const struct tr_task *task);
+/*
+ * The path of the file that the task owns (see background_tasks_attach()); NULL: it has none. taskd
+ * deletes it when the task has ended; a handler reads it. (NULL also when memory runs out.)
+ */
+TR_API const char *tr_task_file(const struct tr_task *task);
+/*
+ * The handle of a resource that the running handler names in its `resources`, opened or checked
+ * before its run(): never NULL for those. NULL: the handler has not named it; so too in callbacks.
+ */
+TR_API void *tr_resource(struct tr_task *task, const char *name);
 
 enum tr_stop {
 	TR_GO_ON,
@@ -82,12 +94,24 @@ TR_API void tr_log(struct tr_task *task, enum tr_level level, const char *format
  */
 TR_API bool tr_result_json(struct tr_task *task, const char *json);
 
-/* What run() returns: TR_SUCCESS or what one of the functions below answers. */
-enum tr_outcome { TR_SUCCESS, TR_FAILURE, TR_PERMANENT_FAILURE, TR_SNOOZE };
+/* What run() returns: TR_SUCCESS, TR_PENDING, or what one of the functions below answers. */
+enum tr_outcome {
+	TR_SUCCESS,
+	TR_FAILURE,
+	TR_PERMANENT_FAILURE,
+	TR_SNOOZE,
+	TR_PENDING, /* it goes on, and tr_finish() will end it: see "asynchronous handlers" */
+};
 
 /* Failed; worth another attempt. The message, cut at 1,000 bytes, is kept with the attempt. */
 TR_API enum tr_outcome tr_fail(struct tr_task *task, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/*
+ * Failed; and the default callback waits at least `delay_ms` before the next attempt, as a peer's
+ * Retry-After asks for. Answers TR_FAILURE.
+ */
+TR_API enum tr_outcome tr_fail_retry_after(struct tr_task *task, uint64_t delay_ms, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Failed for good: the default callback buries at once. */
 TR_API enum tr_outcome tr_fail_permanently(struct tr_task *task, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -97,9 +121,61 @@ TR_API enum tr_outcome tr_snooze(struct tr_task *task, uint64_t delay_ms);
 /*
  * Runs another handler, by name, with arguments of its own, as part of this attempt, and answers
  * its outcome; messages and log lines count for this task. An unknown name is a permanent failure.
- * Calls may nest 8 deep. Used e.g. to hand a composed message to the built-in "mail".
+ * Calls may nest 8 deep. Used e.g. to hand a composed message to the built-in "mail". `args` is
+ * copied; NULL: "{}". The called handler's resources are opened as for a task of its own.
+ *
+ * When it answers TR_PENDING, the caller must return (or finish with) that at once: the task is the
+ * called handler's from then on, and ends when that one finishes it.
  */
 TR_API enum tr_outcome tr_call(struct tr_task *task, const char *handler, const char *args);
+
+/* ---- asynchronous handlers --------------------------------------------------------------- */
+
+/*
+ * A handler that mostly waits need not hold its thread: run() starts something on the worker thread's
+ * event loop (libuv's), returns TR_PENDING, and a callback of that loop ends the task later with
+ * tr_finish(). Meanwhile the thread takes other tasks: one thread carries 1,024 pending ones.
+ *
+ *     run() ── TR_PENDING ──► callbacks of the loop ── tr_finish() ──► the task has ended
+ *
+ * run(), callbacks and tr_finish() are all on the one thread, so handlers need no locks, and none of
+ * them may wait: the loop of all pending tasks stands still meanwhile. For the same reason give
+ * asynchronous handlers a queue and pool of their own: a task of another handler that the thread takes
+ * holds up the loop while it runs. Until tr_finish() returns, `task` and all texts got from it live,
+ * and the functions above may be called with it. The worker leaves (max_tasks, max_memory, taskd's
+ * end) only when its pending tasks have ended.
+ *
+ * Misuse is refused with a line in taskd's log, and where that would leave the task pending for ever,
+ * the task fails permanently: TR_PENDING with nothing active on the loop, and a loop that has run out
+ * of active handles and requests while tasks are pending. tr_finish() of a task that has ended is
+ * refused, too, as long as the worker has not used its memory for a later one.
+ */
+struct uv_loop_s; /* uv_loop_t of <uv.h> */
+
+/*
+ * The loop of the thread that runs the task. It lives as long as the thread; handles on it are the
+ * handler's to close, at the latest in a resource's close(). It must not be run, stopped or closed.
+ * NULL: it cannot be made for want of memory, descriptors or threads: return tr_fail(); also in a
+ * child that a handler has forked.
+ */
+TR_API struct uv_loop_s *tr_loop(struct tr_task *task);
+
+typedef void tr_stop_fn(struct tr_task *task, enum tr_stop why, void *context);
+
+/*
+ * stop() is called once, on the loop, when the pending task is cancelled, is out of time (soft
+ * timeout), or taskd drains. It should make the task end soon, and may call tr_finish() itself. A
+ * later call replaces the function; NULL: none. What happened before, also while run() still ran,
+ * is told soon after. tr_should_stop() answers the same.
+ */
+TR_API void tr_on_stop(struct tr_task *task, tr_stop_fn *stop, void *context);
+
+/*
+ * Ends a pending task: TR_SUCCESS, or what tr_fail(), tr_fail_permanently(), tr_snooze() or tr_call()
+ * answered (TR_PENDING of the latter: it stays pending). Never from inside run() or from another
+ * thread: that is refused. `task` must not be used afterwards.
+ */
+TR_API void tr_finish(struct tr_task *task, enum tr_outcome outcome);
 
 /* ---- what an on-failure callback sees and answers ---------------------------------------- */
 
@@ -159,6 +235,11 @@ struct tr_handler {
 	const char *doc;  /* one line */
 	tr_run_fn *run;
 	tr_on_failure_fn *on_failure; /* or NULL: the default */
+	/*
+	 * The names of the resources that run() needs, of this plug-in or another, NULL after the last; or
+	 * NULL: none. One that cannot be opened fails the attempt with its message, as tr_fail() does.
+	 */
+	const char *const *resources;
 };
 
 /* A callback that a task can name in its options. Built in: "default", "bury", "discard". */
@@ -178,6 +259,8 @@ struct tr_plugin {
 	 * anything else stops the worker. stop() runs when a worker ends in order. */
 	int (*start)(void);
 	void (*stop)(void);
+	uint32_t resource_count;
+	const struct tr_resource *resources; /* see resource.h */
 };
 
 /* Defined by each plug-in; declared here so that it is exported whatever -fvisibility says. */
