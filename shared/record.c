@@ -111,7 +111,7 @@ static const char *check_numbers(const struct record *record, struct tr_error *e
 		{ "expires_at_ms", record->expires_at_ms, 0, record->created_ns / 1000000 + TR_DELAY_MS_MAX },
 		{ "places", record->places, 1, TR_BATCH_MAX },
 		{ "place", record->place, 0, record->places - 1 },
-		{ "flags", record->flags, 0, RECORD_SEQUENTIAL | RECORD_DISK | RECORD_SPOOLED },
+		{ "flags", record->flags, 0, RECORD_SEQUENTIAL | RECORD_DISK | RECORD_SPOOLED | RECORD_FILE },
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
@@ -122,10 +122,10 @@ static const char *check_numbers(const struct record *record, struct tr_error *e
 
 const char *record_check(const struct record *record, struct tr_error *error)
 {
-	if (record->kind == RECORD_CANCEL)
-		return NULL; /* an id is all it has */
+	if (record->kind == RECORD_CANCEL || record->kind == RECORD_RETRY)
+		return NULL; /* an id and a time are all it has */
 	if (record->kind != RECORD_TASK)
-		return say_number(error, "kind", record->kind, RECORD_TASK, RECORD_CANCEL);
+		return say_number(error, "kind", record->kind, RECORD_TASK, RECORD_RETRY);
 	const char *fault = check_texts(record, error);
 	if (!fault)
 		fault = check_args(record, error);
@@ -211,9 +211,19 @@ void record_seal(void *encoded, uint16_t places, uint8_t flags)
 	uint8_t joined;
 
 	memcpy(&joined, at + offsetof(struct record_head, flags), sizeof joined);
-	joined = (uint8_t)((joined & RECORD_SPOOLED) | flags); /* the others may have been set before */
+	joined = (uint8_t)((joined & (RECORD_SPOOLED | RECORD_FILE)) | flags); /* the others may have been set before */
 	memcpy(at + offsetof(struct record_head, flags), &joined, sizeof joined);
 	memcpy(at + offsetof(struct record_head, places), &places, sizeof places);
+}
+
+void record_own_file(void *encoded)
+{
+	char *flags = (char *)encoded + offsetof(struct record_head, flags);
+	uint8_t joined;
+
+	memcpy(&joined, flags, sizeof joined);
+	joined |= RECORD_FILE;
+	memcpy(flags, &joined, sizeof joined);
 }
 
 size_t record_encoded_size(const void *encoded)

@@ -12,12 +12,17 @@
 
 #include "taskring/taskring.h"
 
-enum record_kind { RECORD_TASK = 1, RECORD_CANCEL = 2 };
+enum record_kind {
+	RECORD_TASK = 1,
+	RECORD_CANCEL = 2,
+	RECORD_RETRY = 3, /* of a dead task; created_ns is when it was asked for */
+};
 
 enum record_flag {
 	RECORD_SEQUENTIAL = 1, /* starts after the task before it in its batch has ended */
 	RECORD_DISK = 2,       /* its commit is to be fsynced at once */
 	RECORD_SPOOLED = 4,    /* args are in <spool_dir>/<id>, args_bytes is that file's size */
+	RECORD_FILE = 8,       /* the task owns <spool_dir>/<id>.file */
 };
 
 struct record_text {
@@ -53,8 +58,14 @@ void record_defaults(struct record *record);
 size_t record_size(const struct record *record);
 void record_encode(const struct record *record, void *to);
 
-/* Sets what is known only when the batch is complete: how many tasks it has, and the flags but SPOOLED. */
+/*
+ * Sets what is known only when the batch is complete: how many tasks it has, and the flags but
+ * SPOOLED and FILE. It may be called again.
+ */
 void record_seal(void *encoded, uint16_t places, uint8_t flags);
+
+/* Joins RECORD_FILE to the flags of an encoded record. */
+void record_own_file(void *encoded);
 
 /* The next record's distance from an encoded one of our own making. */
 size_t record_encoded_size(const void *encoded);

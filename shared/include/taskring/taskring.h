@@ -34,6 +34,9 @@ extern "C" {
 #define TR_RESULT_SHOWN_MAX 255           /* results up to this size stand on the board */
 #define TR_RESULT_MAX (64u << 10)         /* a result's JSON text */
 #define TR_ATTEMPTS_MAX 1000
+#define TR_LIST_MAX 500                   /* tasks in one page of tr_tasks_list() */
+#define TR_LOG_LINE_MAX 1000              /* a log line's text */
+#define TR_LOG_LINES_MAX 200              /* log lines kept of one attempt */
 #define TR_DELAY_MS_MAX (10ll * 366 * 24 * 3600 * 1000)
 #define TR_TIMEOUT_MS_MAX (7u * 24 * 3600 * 1000)
 
@@ -96,7 +99,7 @@ struct tr_geometry {
 
 struct tr_open_options {
 	struct tr_geometry geometry;
-	const char *spool_dir; /* where large arguments go; NULL: tasks with large ones are refused */
+	const char *spool_dir; /* for large arguments and tasks' files; NULL: tasks with such are refused */
 	const char *journal;   /* taskd's journal file, read for tasks no longer on the board; or NULL */
 	uint32_t mode;         /* permission bits of a ring made here; 0 means 0600 */
 };
@@ -161,6 +164,25 @@ TR_API void background_tasks_durability(struct background_tasks *background, enu
 TR_API enum tr_result background_tasks_add(struct background_tasks *background, const char *handler,
     const char *args, const struct task_options *options);
 
+/*
+ * A nameless file in the spool directory, open for reading and writing, close-on-exec, for a task to
+ * own: the caller writes it, from its beginning and as large as it likes, and gives it to
+ * background_tasks_attach(), or closes it, and it is gone. Any thread. -1: *error says why (`error`
+ * may be NULL): no spool_dir was given to tr_open(), the disk is full, the system refused.
+ */
+TR_API int tr_spool_file(struct taskring *ring, struct tr_error *error);
+
+/*
+ * The task that was added last owns the file `fd`, made by tr_spool_file(), from now on; a task owns at
+ * most one. `fd` is the batch's, also after an error: do not use or close it. The file gets its name,
+ * <spool_dir>/<id>.file, when the batch is published, before the batch can be seen (with TR_DISK it is
+ * on disk by then), and loses it again when the publishing fails. The handler reads it
+ * (tr_task_file()). taskd deletes it when the task has ended; of a dead task it stays, so that the
+ * task can be retried, until retention removes the task. Clearing the batch deletes it.
+ * Errors: INVALID (no task was added, it has a file already, not such a file), NO_MEMORY, FORKED.
+ */
+TR_API enum tr_result background_tasks_attach(struct background_tasks *background, int fd);
+
 /* How many tasks the batch holds, and the id of each: fixed when it is added, valid at once. */
 TR_API size_t background_tasks_count(const struct background_tasks *background);
 TR_API struct tr_id background_tasks_id(const struct background_tasks *background, size_t index);
@@ -196,6 +218,7 @@ struct tr_task_status {
 	char progress_text[TR_TEXT_MAX + 1];
 	char error[TR_TEXT_MAX + 1]; /* the last failure's message */
 	char *result;                /* JSON, or NULL; freed by tr_task_status_clear() */
+	bool cancelling;             /* somebody asked to cancel it, and it still runs */
 };
 
 /*
@@ -213,6 +236,55 @@ TR_API void tr_task_status_clear(struct tr_task_status *status);
  * background_tasks_publish(). TR_OK means: asked.
  */
 TR_API enum tr_result tr_task_cancel(struct taskring *ring, const struct tr_id *id);
+
+/*
+ * Asks taskd to queue a dead task again, with fresh attempts: up to max_attempts more may fail. Its
+ * attempts go on counting, the earlier ones are kept, and so are its arguments and its file. The
+ * request travels through the ring like a task; TR_OK means: asked. Whether it is dead is judged by
+ * what board and journal show now, and once more by taskd, which ignores the request if it is not.
+ * Errors: NOT_FOUND, INVALID (it is not dead), NO_MEMORY, VERSION_MISMATCH, SYSTEM (the journal cannot be
+ * read), and those of background_tasks_publish().
+ */
+TR_API enum tr_result tr_task_retry(struct taskring *ring, const struct tr_id *id);
+
+/* ---- many tasks -------------------------------------------------------------------------- */
+
+/* All zero: every task. */
+struct tr_task_filter {
+	unsigned states;             /* 1u << enum tr_state, joined by |; 0: all */
+	const char *handler, *queue; /* exactly this name; NULL: any */
+};
+
+/*
+ * Lists tasks, the newest first (by id, thus by the time of their making), from journal and board:
+ * those below *before (NULL: from the newest), at most `limit` (1..TR_LIST_MAX) of them into rows[],
+ * *count says how many. Each row is freed with tr_task_status_clear(). *next is where the next page
+ * begins, to be given as `before`; all zero: there is none. The work of a call is bounded, so a page
+ * may be short, even empty, when few of many tasks match; go on with *next. Tasks that taskd has not
+ * yet taken out of the ring are not listed. Works while taskd is stopped or dead. Any thread.
+ * `filter` may be NULL. After an error *count is 0 and nothing is to be freed.
+ * Errors: INVALID (limit, or a name that none can have), NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
+ */
+TR_API enum tr_result tr_tasks_list(struct taskring *ring, const struct tr_task_filter *filter,
+    const struct tr_id *before, size_t limit, struct tr_task_status *rows, size_t *count, struct tr_id *next);
+
+struct tr_log_line {
+	int64_t at_ms;    /* ms since 1970 */
+	uint32_t attempt; /* 1 for the first */
+	int level;        /* enum tr_level of handler.h: syslog's numbers */
+	char text[TR_LOG_LINE_MAX + 1];
+};
+
+/*
+ * A task's log lines (tr_log()), oldest first: those in the journal and those on the board that have
+ * not got there yet; of the latter up to 79 bytes are shown. *lines is malloc()ed, *count long, the
+ * caller's to free(); NULL when there are none. *dropped: lines of this task that were not kept, since
+ * only TR_LOG_LINES_MAX of an attempt are. A task whose row the journal does not keep (history)
+ * leaves its lines on the board only, until later events take their place. Any thread.
+ * Errors: NOT_FOUND (no such task), NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
+ */
+TR_API enum tr_result tr_task_log(struct taskring *ring, const struct tr_id *id,
+    struct tr_log_line **lines, size_t *count, uint64_t *dropped);
 
 /* How the instance is, read from shared memory only. */
 struct tr_health {
