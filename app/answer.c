@@ -14,20 +14,29 @@ static const struct {
 	int status;
 	const char *reason;
 } reasons[] = {
-	{ 200, "OK" }, { 202, "Accepted" }, { 204, "No Content" }, { 400, "Bad Request" }, { 404, "Not Found" },
-	{ 405, "Method Not Allowed" }, { 408, "Request Timeout" }, { 413, "Content Too Large" }, { 414, "URI Too Long" },
-	{ 415, "Unsupported Media Type" }, { 422, "Unprocessable Content" }, { 500, "Internal Server Error" },
-	{ 503, "Service Unavailable" }, { 507, "Insufficient Storage" },
+	{ 200, "OK" }, { 202, "Accepted" }, { 204, "No Content" }, { 400, "Bad Request" }, { 401, "Unauthorized" },
+	{ 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" },
+	{ 409, "Conflict" }, { 413, "Content Too Large" }, { 414, "URI Too Long" }, { 415, "Unsupported Media Type" },
+	{ 422, "Unprocessable Content" }, { 431, "Request Header Fields Too Large" },
+	{ 500, "Internal Server Error" }, { 503, "Service Unavailable" }, { 507, "Insufficient Storage" },
 };
 
 static const char out_of_memory_body[] = "{\"detail\":\"out of memory; try again later\"}";
+/* An endpoint has answered with what is no status: a bug of its author, and nothing of it is shown. */
+static const char bug_body[] = "{\"detail\":\"something went wrong here\"}";
 
+/* NULL: nobody answers with this status. */
 static const char *reason_of(int status)
 {
 	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
 		if (reasons[i].status == status)
 			return reasons[i].reason;
-	return "Unknown";
+	return NULL;
+}
+
+bool answer_knows(int status)
+{
+	return reason_of(status) != NULL;
 }
 
 struct web_answer answer_json(int status, json_t *body)
@@ -56,16 +65,21 @@ struct web_answer answer_result(enum tr_result result, const char *why)
 	return answer_detail(tr_result_http_status(result), why != NULL ? why : tr_result_text(result));
 }
 
-bool faults_add(json_t *faults, const char *where, const char *field, const char *message, const char *type)
+struct web_answer answer_faults(int status, struct faults *faults)
 {
-	json_t *location = field != NULL ? json_pack("[s,s]", where, field) : json_pack("[s]", where);
-	return json_array_append_new(faults, json_pack("{s:o,s:s,s:s}", "loc", location,
-	    "msg", message, "type", type)) == 0;
+	struct web_answer answer = answer_json(faults->no_memory ? 503 : status,
+	    faults->no_memory ? NULL : json_pack("{s:O}", "detail", faults->list));
+	faults_clear(faults);
+	return answer;
 }
 
-struct web_answer answer_faults(json_t *faults)
+struct web_answer answer_fault(const char *where, const char *name, const char *type, const char *message)
 {
-	return answer_json(422, json_pack("{s:o}", "detail", faults));
+	const struct fault_place in = { .name = where };
+	const struct fault_place place = { .parent = &in, .name = name };
+	struct faults faults = { .list = NULL };
+	faults_add(&faults, &place, type, "%s", message);
+	return answer_faults(422, &faults);
 }
 
 void answer_clear(struct web_answer *answer)
@@ -113,31 +127,43 @@ static void render_head(struct head *head, const struct web_answer *answer,
 	head_line(head, "Cache-Control: no-store\r\n");
 	if (request->request_id[0] != '\0')
 		head_line(head, "X-Request-ID: %s\r\n", request->request_id);
+	if (request->trace[0] != '\0')
+		head_line(head, "traceparent: %s\r\n", request->trace);
 	if (answer->location[0] != '\0')
 		head_line(head, "Location: %s\r\n", answer->location);
 	if (answer->retry_after_s != 0)
 		head_line(head, "Retry-After: %u\r\n", answer->retry_after_s);
+	if (answer->challenge)
+		head_line(head, "WWW-Authenticate: Bearer\r\n");
 	if (answer->allow != 0)
 		head_allow(head, answer->allow);
 	head_line(head, "\r\n");
 }
 
+/* An answer that can be sent: what was made without memory or with a bug becomes 503 or 500. */
+static struct web_answer sendable(const struct web_answer *answer, char *body, const char **text)
+{
+	*text = body;
+	if (!answer_knows(answer->status)) {
+		*text = bug_body;
+		return (struct web_answer){ .status = 500 };
+	}
+	if (body != NULL || answer->status == 204)
+		return *answer;
+	*text = out_of_memory_body;
+	return (struct web_answer){ .status = 503, .retry_after_s = WEB_RETRY_AFTER_S };
+}
+
 char *answer_render(const struct web_answer *answer, const struct web_request *request, size_t *bytes)
 {
-	struct web_answer rendered = *answer;
 	char *body = NULL;
-	if (answer->body != NULL)
+	const char *text;
+	if (answer->body != NULL && answer->status != 204)
 		body = json_dumps(answer->body, JSON_COMPACT | JSON_ENCODE_ANY);
-	const char *text = body;
-	if (body == NULL && answer->status != 204) {
-		rendered.status = 503;
-		rendered.retry_after_s = WEB_RETRY_AFTER_S;
-		rendered.location[0] = '\0';
-		text = out_of_memory_body;
-	}
+	struct web_answer sent = sendable(answer, body, &text);
 	size_t body_bytes = text != NULL ? strlen(text) : 0;
 	struct head head = { .used = 0 };
-	render_head(&head, &rendered, request, body_bytes);
+	render_head(&head, &sent, request, body_bytes);
 	if (request->method == METHOD_HEAD)
 		body_bytes = 0;
 	char *all = malloc(head.used + body_bytes + 1);

@@ -1,69 +1,77 @@
 /*
- * Request bodies: hostile bytes come in, a JSON object or a refusal goes out. web_serve() reads
- * them, endpoints parse them.
+ * JSON bodies: hostile bytes come in from the transport's source, a JSON value or a refusal goes
+ * out. Called by web_serve().
  */
 #include "app/web.h"
 
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #define BODY_CHUNK 16384
+#define DEPTH_MAX 64 /* the parser recurses as deep as the text does */
+
+struct body {
+	char *bytes;
+	size_t used, size;
+};
+
+/* ---- reading ----------------------------------------------------------------------------- */
 
 /* Room for at least one byte more; never for more than one byte above the limit, which tells that it is passed. */
-static bool make_room(struct web_request *request, size_t *size, size_t limit_bytes)
+static bool make_room(struct body *body, size_t declared_bytes, size_t limit_bytes)
 {
-	if (request->body_bytes < *size)
+	if (body->used < body->size)
 		return true;
-	size_t wanted = *size == 0 && request->declared_bytes < limit_bytes ? request->declared_bytes + 1 :
-									      2 * *size + BODY_CHUNK;
+	size_t wanted = body->size == 0 && declared_bytes < limit_bytes ? declared_bytes + 1 : 2 * body->size + BODY_CHUNK;
 	if (wanted > limit_bytes + 1)
 		wanted = limit_bytes + 1;
-	char *larger = realloc(request->body, wanted);
+	char *larger = realloc(body->bytes, wanted);
 	if (larger == NULL)
 		return false;
-	request->body = larger;
-	*size = wanted;
+	body->bytes = larger;
+	body->size = wanted;
 	return true;
 }
 
 /* Until the end of the body, of the limit, or of the connection. False: no memory. */
-static bool read_all(struct web_request *request, size_t limit_bytes, bool *broken)
+static bool read_all(const struct web_request *request, size_t limit_bytes, struct body *body, bool *broken)
 {
-	size_t size = 0;
+	const struct web_source *source = &request->source;
 	ssize_t got = 1;
-	while (got > 0 && request->body_bytes <= limit_bytes) {
-		if (!make_room(request, &size, limit_bytes))
+	while (got > 0 && body->used <= limit_bytes) {
+		if (!make_room(body, request->declared_bytes, limit_bytes))
 			return false;
-		got = request->source.read(request->source.context, request->body + request->body_bytes,
-		    size - request->body_bytes);
+		got = source->read(source->context, body->bytes + body->used, body->size - body->used);
 		if (got > 0)
-			request->body_bytes += (size_t)got;
+			body->used += (size_t)got;
 	}
 	*broken = got < 0;
 	return true;
 }
 
-bool body_read(struct web_request *request, size_t limit_bytes, struct web_answer *answer)
+/* False: *answer is the refusal. */
+static bool read_body(const struct web_request *request, size_t limit_bytes, struct body *body, struct web_answer *answer)
 {
 	bool declared = request->declared_bytes != SIZE_MAX, broken = false;
 	bool too_large = declared && request->declared_bytes > limit_bytes;
-	if (!too_large && request->source.read != NULL && !read_all(request, limit_bytes, &broken)) {
+	if (!too_large && request->source.read != NULL && !read_all(request, limit_bytes, body, &broken)) {
 		*answer = answer_result(TR_NO_MEMORY, NULL);
 		return false;
 	}
 	if (broken)
 		*answer = answer_detail(408, "the body did not come to its end");
-	else if (too_large || request->body_bytes > limit_bytes)
+	else if (too_large || body->used > limit_bytes)
 		*answer = answer_detail(413, "the body is larger than what is taken here");
-	else if (declared && request->declared_bytes != request->body_bytes)
+	else if (declared && request->declared_bytes != body->used)
 		*answer = answer_detail(400, "Content-Length is not the length of the body");
 	else
 		return true;
 	return false;
 }
+
+/* ---- parsing ----------------------------------------------------------------------------- */
 
 /* "application/json", in any case, followed by nothing or by parameters (RFC 9110, 8.3.1). */
 static bool media_type_is_json(const char *content_type)
@@ -77,6 +85,25 @@ static bool media_type_is_json(const char *content_type)
 	return *rest == '\0' || *rest == ';';
 }
 
+/* Where the text is nested too deeply, as its offset; the text's length: nowhere. */
+static size_t too_deep_at(const struct body *body)
+{
+	size_t depth = 0;
+	bool in_string = false;
+	for (size_t i = 0; i < body->used; i++) {
+		char byte = body->bytes[i];
+		if (in_string && byte == '\\')
+			i++;
+		else if (byte == '"')
+			in_string = !in_string;
+		else if (!in_string && (byte == '[' || byte == '{') && ++depth > DEPTH_MAX)
+			return i;
+		else if (!in_string && (byte == ']' || byte == '}') && depth > 0)
+			depth--;
+	}
+	return body->used;
+}
+
 /* Our own words: jansson's would repeat parts of the body. */
 static const char *json_fault(enum json_error_code code)
 {
@@ -87,34 +114,57 @@ static const char *json_fault(enum json_error_code code)
 	case json_error_invalid_utf8: return "it is not UTF-8";
 	case json_error_null_character:
 	case json_error_null_byte_in_key: return "\\u0000 is not allowed";
-	case json_error_numeric_overflow: return "a number is too large";
+	case json_error_numeric_overflow: return "a number is out of range";
 	case json_error_stack_overflow: return "it is nested too deeply";
 	case json_error_out_of_memory: return "it needs too much memory";
 	default: return "a character does not belong here";
 	}
 }
 
-json_t *body_json_object(const struct web_request *request, struct web_answer *answer)
+/* 400, at an offset in the body. */
+static struct web_answer refuse_json(size_t at, int line, int column, const char *why)
 {
-	if (!media_type_is_json(request->content_type)) {
-		*answer = answer_detail(415, "the Content-Type must be application/json");
+	const struct fault_place body = { .name = "body" };
+	const struct fault_place place = { .parent = &body, .index = at };
+	struct faults faults = { .list = NULL };
+	faults_add(&faults, &place, "json_invalid", "Invalid JSON: %s at line %d column %d", why, line, column);
+	return answer_faults(400, &faults);
+}
+
+static struct web_answer refuse_depth(const struct body *body, size_t at)
+{
+	int line = 1, column = 1;
+	for (size_t i = 0; i < at; i++) {
+		column = body->bytes[i] == '\n' ? 1 : column + 1;
+		line += body->bytes[i] == '\n';
+	}
+	return refuse_json(at, line, column, "it is nested too deeply");
+}
+
+static json_t *parse(const struct body *body, struct web_answer *answer)
+{
+	size_t deep = too_deep_at(body);
+	if (deep < body->used) {
+		*answer = refuse_depth(body, deep);
 		return NULL;
 	}
 	json_error_t error;
-	json_t *body = json_loadb(request->body != NULL ? request->body : "", request->body_bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-	if (body == NULL) {
-		char text[128];
-		snprintf(text, sizeof(text), "the body is not JSON: line %d, column %d: %s", error.line,
-		    error.column, json_fault(json_error_code(&error)));
-		*answer = answer_detail(400, text);
-		return NULL;
-	}
-	if (!json_is_object(body)) {
-		json_decref(body);
-		json_t *faults = json_array();
-		faults_add(faults, "body", NULL, "must be a JSON object", "type_error.object");
-		*answer = answer_faults(faults);
-		return NULL;
-	}
-	return body;
+	json_t *value = json_loadb(body->bytes != NULL ? body->bytes : "", body->used,
+	    JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	if (value == NULL)
+		*answer = refuse_json(error.position > 0 ? (size_t)error.position : 0, error.line > 0 ? error.line : 1,
+		    error.column > 0 ? error.column : 0, json_fault(json_error_code(&error)));
+	return value;
+}
+
+json_t *body_json(const struct web_request *request, size_t limit_bytes, struct web_answer *answer)
+{
+	struct body body = { .bytes = NULL };
+	json_t *value = NULL;
+	if (!media_type_is_json(request->content_type))
+		*answer = answer_detail(415, "the Content-Type must be application/json");
+	else if (read_body(request, limit_bytes, &body, answer))
+		value = parse(&body, answer);
+	free(body.bytes);
+	return value;
 }

@@ -2,8 +2,27 @@
  * GET /healthz: is the ring there, is taskd alive, how old is the oldest waiting task. Read from
  * shared memory only, so it answers while taskd hangs or is dead.
  */
+#include "app/endpoints.h"
 #include "app/time_text.h"
-#include "app/web.h"
+
+#define COUNT { .types = SCHEMA_INTEGER, .minimum = AT_LEAST(0) }
+
+const struct schema health_schema = {
+	.types = SCHEMA_OBJECT,
+	.title = "Health",
+	.fields = (const struct schema_field[]){
+		{ "status", REQUIRED, { .types = SCHEMA_STRING, .choices = (const char *const[]){ "ok", "failing", NULL } } },
+		{ "ring", REQUIRED, { .types = SCHEMA_STRING, .choices = (const char *const[]){ "ok", "missing", NULL } } },
+		{ "taskd", REQUIRED, { .types = SCHEMA_STRING, .choices = (const char *const[]){ "alive", "not alive", NULL } } },
+		{ "taskd_seen", REQUIRED, { .types = SCHEMA_STRING | SCHEMA_NULL, .format = FORMAT_DATE_TIME } },
+		{ "oldest_waiting_ms", REQUIRED, COUNT },
+		{ "waiting", REQUIRED, COUNT },
+		{ "running", REQUIRED, COUNT },
+		{ "ring_cells_used", REQUIRED, COUNT },
+		{ "ring_cells", REQUIRED, COUNT },
+		{ 0 },
+	},
+};
 
 struct web_answer get_health(const struct web_request *request, struct background_tasks *background)
 {

@@ -1,61 +1,91 @@
 /*
- * GET /tasks/{id}: what is known of one background task. An id that was once given out is found
- * until retention has removed its task.
+ * GET /tasks?state=&handler=&queue=&limit=&cursor=: many tasks, the newest first, a page at a time.
+ * Pages are cut by id, so tasks that come or change meanwhile shift nothing.
  */
-#include "app/time_text.h"
-#include "app/web.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-/* The handler's result is JSON already; shown as null while there is none. */
-static json_t *result_json(const char *result)
+#include "app/endpoints.h"
+#include "app/task_json.h"
+
+#define NEXT_SIZE 512
+
+#define NAME(text) { .types = SCHEMA_STRING, .max_length = TR_NAME_MAX, .description = (text), \
+	.pattern = PATTERN("^[A-Za-z0-9_-][A-Za-z0-9._-]*$") }
+
+const struct schema_field tasks_query[] = {
+	{ "state", OPTIONAL, { .types = SCHEMA_ARRAY, .max_count = TR_STATES, .description = "Only tasks in one of these",
+		.items = &(const struct schema){ .types = SCHEMA_STRING, .choices = task_states } } },
+	{ "handler", OPTIONAL, NAME("Only this handler's") },
+	{ "queue", OPTIONAL, NAME("Only this queue's") },
+	{ "limit", OPTIONAL, { .types = SCHEMA_INTEGER, .minimum = AT_LEAST(1), .maximum = AT_MOST(TR_LIST_MAX),
+		.default_json = "50", .description = "How many at most" } },
+	{ "cursor", OPTIONAL, { .types = SCHEMA_STRING, .format = FORMAT_UUID, .description = "From the page before" } },
+	{ 0 },
+};
+
+static unsigned states_wanted(const struct web_request *request)
 {
-	json_t *json = result != NULL ? json_loads(result, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
-	if (json != NULL)
-		return json;
-	/* Beyond what jansson can hold (an integer of more than 64 bits): better as text than not at all. */
-	return result != NULL ? json_string(result) : json_null();
+	const json_t *list = web_list(request, "state");
+	unsigned wanted = 0;
+	for (size_t i = 0; i < json_array_size(list); i++)
+		wanted |= 1u << tr_state_by_name(json_string_value(json_array_get(list, i)));
+	return wanted;
 }
 
-static json_t *text_or_null(const char *text)
+static bool is_zero(const struct tr_id *id)
 {
-	return text[0] != '\0' ? json_string(text) : json_null();
+	static const struct tr_id zero;
+	return memcmp(id, &zero, sizeof(zero)) == 0;
 }
 
-static json_t *status_json(const struct tr_task_status *status)
+/* The same question for the next page. What the schema lets in needs no encoding. */
+static json_t *next_page(const struct web_request *request, const struct tr_id *next)
 {
-	char id[TR_ID_TEXT_SIZE];
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:{s:I, s:I, s:o}, s:o, s:o, s:o, s:o, s:o, s:o}",
-	    "id", tr_id_format(&status->id, id),
-	    "state", tr_state_name(status->state),
-	    "handler", status->handler,
-	    "queue", status->queue,
-	    "attempt", (json_int_t)status->attempt,
-	    "max_attempts", (json_int_t)status->max_attempts,
-	    "progress",
-	    "done", (json_int_t)status->progress_done,
-	    "total", (json_int_t)status->progress_total,
-	    "text", text_or_null(status->progress_text),
-	    "result", result_json(status->result),
-	    "error", text_or_null(status->error),
-	    "created", time_json(status->created_ms),
-	    "due", time_json(status->due_ms),
-	    "started", time_json(status->started_ms),
-	    "ended", time_json(status->ended_ms));
+	char path[NEXT_SIZE], id[TR_ID_TEXT_SIZE];
+	const json_t *list = web_list(request, "state");
+	int used = snprintf(path, sizeof(path), "/tasks?limit=%lld", (long long)web_integer(request, "limit"));
+	if (is_zero(next))
+		return json_null();
+	for (size_t i = 0; i < json_array_size(list); i++)
+		used += snprintf(path + used, sizeof(path) - (size_t)used, "&state=%s", json_string_value(json_array_get(list, i)));
+	if (web_given(request, "handler"))
+		used += snprintf(path + used, sizeof(path) - (size_t)used, "&handler=%s", web_text(request, "handler"));
+	if (web_given(request, "queue"))
+		used += snprintf(path + used, sizeof(path) - (size_t)used, "&queue=%s", web_text(request, "queue"));
+	snprintf(path + used, sizeof(path) - (size_t)used, "&cursor=%s", tr_id_format(next, id));
+	return json_string(path);
 }
 
-struct web_answer get_task(const struct web_request *request, struct background_tasks *background)
+static json_t *rows_json(struct tr_task_status *rows, size_t count)
+{
+	json_t *tasks = json_array();
+	int failed = 0;
+	for (size_t i = 0; i < count; i++) {
+		failed |= json_array_append_new(tasks, task_json(&rows[i]));
+		tr_task_status_clear(&rows[i]);
+	}
+	if (failed == 0)
+		return tasks;
+	json_decref(tasks);
+	return NULL;
+}
+
+struct web_answer get_tasks(const struct web_request *request, struct background_tasks *background)
 {
 	(void)background;
-	struct tr_id id;
-	if (!tr_id_parse(request->parameter, &id)) {
-		json_t *faults = json_array();
-		faults_add(faults, "path", "id", "must be a UUID of 36 characters", "value_error.uuid");
-		return answer_faults(faults);
-	}
-	struct tr_task_status status;
-	enum tr_result result = tr_task_status(request->ring, &id, &status);
-	if (result != TR_OK)
-		return answer_result(result, NULL);
-	struct web_answer answer = answer_json(200, status_json(&status));
-	tr_task_status_clear(&status);
+	size_t limit = (size_t)web_integer(request, "limit"), count = 0;
+	struct tr_id before = web_id(request, "cursor"), next;
+	const struct tr_task_filter filter = { .states = states_wanted(request), .handler = web_text(request, "handler"),
+		.queue = web_text(request, "queue") };
+	struct tr_task_status *rows = calloc(limit, sizeof(*rows));
+	if (rows == NULL)
+		return answer_result(TR_NO_MEMORY, NULL);
+	enum tr_result result = tr_tasks_list(request->ring, &filter, web_given(request, "cursor") ? &before : NULL, limit,
+	    rows, &count, &next);
+	struct web_answer answer = result != TR_OK ? answer_result(result, NULL) :
+	    answer_json(200, json_pack("{s:o, s:o}", "tasks", rows_json(rows, count), "next", next_page(request, &next)));
+	free(rows);
 	return answer;
 }

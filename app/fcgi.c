@@ -214,6 +214,7 @@ static bool serve_request(struct server_thread *thread)
 		.uri = FCGX_GetParam("REQUEST_URI", environment),
 		.content_type = FCGX_GetParam("CONTENT_TYPE", environment),
 		.content_length = FCGX_GetParam("CONTENT_LENGTH", environment),
+		.authorization = FCGX_GetParam("HTTP_AUTHORIZATION", environment),
 		.traceparent = FCGX_GetParam("HTTP_TRACEPARENT", environment),
 		.client_request_id = FCGX_GetParam("HTTP_X_REQUEST_ID", environment),
 		.server_request_id = FCGX_GetParam("REQUEST_ID", environment),

@@ -6,6 +6,22 @@
 #include "app/master.h"
 #include "app/options.h"
 
+/* A route that was declared wrong is found here and not by the first request. */
+static bool routes_are_sound(void)
+{
+	size_t count;
+	const struct route *routes = routes_all(&count);
+	bool sound = true;
+	for (size_t i = 0; i < count; i++) {
+		const char *fault = route_fault(&routes[i]);
+		if (fault != NULL)
+			log_event(LOG_ERR, "route-wrong", "method=%s path=%s reason=\"%s\"", method_name(routes[i].method),
+			    routes[i].path, fault);
+		sound = sound && fault == NULL;
+	}
+	return sound;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options;
@@ -13,5 +29,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	log_open(options.log_level);
+	if (!routes_are_sound())
+		return 1;
 	return master_run(&options);
 }

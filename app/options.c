@@ -100,6 +100,12 @@ static bool set_body_limit(struct options *options, const char *argument)
 	return true;
 }
 
+static bool set_token_file(struct options *options, const char *argument)
+{
+	options->token_file = argument;
+	return argument[0] != '\0';
+}
+
 static bool set_stop_timeout(struct options *options, const char *argument)
 {
 	return read_unsigned(argument, 1, 3600, &options->stop_timeout_s);
@@ -127,6 +133,7 @@ static const struct {
 	{ 'd', "memory|disk", set_durability, "what an answer waits for: the ring, or the journal's fsync (memory)" },
 	{ 'w', "MS", set_durable_timeout, "with -d disk, the longest wait for it, 1 to 600000 (5000)" },
 	{ 'b', "KIB", set_body_limit, "the largest body of a request in KiB, 1 to 1048576 (1024)" },
+	{ 'T', "FILE", set_token_file, "holds the bearer token of requests that steer tasks (none: they are refused)" },
 	{ 'g', "SECONDS", set_stop_timeout, "how long a stop waits for requests in hand, 1 to 3600 (10)" },
 	{ 'l', "LEVEL", set_log_level, "error, warning, notice, info (each request) or debug (notice)" },
 	{ 'V', NULL, NULL, "print the version" },
@@ -187,6 +194,11 @@ int options_read(int argc, char **argv, struct options *options)
 		int status = read_option(options, letter);
 		if (status >= 0)
 			return status;
+	}
+	struct tr_error error;
+	if (optind == argc && options->token_file != NULL && !token_read(options->token_file, options->web.token, &error)) {
+		fprintf(stderr, "taskring-app: -T %s\n", error.text);
+		return 2;
 	}
 	if (optind == argc)
 		return -1;

@@ -14,6 +14,7 @@
 #include "app/fcgi.h"
 #include "app/instance.h"
 #include "app/log.h"
+#include "shared/resource.h"
 
 #define STACK_BYTES (1u << 20) /* jansson recurses 2,048 deep at most */
 #define FILES_MAX 1024         /* libfcgi uses select(2), which cannot name more */
@@ -21,6 +22,7 @@
 
 struct process {
 	const struct options *options;
+	struct web_settings web;
 	struct fcgi_server *server;
 	struct instance *instance;
 };
@@ -29,6 +31,7 @@ struct process {
 struct responder {
 	struct process *process;
 	struct background_tasks *background; /* NULL before the ring was opened */
+	struct resource_set *resources;      /* what endpoints have needed so far; NULL: no memory for it */
 };
 
 static int64_t monotonic_us(void)
@@ -44,15 +47,18 @@ static void log_request(const struct web_request *request, const struct web_answ
 	if (!log_wants(LOG_INFO))
 		return;
 	char quoted[LOG_QUOTED_SIZE];
-	log_event(LOG_INFO, "request", "id=%s method=%s path=%s status=%d bytes=%zu us=%lld", request->request_id,
-	    method_name(request->method), log_quote(request->path, quoted), answer->status, bytes,
-	    (long long)(monotonic_us() - started_us));
+	log_event(LOG_INFO, "request", "id=%s trace=%s method=%s path=%s status=%d bytes=%zu us=%lld",
+	    request->request_id, request->trace, method_name(request->method), log_quote(request->path, quoted),
+	    answer->status, bytes, (long long)(monotonic_us() - started_us));
 }
 
 /* False: the ring cannot be opened now, or there is no memory for a batch. */
 static bool prepare(struct responder *responder, struct web_request *request)
 {
 	request->ring = instance_ring(responder->process->instance);
+	if (responder->resources == NULL)
+		responder->resources = resource_set_new();
+	request->resources = responder->resources;
 	if (request->ring != NULL && responder->background == NULL &&
 	    background_tasks_new(&responder->background, request->ring) != TR_OK)
 		request->ring = NULL;
@@ -64,7 +70,7 @@ static char *answer_request(void *context, struct web_request *request, size_t *
 	struct responder *responder = context;
 	int64_t started_us = monotonic_us();
 	bool prepared = prepare(responder, request);
-	struct web_answer answer = web_serve(&responder->process->options->web, request,
+	struct web_answer answer = web_serve(&responder->process->web, request,
 	    prepared ? responder->background : NULL);
 	char *rendered = answer_render(&answer, request, bytes);
 	log_request(request, &answer, *bytes, started_us);
@@ -76,6 +82,7 @@ static void *thread_main(void *context)
 {
 	struct responder responder = { .process = context };
 	fcgi_server_run(responder.process->server, answer_request, &responder);
+	resource_set_free(&responder.resources);
 	background_tasks_free(&responder.background);
 	return NULL;
 }
@@ -125,6 +132,7 @@ static void stop_threads(struct process *process, const pthread_t *threads, unsi
 	}
 	struct responder last = { .process = process };
 	fcgi_server_drain(process->server, answer_request, &last);
+	resource_set_free(&last.resources);
 	background_tasks_free(&last.background);
 }
 
@@ -137,10 +145,20 @@ static void limit_files(void)
 	}
 }
 
+/* So that a SIGHUP to the master brings a new token. The one that it started with stays where that fails. */
+static void read_token(struct process *process)
+{
+	struct tr_error error;
+	char quoted[LOG_QUOTED_SIZE];
+	if (process->options->token_file != NULL && !token_read(process->options->token_file, process->web.token, &error))
+		log_event(LOG_ERR, "token-not-read", "reason=%s", log_quote(error.text, quoted));
+}
+
 int process_run(const struct options *options, int listen_fd)
 {
 	limit_files();
-	struct process process = { .options = options };
+	struct process process = { .options = options, .web = options->web };
+	read_token(&process);
 	process.instance = instance_new(options->instance, &options->open);
 	process.server = fcgi_server_new(listen_fd);
 	pthread_t *threads = calloc(options->threads, sizeof(*threads));

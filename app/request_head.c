@@ -49,6 +49,11 @@ static void read_path(const char *uri, struct web_request *request)
 {
 	size_t bytes = strcspn(uri, "?#");
 	size_t used = 0;
+	/* OPTIONS *: of the server as a whole (RFC 9110, section 9.3.7). */
+	if (request->method == METHOD_OPTIONS && strcmp(uri, "*") == 0) {
+		memcpy(request->path, uri, 2);
+		return;
+	}
 	if (uri[0] != '/') {
 		set_fault(request, 400, "the request's target must begin with a slash");
 		return;
@@ -114,6 +119,18 @@ static bool request_id_ok(const char *id)
 	return bytes >= 1 && bytes <= WEB_REQUEST_ID_MAX && strspn(id, allowed) == bytes;
 }
 
+/* `digits` random lower-case hexadecimal digits, at most 32; none where there is no randomness. */
+static void random_hex(char *to, size_t digits)
+{
+	unsigned char random[16];
+	to[0] = '\0';
+	if (getrandom(random, digits / 2, GRND_NONBLOCK) != (ssize_t)(digits / 2))
+		return;
+	for (size_t i = 0; i < digits; i++)
+		to[i] = "0123456789abcdef"[i % 2 == 0 ? random[i / 2] >> 4 : random[i / 2] & 15];
+	to[digits] = '\0';
+}
+
 /* The client's id, else the web server's, else one of our own, else (no randomness) none. */
 static void read_request_id(const struct request_head *head, char id[WEB_REQUEST_ID_MAX + 1])
 {
@@ -124,18 +141,36 @@ static void read_request_id(const struct request_head *head, char id[WEB_REQUEST
 			return;
 		}
 	}
-	unsigned char random[16];
-	id[0] = '\0';
-	if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
+	random_hex(id, 32);
+}
+
+/*
+ * The client's traceparent, else one of our own, whose trace id is the request id where that can be
+ * one. Of a later version only what version 00 knows is passed on, as W3C Trace Context asks (2.2.1).
+ */
+static void read_trace(const char *given, const char *request_id, char trace[TR_TRACE_MAX + 1])
+{
+	char trace_id[33], parent_id[17];
+	if (given != NULL && request_head_trace_ok(given)) {
+		snprintf(trace, TR_TRACE_MAX + 1, "00%.53s", given + 2);
 		return;
-	for (size_t i = 0; i < sizeof(random); i++)
-		snprintf(id + 2 * i, 3, "%02x", random[i]);
+	}
+	if (strlen(request_id) == 32 && is_hex(request_id, 32))
+		memcpy(trace_id, request_id, sizeof(trace_id));
+	else
+		random_hex(trace_id, 32);
+	random_hex(parent_id, 16);
+	snprintf(trace, TR_TRACE_MAX + 1, "00-%s-%s-00", trace_id, parent_id);
+	if (!request_head_trace_ok(trace)) /* no randomness, or nothing but zeros */
+		trace[0] = '\0';
 }
 
 void request_head_read(const struct request_head *head, struct web_request *request)
 {
-	*request = (struct web_request){ .method = METHOD_OTHER, .content_type = "", .declared_bytes = SIZE_MAX };
+	*request = (struct web_request){ .method = METHOD_OTHER, .query = "", .content_type = "", .authorization = "",
+		.declared_bytes = SIZE_MAX };
 	read_request_id(head, request->request_id);
+	read_trace(head->traceparent, request->request_id, request->trace);
 	if (head->method == NULL || head->uri == NULL) {
 		set_fault(request, 400, "the web server passed on neither method nor target");
 		return;
@@ -146,11 +181,14 @@ void request_head_read(const struct request_head *head, struct web_request *requ
 		return;
 	}
 	read_path(head->uri, request);
+	const char *mark = strchr(head->uri, '?');
+	if (mark != NULL)
+		request->query = mark + 1;
+	if (head->authorization != NULL)
+		request->authorization = head->authorization;
 	if (head->content_type != NULL)
 		request->content_type = head->content_type;
 	if (head->content_length != NULL && head->content_length[0] != '\0' &&
 	    !read_length(head->content_length, &request->declared_bytes))
 		set_fault(request, 400, "Content-Length is not a number");
-	if (head->traceparent != NULL && request_head_trace_ok(head->traceparent))
-		memcpy(request->trace, head->traceparent, strlen(head->traceparent) + 1);
 }

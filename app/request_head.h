@@ -13,6 +13,7 @@ struct request_head {
 	const char *uri;               /* REQUEST_URI */
 	const char *content_type;      /* CONTENT_TYPE */
 	const char *content_length;    /* CONTENT_LENGTH */
+	const char *authorization;     /* HTTP_AUTHORIZATION */
 	const char *traceparent;       /* HTTP_TRACEPARENT */
 	const char *client_request_id; /* HTTP_X_REQUEST_ID */
 	const char *server_request_id; /* REQUEST_ID, as nginx makes it */

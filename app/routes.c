@@ -1,16 +1,98 @@
 /*
- * The route table: a method and a path come in, the endpoint that answers them goes out. Called by
- * web_serve(). What a client may ask is said here and nowhere else.
+ * The route table: a method and a path come in, the row that says all about them goes out. Called by
+ * web_serve(). What a client may ask is said here and nowhere else; the schemas of bodies stand
+ * beside their endpoints.
  */
 #include "app/web.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "app/endpoints.h"
+#include "app/signups.h"
+
+#define ANSWERS (const struct route_answer[])
+
+static const struct tr_resource *const signups_needed[] = { &signups_resource, NULL };
+
 static const struct route routes[] = {
-	{ METHOD_POST, "/register", post_register, true, "Sign somebody up and send the welcome mail" },
-	{ METHOD_GET, "/tasks/{id}", get_task, true, "The state of one background task" },
-	{ METHOD_GET, "/healthz", get_health, false, "Whether the ring is there and taskd is alive" },
+	{
+		.method = METHOD_POST, .path = "/register", .endpoint = post_register, .tag = "signups",
+		.summary = "Sign somebody up",
+		.description = "Records the signup and sends the welcome mail, one after the other, after the answer.",
+		.body = &signup_schema,
+		.needs_ring = true,
+		.answers = ANSWERS{ { 202, "Its two tasks", &accepted_schema }, { 0 } },
+	},
+	{
+		.method = METHOD_GET, .path = "/signups", .endpoint = get_signups, .tag = "signups",
+		.summary = "Who has signed up",
+		.description = "The newest first. It shows personal data, so it needs the token.",
+		.query = signups_query,
+		.needs_token = true,
+		.resources = signups_needed,
+		.answers = ANSWERS{ { 200, "A page of them", &signups_schema }, { 0 } },
+	},
+	{
+		.method = METHOD_POST, .path = "/calculations", .endpoint = post_calculation, .tag = "calculations",
+		.summary = "Count the primes below a limit",
+		.description = "May take minutes; the task shows its progress and can be cancelled.",
+		.body = &calculation_schema,
+		.needs_ring = true,
+		.answers = ANSWERS{ { 202, "Its task", &accepted_schema }, { 0 } },
+	},
+	{
+		.method = METHOD_POST, .path = "/callbacks", .endpoint = post_callback, .tag = "callbacks",
+		.summary = "Call a URL",
+		.description = "The call is tried again after failures that may pass. Loopback, private and link-local "
+			       "addresses are refused when it is made, unless taskd's configuration allows them.",
+		.body = &callback_schema,
+		.needs_ring = true,
+		.answers = ANSWERS{ { 202, "Its task", &accepted_schema }, { 0 } },
+	},
+	{
+		.method = METHOD_GET, .path = "/tasks", .endpoint = get_tasks, .tag = "tasks",
+		.summary = "Many background tasks",
+		.description = "The newest first, a page at a time. A page may be short, even empty, when few of many tasks "
+			       "match; as long as there is a `next`, there may be more.",
+		.query = tasks_query,
+		.needs_ring = true,
+		.answers = ANSWERS{ { 200, "A page of them", &task_list_schema }, { 500, "The journal cannot be read", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_GET, .path = "/tasks/{id:uuid}", .endpoint = get_task, .tag = "tasks",
+		.summary = "One background task",
+		.description = "State, progress, result, error, and the lines that its handler wrote to its log.",
+		.needs_ring = true,
+		.answers = ANSWERS{ { 200, "The task", &task_schema }, { 404, "No such task, or it ended too long ago", NULL },
+			{ 500, "The journal cannot be read", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_DELETE, .path = "/tasks/{id:uuid}", .endpoint = delete_task, .tag = "tasks",
+		.summary = "Cancel a background task",
+		.description = "One that waits never starts. One that runs is told to stop, then terminated, then killed.",
+		.needs_ring = true, .needs_token = true,
+		.answers = ANSWERS{ { 202, "taskd was asked to", &steered_schema },
+			{ 404, "No such task, or it ended too long ago", NULL }, { 409, "It has ended already", NULL },
+			{ 500, "The journal cannot be read", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_POST, .path = "/tasks/{id:uuid}/retry", .endpoint = post_task_retry, .tag = "tasks",
+		.summary = "Queue a dead task again",
+		.description = "With as many attempts as it had at first.",
+		.needs_ring = true, .needs_token = true,
+		.answers = ANSWERS{ { 202, "taskd was asked to", &steered_schema },
+			{ 404, "No such task, or it ended too long ago", NULL }, { 409, "It is not dead", NULL },
+			{ 500, "The journal cannot be read", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_GET, .path = "/healthz", .endpoint = get_health, .tag = "health",
+		.summary = "Whether the ring is there and taskd is alive",
+		.description = "Read from shared memory only: it answers while taskd hangs or is dead, and says so.",
+		.answers = ANSWERS{ { 200, "Both", &health_schema }, { 503, "Not both", &health_schema }, { 0 } },
+	},
 };
+#define ROUTES (sizeof(routes) / sizeof(routes[0]))
 
 static const char *const method_names[METHODS] = {
 	[METHOD_GET] = "GET",
@@ -37,42 +119,13 @@ const char *method_name(enum method method)
 	return method_names[method];
 }
 
-/* `pattern` and `path` both begin with '/'. */
-static bool path_matches(const char *pattern, const char *path, char parameter[WEB_PARAMETER_MAX + 1])
+const struct route *routes_all(size_t *count)
 {
-	parameter[0] = '\0';
-	while (*pattern == '/' && *path == '/') {
-		size_t wanted = strcspn(++pattern, "/");
-		size_t given = strcspn(++path, "/");
-		if (*pattern == '{') {
-			if (given == 0 || given > WEB_PARAMETER_MAX)
-				return false;
-			memcpy(parameter, path, given);
-			parameter[given] = '\0';
-		} else if (given != wanted || memcmp(pattern, path, wanted) != 0) {
-			return false;
-		}
-		pattern += wanted;
-		path += given;
-	}
-	return *pattern == '\0' && *path == '\0';
+	*count = ROUTES;
+	return routes;
 }
 
-const struct route *route_find(enum method method, const char *path, char parameter[WEB_PARAMETER_MAX + 1],
-    unsigned *allow)
+const struct route *route_find(enum method method, const char *path, struct route_match *match, unsigned *allow)
 {
-	enum method wanted = method == METHOD_HEAD ? METHOD_GET : method;
-	*allow = 0;
-	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-		if (!path_matches(routes[i].pattern, path, parameter))
-			continue;
-		if (routes[i].method == wanted)
-			return &routes[i];
-		*allow |= 1u << routes[i].method;
-	}
-	if (*allow & 1u << METHOD_GET)
-		*allow |= 1u << METHOD_HEAD;
-	if (*allow != 0)
-		*allow |= 1u << METHOD_OPTIONS;
-	return NULL;
+	return route_find_among(routes, ROUTES, method, path, match, allow);
 }

@@ -1,12 +1,16 @@
 /*
- * One request from the route table to its answer: a request comes in from the transport, its
- * endpoint is called, what the endpoint added is published, the answer goes out. Called by each
- * responder thread (process.c); holds no state.
+ * One request from the route table to its answer: a request comes in from the transport, what its
+ * route takes is read and checked, its endpoint is called, what the endpoint added is published, the
+ * answer goes out. Called by each responder thread (process.c); holds no state.
  */
 #include "app/web.h"
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "app/log.h"
+#include "shared/resource.h"
 
 static struct web_answer refuse_path_or_method(const struct web_request *request, unsigned allow)
 {
@@ -17,6 +21,102 @@ static struct web_answer refuse_path_or_method(const struct web_request *request
 	answer.allow = allow;
 	return answer;
 }
+
+/* ---- before the endpoint ----------------------------------------------------------------- */
+
+/* What must be right before anything of the request is read. */
+static bool may_call(const struct web_settings *settings, const struct web_request *request,
+    const struct background_tasks *background, struct web_answer *answer)
+{
+	const struct route *route = request->route;
+	if (route->needs_token && settings->token[0] == '\0') {
+		*answer = answer_detail(403, "this needs a bearer token, and none is configured here");
+		return false;
+	}
+	if (route->needs_token && !token_matches(settings->token, request->authorization)) {
+		*answer = answer_detail(401, "the bearer token is missing or wrong");
+		answer->challenge = true;
+		return false;
+	}
+	if (route->needs_ring && background == NULL) {
+		*answer = answer_result(TR_NO_RING, "background tasks cannot be taken right now; try again later");
+		return false;
+	}
+	return true;
+}
+
+/* Parameters and body, so that the faults of both come in one answer. False: *answer is the refusal. */
+static bool read_input(const struct web_settings *settings, struct web_request *request,
+    const struct route_match *match, struct web_answer *answer)
+{
+	static const struct fault_place in_body = { .name = "body" };
+	const struct route *route = request->route;
+	struct faults faults = { .list = NULL };
+	parameters_read(request, match, &faults);
+	if (route->body != NULL) {
+		size_t limit_bytes = settings->body_limit_bytes;
+		if (route->body_bytes_max != 0 && route->body_bytes_max < limit_bytes)
+			limit_bytes = route->body_bytes_max;
+		request->body = body_json(request, limit_bytes, answer);
+		if (request->body == NULL) {
+			faults_clear(&faults);
+			return false;
+		}
+		schema_validate(route->body, request->body, &in_body, false, &faults);
+	}
+	if (!faults_any(&faults))
+		return true;
+	*answer = answer_faults(422, &faults);
+	return false;
+}
+
+/* ---- resources --------------------------------------------------------------------------- */
+
+/* Those of one request, in the order of its row. */
+struct held {
+	const struct tr_resource *const *named;
+	void *handles[WEB_RESOURCES_MAX];
+	size_t count;
+};
+
+/* False: *answer is the refusal; what was opened is held all the same. */
+static bool hold_resources(struct web_request *request, struct held *held, struct web_answer *answer)
+{
+	held->named = request->route->resources;
+	for (; held->named != NULL && held->named[held->count] != NULL; held->count++) {
+		const struct tr_resource *resource = held->named[held->count];
+		struct tr_error error = { .text = "out of memory" };
+		void *handle = request->resources != NULL ? resource_use(request->resources, resource, &error) : NULL;
+		if (handle == NULL) {
+			char quoted[LOG_QUOTED_SIZE];
+			log_event(LOG_ERR, "resource-failed", "id=%s resource=%s reason=%s", request->request_id, resource->name,
+			    log_quote(error.text, quoted));
+			*answer = answer_detail(503, "something that this needs is not there right now; try again later");
+			return false;
+		}
+		held->handles[held->count] = handle;
+	}
+	return true;
+}
+
+static void release_resources(struct web_request *request, struct held *held)
+{
+	while (held->count > 0) {
+		held->count--;
+		resource_release(request->resources, held->named[held->count], held->handles[held->count]);
+	}
+}
+
+void *web_resource(const struct web_request *request, const char *name)
+{
+	const struct held *held = request->held;
+	for (size_t i = 0; i < held->count; i++)
+		if (strcmp(held->named[i]->name, name) == 0)
+			return held->handles[i];
+	abort(); /* the route does not name it */
+}
+
+/* ---- the endpoint ------------------------------------------------------------------------ */
 
 /* The endpoint has answered: its tasks go out whole, or the client is told that nothing did. */
 static struct web_answer publish(const struct web_settings *settings, struct web_answer answer,
@@ -31,17 +131,44 @@ static struct web_answer publish(const struct web_settings *settings, struct web
 	return answer_result(result, NULL);
 }
 
-/* The request is whole: its endpoint answers. */
-static struct web_answer call(const struct web_settings *settings, const struct route *route,
-    const struct web_request *request, struct background_tasks *background)
+static struct web_answer call(const struct web_settings *settings, struct web_request *request,
+    struct background_tasks *background)
 {
+	struct web_added added = { .failed = TR_OK };
+	if (background != NULL)
+		background_tasks_durability(background, settings->durability);
+	request->added = &added;
+	struct web_answer answer = request->route->endpoint(request, background);
+	request->added = NULL;
+	if (answer.status < 400 && added.failed != TR_OK) {
+		answer_clear(&answer);
+		answer = answer_result(added.failed, NULL);
+	}
 	if (background == NULL)
-		return route->endpoint(request, NULL);
-	background_tasks_durability(background, settings->durability);
-	struct web_answer answer = route->endpoint(request, background);
+		return answer;
 	if (answer.status < 400 && background_tasks_count(background) > 0)
 		return publish(settings, answer, background);
 	background_tasks_clear(background);
+	return answer;
+}
+
+static struct web_answer serve_route(const struct web_settings *settings, struct web_request *request,
+    const struct route_match *match, struct background_tasks *background)
+{
+	struct web_answer answer;
+	struct held held = { .count = 0 };
+	if (!may_call(settings, request, background, &answer))
+		return answer;
+	if (read_input(settings, request, match, &answer)) {
+		request->held = &held;
+		if (hold_resources(request, &held, &answer))
+			answer = call(settings, request, background);
+		release_resources(request, &held);
+		request->held = NULL;
+	}
+	json_decref(request->parameters);
+	json_decref(request->body);
+	request->parameters = request->body = NULL;
 	return answer;
 }
 
@@ -52,17 +179,10 @@ struct web_answer web_serve(const struct web_settings *settings, struct web_requ
 	if (request->fault_status != 0)
 		return answer_detail(request->fault_status, request->fault);
 
+	struct route_match match;
 	unsigned allow;
-	const struct route *route = route_find(request->method, request->path, request->parameter, &allow);
-	if (route == NULL)
+	request->route = route_find(request->method, request->path, &match, &allow);
+	if (request->route == NULL)
 		return refuse_path_or_method(request, allow);
-	if (background == NULL && route->needs_ring)
-		return answer_result(TR_NO_RING, "background tasks cannot be taken right now; try again later");
-	struct web_answer answer;
-	if (body_read(request, settings->body_limit_bytes, &answer))
-		answer = call(settings, route, request, background);
-	free(request->body);
-	request->body = NULL;
-	request->body_bytes = 0;
-	return answer;
+	return serve_route(settings, request, &match, background);
 }

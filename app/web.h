@@ -2,6 +2,16 @@
  * What a request is to an endpoint, and what an endpoint answers. A request comes from the
  * transport (fcgi.c), goes through web_serve() (serve.c) along the route table (routes.c) to one
  * endpoint, and leaves as the bytes that answer_render() (answer.c) makes. Nothing here knows FastCGI.
+ *
+ * An endpoint is one function, and one row of the table says all about it: what it is called by,
+ * what it takes, what it needs, what it may answer. What does not fit the row is refused before the
+ * function is called, so it works with values that are right already:
+ *
+ *	struct web_answer post_register(const struct web_request *request, struct background_tasks *background)
+ *	{
+ *		web_add_task(request, background, "record_signup", request->body, NULL);
+ *		return answer_accepted(request, background);
+ *	}
  */
 #ifndef APP_WEB_H
 #define APP_WEB_H
@@ -9,11 +19,16 @@
 #include <jansson.h>
 #include <sys/types.h>
 
+#include "app/faults.h"
+#include "app/schema.h"
 #include "taskring/taskring.h"
 
 #define WEB_PATH_MAX 1024      /* bytes of a request's path */
-#define WEB_PARAMETER_MAX 127  /* bytes of what stands for {id} in a route's pattern */
+#define WEB_PARAMETER_MAX 127  /* bytes of what stands for {id} in a route's path */
+#define WEB_PARAMETERS_MAX 4   /* of them in one path */
+#define WEB_RESOURCES_MAX 8     /* of one route */
 #define WEB_REQUEST_ID_MAX 64
+#define WEB_TOKEN_MAX 256      /* bytes of the bearer token */
 #define WEB_RETRY_AFTER_S 1
 
 enum method {
@@ -38,23 +53,40 @@ struct web_source {
 	void *context;
 };
 
+struct held;
+struct resource_set;
+struct tr_resource;
+struct upload;
+struct web_added;
+
 /* All pointers live as long as the request. */
 struct web_request {
+	/* ---- what the client sent; filled by the transport */
 	enum method method;
 	/* Not 0: the transport could not read the request; it is answered with this status and
 	 * sentence, and no endpoint sees it. */
 	int fault_status;
 	const char *fault;
-	char path[WEB_PATH_MAX + 1]; /* percent-decoded, without the query, begins with '/' */
-	char parameter[WEB_PARAMETER_MAX + 1]; /* what stood for {id} in the path; "" if the route has none */
+	char path[WEB_PATH_MAX + 1]; /* percent-decoded, without the query, begins with '/'; or "*" */
+	const char *query;           /* what followed the '?', as it was sent; "" when there was none */
 	char request_id[WEB_REQUEST_ID_MAX + 1];
-	char trace[TR_TRACE_MAX + 1]; /* the W3C traceparent, "" when there is none */
+	char trace[TR_TRACE_MAX + 1]; /* a W3C traceparent of version 00: the client's, else one of our own */
 	const char *content_type;     /* "" when there is none */
+	const char *authorization;    /* "" when there is none */
 	struct web_source source;     /* the body, before it is read */
 	size_t declared_bytes;        /* CONTENT_LENGTH; SIZE_MAX: there is none */
-	char *body;                   /* read by body_read(), freed by web_serve(); NULL before */
-	size_t body_bytes;
-	struct taskring *ring; /* NULL: it cannot be opened now */
+
+	/* ---- what the process has for it */
+	struct taskring *ring;          /* NULL: it cannot be opened now; not where the route needs it */
+	struct resource_set *resources; /* the thread's; NULL: there are none */
+
+	/* ---- what the route makes of it; filled by web_serve() */
+	const struct route *route;
+	json_t *parameters;    /* an object: those of path and query, of the types that the route says */
+	json_t *body;          /* has passed the route's schema; NULL: the route has none */
+	struct upload *upload; /* of a route with `upload` */
+	struct web_added *added;
+	const struct held *held; /* the route's resources, open */
 };
 
 struct web_answer {
@@ -63,32 +95,79 @@ struct web_answer {
 	char location[64];  /* "" : none */
 	unsigned retry_after_s;
 	unsigned allow;     /* 1 << enum method for each allowed one; 0: the header is left out */
+	bool challenge;     /* WWW-Authenticate: Bearer */
 };
 
 /*
  * An endpoint reads the request and adds background tasks. What it added is published after it has
- * answered with a status below 400, all or nothing; after any other status it is forgotten.
+ * answered with a status below 400, all or nothing; after any other status it is forgotten. Once
+ * published it runs, whether or not the client is still there to read the answer.
+ * `background` is NULL only where the route does without the ring and there is none.
  */
 typedef struct web_answer web_endpoint(const struct web_request *request, struct background_tasks *background);
 
-web_endpoint post_register, get_task, get_health;
+/* ---- routes.c: the table; route.c: what its rows mean ------------------------------------- */
 
-/* ---- routes.c ---------------------------------------------------------------------------- */
+struct route_answer {
+	int status;
+	const char *description;
+	const struct schema *body; /* NULL: {"detail": text} from 400 on, nothing below */
+};
 
 struct route {
 	enum method method;
-	const char *pattern;    /* segments separated by '/'; {id} stands for one segment */
+	/*
+	 * Segments separated by '/'. {name}, {name:int}, {name:uuid} stand for one segment each, which
+	 * is checked like a query parameter. Where a path fits several rows, the first one counts.
+	 */
+	const char *path;
 	web_endpoint *endpoint;
-	bool needs_ring;        /* answered with 503 while the ring cannot be opened */
-	const char *summary;
+	const char *tag, *summary, *description;
+
+	/* A NULL name at the end. NULL: whatever stands in the query is ignored. A list is sent as a=1&a=2. */
+	const struct schema_field *query;
+	const struct schema *body; /* of application/json; NULL: none is read */
+	size_t body_bytes_max;     /* 0: what the responder's options say, which is also the most */
+	bool upload;               /* the body is one file, received into request->upload */
+
+	bool needs_ring;                            /* answered with 503 while the ring cannot be opened */
+	bool needs_token;                           /* steers: 401 without the bearer token, 403 where none is configured */
+	const struct tr_resource *const *resources; /* NULL at the end; 503 while one cannot be opened */
+
+	/* What the endpoint answers; a status of 0 at the end. route_implies() has what is answered for it. */
+	const struct route_answer *answers;
+};
+
+/* The text that stands for a name in a route's path. */
+struct route_match {
+	size_t count;
+	struct {
+		const char *name; /* in the route's path, name_bytes long */
+		size_t name_bytes;
+		char text[WEB_PARAMETER_MAX + 1];
+	} parameters[WEB_PARAMETERS_MAX];
 };
 
 /*
- * The route of a method and path, its {id} written into `parameter`. NULL: no such path
- * (*allow == 0), or not with this method (*allow holds those that are). HEAD finds GET's route.
+ * The route of a method and path. NULL: no such path (*allow == 0), or not with this method (*allow
+ * holds those that are). HEAD finds GET's route. The path "*" has every method of the table.
  */
-const struct route *route_find(enum method method, const char *path, char parameter[WEB_PARAMETER_MAX + 1],
-    unsigned *allow);
+const struct route *route_find(enum method method, const char *path, struct route_match *match, unsigned *allow);
+
+/* The same in another table. */
+const struct route *route_find_among(const struct route *routes, size_t count, enum method method, const char *path,
+    struct route_match *match, unsigned *allow);
+/* The whole table, in its order. */
+const struct route *routes_all(size_t *count);
+/* Whether the row itself makes that status possible, e.g. 422 since it takes a body. */
+bool route_implies(const struct route *route, int status);
+/*
+ * What is wrong with a row (a bug of its author), as a sentence; NULL: nothing. The responder looks
+ * at all rows before it starts.
+ */
+const char *route_fault(const struct route *route);
+/* What the type in {name:type} asks for. NULL: there is no such type. */
+const struct schema *route_parameter_schema(const char *type, size_t bytes);
 
 enum method method_by_name(const char *name); /* METHOD_OTHER when unknown */
 const char *method_name(enum method method);
@@ -99,29 +178,83 @@ struct web_settings {
 	enum tr_durability durability;
 	uint32_t durable_timeout_ms; /* how long an answer waits for the disk */
 	size_t body_limit_bytes;     /* of a body that is read into memory */
+	char token[WEB_TOKEN_MAX + 1]; /* the bearer token; "": there is none */
 };
 
 /*
- * Answers one request: finds its endpoint, reads the body, calls it, publishes what it added.
- * `background` is empty before and after; NULL where request->ring is. The transport drops what
- * was not read of the body, and the answer of a request whose source has broken.
+ * Answers one request: finds its route, reads and checks what the route takes, calls the endpoint,
+ * publishes what it added. `background` is empty before and after; NULL where request->ring is. The
+ * transport drops what was not read of the body, and the answer of a request whose source has broken.
  */
 struct web_answer web_serve(const struct web_settings *settings, struct web_request *request,
     struct background_tasks *background);
 
+/*
+ * For endpoints: the handle of a resource that the route names; opened, checked, and this thread's alone while the
+ * endpoint runs. Naming one that the route does not is a bug.
+ */
+void *web_resource(const struct web_request *request, const char *name);
+
+/* ---- parameters.c ------------------------------------------------------------------------ */
+
+/* Fills request->parameters from path and query; adds a fault for each that is not what the route says. */
+void parameters_read(struct web_request *request, const struct route_match *match, struct faults *faults);
+
+/*
+ * For endpoints: the parameter of that name, of path or query, in the type that the route declares
+ * (another type is a bug). Where it was not given and has no default: NULL, 0, false.
+ */
+bool web_given(const struct web_request *request, const char *name);
+const char *web_text(const struct web_request *request, const char *name);
+int64_t web_integer(const struct web_request *request, const char *name);
+double web_number(const struct web_request *request, const char *name);
+bool web_boolean(const struct web_request *request, const char *name);
+struct tr_id web_id(const struct web_request *request, const char *name); /* format uuid; all zero: not given */
+const json_t *web_list(const struct web_request *request, const char *name); /* a JSON array, or NULL */
+
 /* ---- body.c ------------------------------------------------------------------------------ */
 
 /*
- * Reads the whole body into request->body. False: *answer is the refusal (413 larger than
- * `limit_bytes`, 400 not as long as declared, 408 it did not come to its end, 503 no memory).
+ * Reads the body and parses it as JSON, for the caller to json_decref(). NULL: *answer is the refusal
+ * (415 another media type, 413 larger than `limit_bytes`, 408 it did not come to its end, 400 not
+ * JSON or not as long as declared, 503 no memory).
  */
-bool body_read(struct web_request *request, size_t limit_bytes, struct web_answer *answer);
+json_t *body_json(const struct web_request *request, size_t limit_bytes, struct web_answer *answer);
+
+/* ---- tasks.c: for endpoints -------------------------------------------------------------- */
 
 /*
- * The request's body as a JSON object, for the caller to json_decref(). NULL: *answer is the
- * refusal (415 another media type, 400 not JSON, 422 not an object).
+ * Adds a task with `args`, any JSON (NULL: {}), which stays the caller's. Trace and request id go
+ * along by themselves. `handler` lives as long as the request; `options` may be NULL.
+ * The result need not be looked at: once one has failed, the request is answered with why, whatever
+ * the endpoint answers, and nothing is published. The errors are background_tasks_add()'s.
  */
-json_t *body_json_object(const struct web_request *request, struct web_answer *answer);
+enum tr_result web_add_task(const struct web_request *request, struct background_tasks *background,
+    const char *handler, const json_t *args, const struct task_options *options);
+
+/* 202: {"tasks": [{"id", "handler", "href"}]}, Location is the last one's. */
+struct web_answer answer_accepted(const struct web_request *request, const struct background_tasks *background);
+
+/* What web_add_task() noted; one for each request, made by web_serve(). */
+struct web_added {
+	enum tr_result failed; /* the first that was not TR_OK */
+	const char *handlers[TR_BATCH_MAX];
+	size_t count;
+};
+
+/* "TRACEPARENT;request_id=ID", which a task carries, and back. Texts that are not so are left out. */
+void trace_join(const struct web_request *request, char joined[TR_TRACE_MAX + 1]);
+void trace_split(const char *joined, char traceparent[TR_TRACE_MAX + 1], char request_id[WEB_REQUEST_ID_MAX + 1]);
+
+/* ---- token.c ----------------------------------------------------------------------------- */
+
+/*
+ * Reads the bearer token from a file: one line of 16 to 256 characters of [A-Za-z0-9._~+/=-]. The
+ * file must not be readable by everybody. False: *error says why.
+ */
+bool token_read(const char *path, char token[WEB_TOKEN_MAX + 1], struct tr_error *error);
+/* Whether an Authorization header holds it. In a time that does not depend on where they differ. */
+bool token_matches(const char *token, const char *authorization);
 
 /* ---- answer.c ---------------------------------------------------------------------------- */
 
@@ -132,15 +265,13 @@ struct web_answer answer_empty(int status);
 struct web_answer answer_detail(int status, const char *text);
 /* What a taskring call answered; 503 comes with Retry-After. `why` NULL: the result's own sentence. */
 struct web_answer answer_result(enum tr_result result, const char *why);
+/* {"detail": [fault...]} with all that was gathered; empties `faults`. */
+struct web_answer answer_faults(int status, struct faults *faults);
+/* 422 with one fault of a member of "body", "query" or "path": for what no table can say. */
+struct web_answer answer_fault(const char *where, const char *name, const char *type, const char *message);
 
-/*
- * Appends {"loc":[where, field], "msg": ..., "type": ...} to a list of faults. `field` NULL: the
- * fault is of the whole of `where`. False: out of memory.
- */
-bool faults_add(json_t *faults, const char *where, const char *field, const char *message, const char *type);
-/* 422 with {"detail": faults}; takes the reference. */
-struct web_answer answer_faults(json_t *faults);
-
+/* Whether answers with this status can be made: all that routes name. */
+bool answer_knows(int status);
 void answer_clear(struct web_answer *answer);
 
 /*

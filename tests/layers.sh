@@ -25,9 +25,10 @@ grep -HoE '^[[:space:]]*#[[:space:]]*include[[:space:]]*[<"][^>"]*' "${files[@]}
 		refuse("a public header includes public ones only")
 	}
 	name == "fcgiapp.h" && file != "app/fcgi.c" { refuse("only app/fcgi.c speaks FastCGI") }
-	name == "sqlite3.h" && file !~ /^(taskd\/journal[a-z_]*\.[ch]|shared\/archive\.c|app\/handlers\/[a-z_]+\.c|tests\/.*)$/ {
-		refuse("SQLite is the journal'\''s, the archive'\''s and the plug-ins'\''")
+	name == "sqlite3.h" && file !~ /^(taskd\/journal[a-z_]*\.[ch]|shared\/archive\.c|app\/signups\.c|app\/handlers\/[a-z_]+\.c|tests\/.*)$/ {
+		refuse("SQLite is the journal'\''s, the archive'\''s, the signups'\'' and the plug-ins'\''")
 	}
+	name ~ /^uriparser\// && file != "app/uri.c" { refuse("only app/uri.c knows liburiparser") }
 	name ~ /^curl\// && file !~ /^taskd\/modules\// { refuse("libcurl is loaded with taskd/modules/ only") }
 	name == "confuse.h" && file !~ /^taskd\/config[a-z_]*\.[ch]$/ { refuse("libconfuse is taskd/config*.c'\''s") }
 	name == "uv.h" && !in_taskd { refuse("libuv is taskd'\''s") }

@@ -286,6 +286,13 @@ struct tr_log_line {
 TR_API enum tr_result tr_task_log(struct taskring *ring, const struct tr_id *id,
     struct tr_log_line **lines, size_t *count, uint64_t *dropped);
 
+/*
+ * The trace that a task was added with (struct task_options), "" when there was none; from ring or
+ * journal. A task of which the journal keeps no row (history) has one only while it is in the ring.
+ * Errors: NOT_FOUND, NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
+ */
+TR_API enum tr_result tr_task_trace(struct taskring *ring, const struct tr_id *id, char trace[TR_TRACE_MAX + 1]);
+
 /* How the instance is, read from shared memory only. */
 struct tr_health {
 	bool ring_ok;                /* the ring is there and in order */

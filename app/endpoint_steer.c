@@ -1,0 +1,52 @@
+/*
+ * DELETE /tasks/{id} cancels, POST /tasks/{id}/retry queues a dead task again. Both only ask taskd,
+ * by a command through the ring: hence 202.
+ */
+#include <stdio.h>
+
+#include "app/endpoints.h"
+
+static struct web_answer asked(const struct tr_id *id, const struct tr_task_status *status)
+{
+	char text[TR_ID_TEXT_SIZE], href[64];
+	snprintf(href, sizeof(href), "/tasks/%s", tr_id_format(id, text));
+	struct web_answer answer = answer_json(202, json_pack("{s:s, s:s, s:s}", "id", text,
+	    "state", tr_state_name(status->state), "href", href));
+	snprintf(answer.location, sizeof(answer.location), "%s", href);
+	return answer;
+}
+
+struct web_answer delete_task(const struct web_request *request, struct background_tasks *background)
+{
+	(void)background;
+	struct tr_id id = web_id(request, "id");
+	struct tr_task_status status;
+	enum tr_result result = tr_task_status(request->ring, &id, &status);
+	if (result != TR_OK)
+		return answer_result(result, NULL);
+	struct web_answer answer;
+	if (tr_state_is_ended(status.state)) {
+		answer = answer_detail(409, "the task has ended; there is nothing to cancel");
+	} else {
+		result = tr_task_cancel(request->ring, &id);
+		answer = result == TR_OK ? asked(&id, &status) : answer_result(result, NULL);
+	}
+	tr_task_status_clear(&status);
+	return answer;
+}
+
+struct web_answer post_task_retry(const struct web_request *request, struct background_tasks *background)
+{
+	(void)background;
+	struct tr_id id = web_id(request, "id");
+	struct tr_task_status status;
+	enum tr_result result = tr_task_status(request->ring, &id, &status);
+	if (result != TR_OK)
+		return answer_result(result, NULL);
+	result = tr_task_retry(request->ring, &id);
+	struct web_answer answer = result == TR_OK ? asked(&id, &status) :
+	    result == TR_INVALID ? answer_detail(409, "the task is not dead; only dead ones are queued again") :
+				   answer_result(result, NULL);
+	tr_task_status_clear(&status);
+	return answer;
+}

@@ -1,0 +1,41 @@
+/* The endpoints, each in a file of its own, and the schemas of their bodies. Known to routes.c only. */
+#ifndef APP_ENDPOINTS_H
+#define APP_ENDPOINTS_H
+
+#include "app/web.h"
+
+/* endpoint_register.c */
+web_endpoint post_register;
+extern const struct schema signup_schema;
+
+/* endpoint_calculations.c */
+web_endpoint post_calculation;
+extern const struct schema calculation_schema;
+
+/* endpoint_callbacks.c */
+web_endpoint post_callback;
+extern const struct schema callback_schema;
+
+/* endpoint_task.c: one task */
+web_endpoint get_task;
+
+/* endpoint_tasks.c: many */
+web_endpoint get_tasks;
+extern const struct schema_field tasks_query[];
+
+/* endpoint_steer.c */
+web_endpoint delete_task, post_task_retry;
+
+/* endpoint_signups.c */
+web_endpoint get_signups;
+extern const struct schema_field signups_query[];
+extern const struct schema signups_schema;
+
+/* endpoint_health.c */
+web_endpoint get_health;
+extern const struct schema health_schema;
+
+/* task_json.c: what several of them answer */
+extern const struct schema accepted_schema, task_schema, task_list_schema, steered_schema;
+
+#endif
