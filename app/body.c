@@ -153,7 +153,7 @@ static json_t *parse(const struct body *body, struct web_answer *answer)
 	    JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 	if (value == NULL)
 		*answer = refuse_json(error.position > 0 ? (size_t)error.position : 0, error.line > 0 ? error.line : 1,
-		    error.column > 0 ? error.column : 0, json_fault(json_error_code(&error)));
+		    error.column > 0 ? error.column : 1, json_fault(json_error_code(&error)));
 	return value;
 }
 

@@ -12,7 +12,7 @@
  *		},
  *	};
  *
- * No table may contain itself: validating goes as deep as the table does, whatever the value is.
+ * Tables stand at file scope, where the nested ones live as long as they do. None may contain itself: validating goes as deep as the table does, whatever the value is.
  */
 #ifndef APP_SCHEMA_H
 #define APP_SCHEMA_H

@@ -1,94 +1,11 @@
 /*
- * The web layer over a real ring: requests go in as the transport makes them, answers and what
- * stands in the ring are checked. No taskd runs.
+ * Each endpoint over a real ring: requests go in as the transport makes them, answers and what stands
+ * in the ring are checked. No taskd runs.
  */
-#include <CUnit/Basic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <sqlite3.h>
 
-#include "app/request_head.h"
 #include "app/time_text.h"
-#include "app/web.h"
-
-static char instance[64];
-static struct taskring *ring;
-static struct background_tasks *background;
-static struct web_request request;
-static struct web_answer answer;
-static const struct web_settings settings = { .durability = TR_MEMORY, .body_limit_bytes = 1u << 20 };
-
-static void remove_segments(void)
-{
-	static const char *const kinds[] = { "ring", "board", "wake" };
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		char name[128];
-		snprintf(name, sizeof(name), "/dev/shm/%s.%s", instance, kinds[i]);
-		unlink(name);
-	}
-}
-
-static int open_ring(void)
-{
-	/* Small, so that it can be filled. */
-	const struct tr_open_options options = { .geometry = { .lanes = 2, .slots_per_lane = 64, .slot_bytes = 256 } };
-	struct tr_error error;
-	snprintf(instance, sizeof(instance), "test-endpoints-%ld", (long)getpid());
-	return tr_open(&ring, instance, &options, &error) != TR_OK || background_tasks_new(&background, ring) != TR_OK;
-}
-
-static int close_ring(void)
-{
-	answer_clear(&answer);
-	background_tasks_free(&background);
-	tr_close(&ring);
-	remove_segments();
-	return 0;
-}
-
-/* The body, a little at a time. */
-static ssize_t read_text(void *context, char *to, size_t most)
-{
-	const char **rest = context;
-	size_t bytes = strnlen(*rest, most < 5 ? most : 5);
-	memcpy(to, *rest, bytes);
-	*rest += bytes;
-	return (ssize_t)bytes;
-}
-
-static void serve(const char *method, const char *uri, const char *body)
-{
-	const struct request_head head = { .method = method, .uri = uri, .content_type = "application/json",
-		.client_request_id = "rid",
-		.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" };
-	request_head_read(&head, &request);
-	request.source = (struct web_source){ .read = read_text, .context = &body };
-	request.ring = ring;
-	answer_clear(&answer);
-	answer = web_serve(&settings, &request, background);
-}
-
-static uint64_t published(void)
-{
-	struct tr_health health;
-	(void)tr_health(ring, &health); /* NO_BOARD; the ring's figures are there */
-	return health.ring_cells_used;
-}
-
-static const char *detail(void)
-{
-	const char *text = json_string_value(json_object_get(answer.body, "detail"));
-	return text != NULL ? text : "";
-}
-
-static const char *fault_field(size_t index)
-{
-	const json_t *fault = json_array_get(json_object_get(answer.body, "detail"), index);
-	const char *text = json_string_value(json_array_get(json_object_get(fault, "loc"), 1));
-	return text != NULL ? text : "";
-}
+#include "tests/unit/app/web_fixture.h"
 
 static void test_register(void)
 {
@@ -137,6 +54,7 @@ static void test_faults_publish_nothing(void)
 		{ "{\"email\":\"a@b.cc\",\"name\":\"\"}", 422, { "name", "" } },
 		{ "{\"email\":\"a@b.cc\",\"name\":\"a\\nb\"}", 422, { "name", "" } },
 		{ "{\"email\":\"a@b.cc\",\"name\":\"a\\u0085b\"}", 422, { "name", "" } },
+		{ "{\"email\":\"a@b.cc\",\"name\":\"x\",\"admin\":true}", 422, { "admin", "" } },
 	};
 	uint64_t before = published();
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -147,41 +65,159 @@ static void test_faults_publish_nothing(void)
 		CU_ASSERT_EQUAL(background_tasks_count(background), 0);
 	}
 	CU_ASSERT_EQUAL(published(), before);
-	serve("POST", "/register", "{\n  \"email\" 1}");
-	CU_ASSERT_STRING_EQUAL(detail(), "the body is not JSON: line 2, column 11: a character does not belong here");
 }
 
-static void test_name_length(void)
+static void test_calculations(void)
 {
-	char body[700] = "{\"email\":\"a@b.cc\",\"name\":\"";
-	for (int i = 0; i < 101; i++)
-		strcat(body, "\xf0\x9f\x98\x80"); /* one character of four bytes */
-	strcat(body, "\"}");
-	serve("POST", "/register", body);
-	CU_ASSERT_EQUAL(answer.status, 422);
-	body[strlen(body) - 6] = '\0';
-	strcat(body, "\"}");
-	serve("POST", "/register", body);
+	serve("POST", "/calculations", "{\"limit\":1e7}");
 	CU_ASSERT_EQUAL(answer.status, 202);
+	static const struct {
+		const char *body, *type;
+	} rows[] = { { "{\"limit\":1}", "greater_than_equal" }, { "{\"limit\":10000000001}", "less_than_equal" },
+		{ "{\"limit\":\"5\"}", "int_type" }, { "{\"limit\":5.5}", "int_from_float" }, { "{}", "missing" } };
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		serve("POST", "/calculations", rows[i].body);
+		CU_ASSERT_EQUAL(answer.status, 422);
+		CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), rows[i].type);
+		CU_ASSERT_STRING_EQUAL(fault_field(0), "limit");
+	}
 }
 
-static void test_media_types(void)
+/* What stands in the ring is what the handler gets. */
+static void test_callbacks(void)
 {
+	serve("POST", "/callbacks", "{\"url\":\"https://example.org/x\",\"headers\":{\"X-A\":\"b\"},\"json\":[1],\"timeout_s\":2}");
+	CU_ASSERT_EQUAL(answer.status, 202);
 	static const struct {
-		const char *type;
-		int status;
-	} rows[] = { { "application/json", 400 }, { "Application/JSON; charset=utf-8", 400 }, { "application/json ", 400 },
-		{ "", 415 }, { "text/plain", 415 }, { "application/jsonp", 415 }, { "application/x-www-form-urlencoded", 415 } };
+		const char *body, *field, *type;
+	} rows[] = {
+		{ "{}", "url", "missing" }, { "{\"url\":\"ftp://x.org\"}", "url", "url_scheme" }, { "{\"url\":\"x\"}", "url", "url_parsing" },
+		{ "{\"url\":\"http://x.org\",\"method\":\"BREW\"}", "method", "literal_error" },
+		{ "{\"url\":\"http://x.org\",\"headers\":{\"A:\":\"b\"}}", "headers", "string_pattern_mismatch" },
+		{ "{\"url\":\"http://x.org\",\"headers\":{\"A\":\"b\\r\\nC: d\"}}", "headers", "value_error" },
+		{ "{\"url\":\"http://x.org\",\"timeout_s\":0}", "timeout_s", "greater_than_equal" },
+		{ "{\"url\":\"http://x.org\",\"body\":\"\",\"json\":1}", "json", "value_error" },
+	};
+	uint64_t before = published();
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct web_answer refusal = { .status = 0 };
-		request.content_type = rows[i].type;
-		char body[] = "?";
-		request.body = body;
-		request.body_bytes = 1;
-		CU_ASSERT_PTR_NULL(body_json_object(&request, &refusal));
-		CU_ASSERT_EQUAL(refusal.status, rows[i].status);
-		answer_clear(&refusal);
+		serve("POST", "/callbacks", rows[i].body);
+		CU_ASSERT_EQUAL(answer.status, 422);
+		CU_ASSERT_STRING_EQUAL(fault_field(0), rows[i].field);
+		CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), rows[i].type);
 	}
+	CU_ASSERT_EQUAL(published(), before);
+}
+
+static void test_steering(void)
+{
+	char href[64], retry[80];
+	serve("POST", "/calculations", "{\"limit\":100}");
+	CU_ASSERT_EQUAL_FATAL(answer.status, 202);
+	snprintf(href, sizeof(href), "%s", answer.location);
+	snprintf(retry, sizeof(retry), "%s/retry", href);
+	uint64_t before = published();
+	for (int i = 0; i < 2; i++) {
+		authorization = i == 0 ? NULL : "Bearer 0123456789abcdeX";
+		serve("DELETE", href, "");
+		CU_ASSERT_EQUAL(answer.status, 401);
+		CU_ASSERT_TRUE(answer.challenge);
+		serve("POST", retry, "");
+		CU_ASSERT_EQUAL(answer.status, 401);
+	}
+	authorization = "Bearer 0123456789abcdef";
+	settings.token[0] = '\0';
+	serve("DELETE", href, "");
+	CU_ASSERT_EQUAL(answer.status, 403);
+	CU_ASSERT_FALSE(answer.challenge);
+	settings.token[0] = '0';
+	serve("DELETE", "/tasks/17", "");
+	CU_ASSERT_EQUAL(answer.status, 422);
+	CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), "uuid_parsing");
+	serve("DELETE", "/tasks/00000000-0000-7000-8000-000000000000", "");
+	CU_ASSERT_EQUAL(answer.status, 404);
+	serve("POST", "/tasks/00000000-0000-7000-8000-000000000000/retry", "");
+	CU_ASSERT_EQUAL(answer.status, 404);
+	serve("POST", retry, "");
+	CU_ASSERT_EQUAL(answer.status, 409); /* it waits */
+	CU_ASSERT_EQUAL(published(), before);
+	serve("DELETE", href, "");
+	CU_ASSERT_EQUAL(answer.status, 202);
+	CU_ASSERT_STRING_EQUAL(answer.location, href);
+	CU_ASSERT_EQUAL(published(), before + 1);
+	authorization = NULL;
+}
+
+static void test_lists(void)
+{
+	serve("GET", "/tasks?limit=5&state=dead&state=retrying&handler=mail", "");
+	CU_ASSERT_EQUAL(answer.status, 200); /* no taskd has run: there are none */
+	CU_ASSERT_EQUAL(json_array_size(json_object_get(answer.body, "tasks")), 0);
+	CU_ASSERT_TRUE(json_is_null(json_object_get(answer.body, "next")));
+	static const char *const bad[] = { "/tasks?limit=0", "/tasks?limit=501", "/tasks?state=done", "/tasks?cursor=1", "/tasks?queue=.a",
+		"/tasks?handler=", "/tasks?page=2" };
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		serve("GET", bad[i], "");
+		CU_ASSERT_EQUAL(answer.status, 422);
+	}
+}
+
+/* ---- the resource: an application's database -------------------------------------------- */
+
+static void run_sql(const char *path, const char *sql)
+{
+	sqlite3 *database;
+	CU_ASSERT_EQUAL(sqlite3_open(path, &database), SQLITE_OK);
+	CU_ASSERT_EQUAL(sqlite3_exec(database, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(database);
+}
+
+#define SIGNUPS "CREATE TABLE signups (task_id TEXT PRIMARY KEY, email TEXT, name TEXT, created_at TEXT) WITHOUT ROWID;"
+#define SIGNUP(digit) "INSERT INTO signups VALUES ('01890000-0000-7000-8000-00000000000" digit "', 'a@b.cc', 'A" digit "', '2026-01-31T09:05:00.000Z');"
+
+static size_t signups(const char *uri)
+{
+	serve("GET", uri, "");
+	CU_ASSERT_EQUAL(answer.status, 200);
+	return json_array_size(json_object_get(answer.body, "signups"));
+}
+
+static void test_signups(void)
+{
+	char directory[] = "/tmp/test-endpoints-XXXXXX", path[64], other[64];
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/signups.db", directory);
+	snprintf(other, sizeof(other), "%s/other.db", directory);
+	setenv("TASKRING_SIGNUP_DB", path, 1);
+	serve("GET", "/signups", "");
+	CU_ASSERT_EQUAL(answer.status, 401);
+	authorization = "Bearer 0123456789abcdef";
+	CU_ASSERT_EQUAL(signups("/signups"), 0); /* nobody has signed up, there is no file */
+
+	run_sql(path, SIGNUPS SIGNUP("1") SIGNUP("2") SIGNUP("3"));
+	CU_ASSERT_EQUAL(signups("/signups"), 3); /* looked for again */
+	CU_ASSERT_EQUAL(signups("/signups?limit=2"), 2);
+	char next[100];
+	snprintf(next, sizeof(next), "%s", json_string_value(json_object_get(answer.body, "next")));
+	CU_ASSERT_STRING_EQUAL(next, "/signups?limit=2&cursor=01890000-0000-7000-8000-000000000002");
+	CU_ASSERT_EQUAL(signups(next), 1);
+	CU_ASSERT_TRUE(json_is_null(json_object_get(answer.body, "next")));
+
+	run_sql(other, SIGNUPS SIGNUP("4"));
+	CU_ASSERT_EQUAL(rename(other, path), 0);
+	CU_ASSERT_EQUAL(signups("/signups"), 1); /* another file: opened anew */
+
+	run_sql(path, "DROP TABLE signups");
+	serve("GET", "/signups", "");
+	CU_ASSERT_EQUAL(answer.status, 503);
+	CU_ASSERT_EQUAL(answer.retry_after_s, WEB_RETRY_AFTER_S);
+	CU_ASSERT_PTR_NULL(strstr(detail(), "/")); /* no path of ours */
+	serve("GET", "/signups", "");
+	CU_ASSERT_EQUAL(answer.status, 503); /* it cannot even be opened now */
+	run_sql(path, SIGNUPS SIGNUP("5"));
+	CU_ASSERT_EQUAL(signups("/signups"), 1);
+	authorization = NULL;
+	unlink(path);
+	rmdir(directory);
 }
 
 static void test_refusals(void)
@@ -194,6 +230,10 @@ static void test_refusals(void)
 	serve("OPTIONS", "/healthz", "");
 	CU_ASSERT_EQUAL(answer.status, 204);
 	CU_ASSERT_PTR_NULL(answer.body);
+	serve("OPTIONS", "*", "");
+	CU_ASSERT_EQUAL(answer.status, 204);
+	CU_ASSERT_EQUAL(answer.allow, 1u << METHOD_GET | 1u << METHOD_HEAD | 1u << METHOD_POST | 1u << METHOD_DELETE |
+	    1u << METHOD_OPTIONS);
 	serve("GET", "/tasks/0", "");
 	CU_ASSERT_EQUAL(answer.status, 422);
 	CU_ASSERT_STRING_EQUAL(fault_field(0), "id");
@@ -261,13 +301,26 @@ static void test_rendering(void)
 	serve("GET", "/nothing", "");
 	CU_ASSERT_STRING_EQUAL(rendered(METHOD_GET),
 	    "Status: 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 42\r\nCache-Control: no-store\r\n"
-	    "X-Request-ID: rid\r\n\r\n{\"detail\":\"there is nothing at this path\"}");
+	    "X-Request-ID: rid\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n{\"detail\":\"there is nothing at this path\"}");
 	CU_ASSERT_STRING_EQUAL(rendered(METHOD_HEAD),
 	    "Status: 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 42\r\nCache-Control: no-store\r\n"
-	    "X-Request-ID: rid\r\n\r\n");
+	    "X-Request-ID: rid\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n");
 	serve("OPTIONS", "/register", "");
 	CU_ASSERT_STRING_EQUAL(rendered(METHOD_OPTIONS),
-	    "Status: 204 No Content\r\nCache-Control: no-store\r\nX-Request-ID: rid\r\nAllow: POST, OPTIONS\r\n\r\n");
+	    "Status: 204 No Content\r\nCache-Control: no-store\r\nX-Request-ID: rid\r\n"
+	    "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nAllow: POST, OPTIONS\r\n\r\n");
+	settings.token[0] = '\0';
+	serve("GET", "/signups", "");
+	CU_ASSERT_PTR_NULL(strstr(rendered(METHOD_GET), "WWW-Authenticate"));
+	settings.token[0] = '0';
+	serve("GET", "/signups", "");
+	CU_ASSERT_PTR_NOT_NULL(strstr(rendered(METHOD_GET), "Status: 401 Unauthorized\r\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(rendered(METHOD_GET), "WWW-Authenticate: Bearer\r\n"));
+	answer_clear(&answer);
+	answer = answer_json(0, json_string("an endpoint's bug")); /* no status */
+	CU_ASSERT_PTR_NOT_NULL(strstr(rendered(METHOD_GET), "Status: 500 Internal Server Error\r\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(rendered(METHOD_GET), "\r\n\r\n{\"detail\":\"something went wrong here\"}"));
+	answer_clear(&answer);
 	answer = answer_json(200, NULL); /* what an endpoint answers without memory */
 	const char *text = rendered(METHOD_GET);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "Status: 503"));
@@ -296,7 +349,8 @@ int main(void)
 		return 1;
 	CU_pSuite suite = CU_add_suite("endpoints", open_ring, close_ring);
 	if (!CU_ADD_TEST(suite, test_register) || !CU_ADD_TEST(suite, test_faults_publish_nothing) ||
-	    !CU_ADD_TEST(suite, test_name_length) || !CU_ADD_TEST(suite, test_media_types) ||
+	    !CU_ADD_TEST(suite, test_calculations) || !CU_ADD_TEST(suite, test_callbacks) ||
+	    !CU_ADD_TEST(suite, test_steering) || !CU_ADD_TEST(suite, test_lists) || !CU_ADD_TEST(suite, test_signups) ||
 	    !CU_ADD_TEST(suite, test_refusals) || !CU_ADD_TEST(suite, test_without_ring) ||
 	    !CU_ADD_TEST(suite, test_rendering) || !CU_ADD_TEST(suite, test_times) || !CU_ADD_TEST(suite, test_full))
 		return 1;

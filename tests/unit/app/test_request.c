@@ -1,4 +1,4 @@
-/* What comes in from a client: heads of requests, e-mail addresses, routes, options. */
+/* What comes in from a client and from the command line: heads of requests, e-mail addresses, options. */
 #include <CUnit/Basic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +36,19 @@ static void test_paths(void)
 	}
 }
 
+static void test_queries(void)
+{
+	read_uri("/tasks?limit=5&a=%20#x");
+	CU_ASSERT_STRING_EQUAL(request.path, "/tasks");
+	CU_ASSERT_STRING_EQUAL(request.query, "limit=5&a=%20#x");
+	read_uri("/tasks");
+	CU_ASSERT_STRING_EQUAL(request.query, "");
+	const struct request_head all = { .method = "OPTIONS", .uri = "*" };
+	request_head_read(&all, &request);
+	CU_ASSERT_EQUAL(request.fault_status, 0);
+	CU_ASSERT_STRING_EQUAL(request.path, "*");
+}
+
 static void test_long_paths(void)
 {
 	static char uri[9000];
@@ -60,7 +73,8 @@ static void test_missing_variables(void)
 	request_head_read(&nothing, &request);
 	CU_ASSERT_EQUAL(request.fault_status, 400);
 	CU_ASSERT_STRING_EQUAL(request.content_type, "");
-	CU_ASSERT_EQUAL(request.body_bytes, 0);
+	CU_ASSERT_PTR_NULL(request.body);
+	CU_ASSERT_STRING_EQUAL(request.authorization, "");
 	CU_ASSERT_EQUAL(strlen(request.request_id), 32); /* one of our own */
 	const struct request_head strange = { .method = "get", .uri = "/" };
 	request_head_read(&strange, &request);
@@ -102,10 +116,18 @@ static void test_trace(void)
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		CU_ASSERT_EQUAL(request_head_trace_ok(rows[i].text), rows[i].well);
-		const struct request_head head = { .method = "GET", .uri = "/", .traceparent = rows[i].text };
+		const struct request_head head = { .method = "GET", .uri = "/", .traceparent = rows[i].text,
+			.client_request_id = "rid" };
 		request_head_read(&head, &request);
-		CU_ASSERT_STRING_EQUAL(request.trace, rows[i].well ? rows[i].text : "");
+		CU_ASSERT_EQUAL(strlen(request.trace), 55);
+		/* Of a later version what version 00 has; of none at all one of our own, not sampled. */
+		CU_ASSERT_TRUE(rows[i].well == (strncmp(request.trace + 2, rows[i].text + (rows[i].well ? 2 : 0), 53) == 0));
+		CU_ASSERT_TRUE(strncmp(request.trace, "00-", 3) == 0 && request_head_trace_ok(request.trace));
+		CU_ASSERT_TRUE(rows[i].well || strcmp(request.trace + 52, "-00") == 0);
 	}
+	const struct request_head none = { .method = "GET", .uri = "/", .server_request_id = "0af7651916cd43dd8448eb211c80319c" };
+	request_head_read(&none, &request);
+	CU_ASSERT_EQUAL(strncmp(request.trace, "00-0af7651916cd43dd8448eb211c80319c-", 36), 0); /* the request's id */
 }
 
 static int read_length(const char *length)
@@ -161,32 +183,6 @@ static void test_email_lengths(void)
 	CU_ASSERT_PTR_NOT_NULL(email_fault(long_email(65, 200)));
 }
 
-static void test_routes(void)
-{
-	char parameter[WEB_PARAMETER_MAX + 1];
-	unsigned allow;
-	const struct route *route = route_find(METHOD_POST, "/register", parameter, &allow);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(route);
-	CU_ASSERT_TRUE(route->endpoint == post_register);
-	route = route_find(METHOD_HEAD, "/tasks/abc", parameter, &allow);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(route);
-	CU_ASSERT_TRUE(route->endpoint == get_task);
-	CU_ASSERT_STRING_EQUAL(parameter, "abc");
-	CU_ASSERT_PTR_NULL(route_find(METHOD_GET, "/register", parameter, &allow));
-	CU_ASSERT_EQUAL(allow, 1u << METHOD_POST | 1u << METHOD_OPTIONS);
-	CU_ASSERT_PTR_NULL(route_find(METHOD_DELETE, "/healthz", parameter, &allow));
-	CU_ASSERT_EQUAL(allow, 1u << METHOD_GET | 1u << METHOD_HEAD | 1u << METHOD_OPTIONS);
-	static const char *const unknown[] = { "/", "", "/registe", "/registers", "/register/", "//register", "/tasks",
-		"/tasks/", "/tasks/a/b", "/healthz/x" };
-	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
-		CU_ASSERT_PTR_NULL(route_find(METHOD_GET, unknown[i], parameter, &allow));
-		CU_ASSERT_EQUAL(allow, 0);
-	}
-	char path[200] = "/tasks/";
-	memset(path + 7, 'x', WEB_PARAMETER_MAX + 1);
-	CU_ASSERT_PTR_NULL(route_find(METHOD_GET, path, parameter, &allow));
-}
-
 static void test_options(void)
 {
 	char *good[] = { "taskring-app", "-s", "/x/y", "-p", "3", "-t", "5", "-n", "one", "-d", "disk", "-m", "660", "-b", "2", NULL };
@@ -206,6 +202,9 @@ static void test_options(void)
 		optind = 1;
 		CU_ASSERT_EQUAL(options_read(3, arguments, &options), 2);
 	}
+	char *no_token[] = { "taskring-app", "-T", "/nowhere/token", NULL };
+	optind = 1;
+	CU_ASSERT_EQUAL(options_read(3, no_token, &options), 2);
 }
 
 int main(void)
@@ -213,10 +212,10 @@ int main(void)
 	if (CU_initialize_registry() != CUE_SUCCESS)
 		return 1;
 	CU_pSuite suite = CU_add_suite("request", NULL, NULL);
-	if (!CU_ADD_TEST(suite, test_paths) || !CU_ADD_TEST(suite, test_long_paths) ||
+	if (!CU_ADD_TEST(suite, test_paths) || !CU_ADD_TEST(suite, test_queries) || !CU_ADD_TEST(suite, test_long_paths) ||
 	    !CU_ADD_TEST(suite, test_missing_variables) || !CU_ADD_TEST(suite, test_request_ids) ||
 	    !CU_ADD_TEST(suite, test_trace) || !CU_ADD_TEST(suite, test_lengths) || !CU_ADD_TEST(suite, test_emails) ||
-	    !CU_ADD_TEST(suite, test_email_lengths) || !CU_ADD_TEST(suite, test_routes) || !CU_ADD_TEST(suite, test_options))
+	    !CU_ADD_TEST(suite, test_email_lengths) || !CU_ADD_TEST(suite, test_options))
 		return 1;
 	CU_basic_run_tests();
 	unsigned failures = CU_get_number_of_failures();

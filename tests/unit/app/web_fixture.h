@@ -1,0 +1,140 @@
+/*
+ * The web layer over a real ring of its own, as the tests of app/ use it: serve() makes a request as
+ * the transport does, and `answer` is what comes of it.
+ */
+#ifndef WEB_FIXTURE_H
+#define WEB_FIXTURE_H
+
+#include <CUnit/Basic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/request_head.h"
+#include "app/web.h"
+#include "shared/resource.h"
+
+static char instance[64];
+static struct taskring *ring;
+static struct background_tasks *background;
+static struct web_request request;
+static struct web_answer answer;
+static struct web_settings settings = { .durability = TR_MEMORY, .body_limit_bytes = 1u << 20,
+	.token = "0123456789abcdef" };
+static const char *content_type = "application/json", *authorization;
+static struct resource_set *resources;
+
+static void remove_segments(void)
+{
+	static const char *const kinds[] = { "ring", "board", "wake" };
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		char name[128];
+		snprintf(name, sizeof(name), "/dev/shm/%s.%s", instance, kinds[i]);
+		unlink(name);
+	}
+}
+
+static inline int open_ring(void)
+{
+	/* Small, so that it can be filled. */
+	const struct tr_open_options options = { .geometry = { .lanes = 2, .slots_per_lane = 64, .slot_bytes = 256 } };
+	struct tr_error error;
+	resources = resource_set_new();
+	snprintf(instance, sizeof(instance), "test-web-%ld", (long)getpid());
+	return tr_open(&ring, instance, &options, &error) != TR_OK || background_tasks_new(&background, ring) != TR_OK;
+}
+
+static inline int close_ring(void)
+{
+	answer_clear(&answer);
+	resource_set_free(&resources);
+	background_tasks_free(&background);
+	tr_close(&ring);
+	remove_segments();
+	return 0;
+}
+
+/* The body, a little at a time. */
+static ssize_t read_text(void *context, char *to, size_t most)
+{
+	const char **rest = context;
+	size_t bytes = strnlen(*rest, most < 5 ? most : 5);
+	memcpy(to, *rest, bytes);
+	*rest += bytes;
+	return (ssize_t)bytes;
+}
+
+/* Each answer is one that its route declares, or that follows from the row. */
+static bool is_declared(void)
+{
+	const struct route *route = request.route;
+	if (route == NULL || route_implies(route, answer.status))
+		return true;
+	for (size_t i = 0; route->answers[i].status != 0; i++)
+		if (route->answers[i].status == answer.status)
+			return true;
+	return false;
+}
+
+/* Bodies are like their schemas, too. */
+static bool is_as_declared(void)
+{
+	const struct route *route = request.route;
+	for (size_t i = 0; route != NULL && route->answers[i].status != 0; i++) {
+		struct faults faults = { .list = NULL };
+		if (route->answers[i].status != answer.status || route->answers[i].body == NULL)
+			continue;
+		bool well = schema_validate(route->answers[i].body, answer.body, NULL, false, &faults);
+		if (!well)
+			json_dumpf(faults.list, stdout, 0);
+		faults_clear(&faults);
+		return well;
+	}
+	return true;
+}
+
+static void serve(const char *method, const char *uri, const char *body)
+{
+	const struct request_head head = { .method = method, .uri = uri, .content_type = content_type,
+		.authorization = authorization, .client_request_id = "rid",
+		.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" };
+	request_head_read(&head, &request);
+	request.source = (struct web_source){ .read = read_text, .context = &body };
+	request.ring = ring;
+	request.resources = resources;
+	answer_clear(&answer);
+	answer = web_serve(&settings, &request, background);
+	CU_ASSERT_TRUE(is_declared());
+	CU_ASSERT_TRUE(is_as_declared());
+}
+
+static inline uint64_t published(void)
+{
+	struct tr_health health;
+	(void)tr_health(ring, &health); /* NO_BOARD; the ring's figures are there */
+	return health.ring_cells_used;
+}
+
+static inline const char *detail(void)
+{
+	const char *text = json_string_value(json_object_get(answer.body, "detail"));
+	return text != NULL ? text : "";
+}
+
+/* A member of a fault: "msg" or "type". */
+static inline const char *fault_text(size_t index, const char *member)
+{
+	const json_t *fault = json_array_get(json_object_get(answer.body, "detail"), index);
+	const char *text = json_string_value(json_object_get(fault, member));
+	return text != NULL ? text : "";
+}
+
+static inline const char *fault_field(size_t index)
+{
+	const json_t *fault = json_array_get(json_object_get(answer.body, "detail"), index);
+	const char *text = json_string_value(json_array_get(json_object_get(fault, "loc"), 1));
+	return text != NULL ? text : "";
+}
+
+#endif
