@@ -2,6 +2,8 @@
  * POST /callbacks {"url": ...}: has taskd's handler `http` call a URL. What can be checked without
  * calling is checked here; addresses are the handler's business, since names resolve later.
  */
+#include <string.h>
+
 #include "app/endpoints.h"
 
 static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE", NULL };
@@ -12,30 +14,45 @@ const struct schema callback_schema = {
 	.example = "{\"url\":\"https://example.org/hook\",\"json\":{\"event\":\"signup\"}}",
 	.fields = (const struct schema_field[]){
 		{ "url", REQUIRED, { .types = SCHEMA_STRING, .format = FORMAT_HTTP_URL, .max_length = 2000 } },
-		{ "method", OPTIONAL, { .types = SCHEMA_STRING, .choices = methods, .default_json = "\"POST\"" } },
+		{ "method", OPTIONAL, { .types = SCHEMA_STRING, .choices = methods,
+			.description = "POST when there is a body or json, else GET" } },
 		{ "headers", OPTIONAL, { .types = SCHEMA_OBJECT, .max_count = 32,
 			.names = &(const struct schema){ .types = SCHEMA_STRING, .max_length = 100,
 				.pattern = PATTERN("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") },
-			.extra = &(const struct schema){ .types = SCHEMA_STRING, .max_length = 4000, .format = FORMAT_LINE } } },
+			.extra = &(const struct schema){ .types = SCHEMA_STRING, .max_length = 4000, .pattern = PATTERN("^[ -~]*$") } } },
 		{ "body", OPTIONAL, { .types = SCHEMA_STRING, .description = "Sent as it is" } },
 		{ "json", OPTIONAL, { .types = SCHEMA_ANY, .description = "Sent as JSON, with its Content-Type" } },
 		{ "timeout_s", OPTIONAL, { .types = SCHEMA_NUMBER, .minimum = AT_LEAST(0.1), .maximum = AT_MOST(600),
-			.default_json = "30.0", .description = "For one attempt as a whole" } },
+			.description = "For one attempt as a whole; missing: what taskd's configuration says" } },
 		{ 0 },
 	},
 };
 
+/* The handler's arguments; a new reference, NULL: out of memory. */
+static json_t *arguments(const json_t *body)
+{
+	json_t *args = json_copy((json_t *)body);
+	const json_t *timeout_s = json_object_get(body, "timeout_s");
+	if (timeout_s == NULL)
+		return args;
+	json_int_t timeout_ms = (json_int_t)(json_number_value(timeout_s) * 1000);
+	if (json_object_set_new(args, "timeout_ms", json_integer(timeout_ms)) == 0 && json_object_del(args, "timeout_s") == 0)
+		return args;
+	json_decref(args);
+	return NULL;
+}
+
 struct web_answer post_callback(const struct web_request *request, struct background_tasks *background)
 {
-	if (json_object_get(request->body, "body") != NULL && json_object_get(request->body, "json") != NULL)
+	const json_t *text = json_object_get(request->body, "body"), *json = json_object_get(request->body, "json");
+	const char *method = json_string_value(json_object_get(request->body, "method"));
+	if (text != NULL && json != NULL)
 		return answer_fault("body", "json", "value_error", "Either body or json, not both");
-	json_t *args = json_copy(request->body);
-	double timeout_s = json_number_value(json_object_get(args, "timeout_s"));
-	if (json_object_set_new(args, "timeout_ms", json_integer((json_int_t)(timeout_s * 1000))) != 0 ||
-	    json_object_del(args, "timeout_s") != 0) {
-		json_decref(args);
+	if (method != NULL && strcmp(method, "GET") == 0 && (text != NULL || json != NULL))
+		return answer_fault("body", "method", "value_error", "GET has no body");
+	json_t *args = arguments(request->body);
+	if (args == NULL)
 		return answer_result(TR_NO_MEMORY, NULL);
-	}
 	web_add_task(request, background, "http", args, NULL);
 	json_decref(args);
 	return answer_accepted(request, background);

@@ -23,7 +23,7 @@ static json_t *add_rest(json_t *task, struct taskring *ring, const struct tr_id 
 {
 	char joined[TR_TRACE_MAX + 1], traceparent[TR_TRACE_MAX + 1], request_id[WEB_REQUEST_ID_MAX + 1];
 	uint64_t dropped;
-	if (tr_task_trace(ring, id, joined) != TR_OK)
+	if (tr_task_origin(ring, id, joined) != TR_OK)
 		joined[0] = '\0';
 	trace_split(joined, traceparent, request_id);
 	json_t *log = log_of(ring, id, &dropped);

@@ -152,6 +152,13 @@ write_configuration() {
 			MODULE_DIR "$PROGRAMS/modules"
 }
 
+# What requests that steer tasks must show. Made once; it may be replaced by one of your own. umask
+# has seen to it that nobody else can read it.
+make_token() {
+	[ -s token ] && return
+	head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >token.new && echo >>token.new && mv -f token.new token
+}
+
 # ---- start ----------------------------------------------------------------------------------
 
 # The first of the three that has ended, or nothing.
@@ -213,7 +220,7 @@ start_all() {
 	wait_until "the start of taskd" taskd_serves || return 1
 	[ "$stop_requests" -eq 0 ] || return 0
 	start responders "$PROGRAMS/taskring-app" -s ./responder.sock -p "$PROCESSES" -t "$THREADS" \
-		-n "$NAME" -S "$RUN_DIR/spool" -J "$RUN_DIR/journal.db" >>logs/responders.log 2>&1
+		-n "$NAME" -S "$RUN_DIR/spool" -J "$RUN_DIR/journal.db" -T "$RUN_DIR/token" >>logs/responders.log 2>&1
 	start nginx "$nginx" -p ./ -c nginx.conf -e logs/nginx-error.log >>logs/nginx-error.log 2>&1
 	wait_until "a 200 from http://$address/healthz" everything_answers
 }
@@ -222,6 +229,7 @@ print_welcome() {
 	cat <<-END
 		taskring is running at http://$address
 		  try it    curl -i http://$address/register -H 'Content-Type: application/json' -d '{"email":"ada@example.org","name":"Ada"}'
+		  steer     curl -i -X DELETE http://$address/tasks/ID -H "Authorization: Bearer \$(cat $SHOWN_DIR/token)"
 		  mail      $SHOWN_DIR/mail/ (a maildir: what was sent lies in new/)
 		  look      $PROGRAMS/taskstat -1 -n $NAME
 		  logs      $SHOWN_DIR/logs/
@@ -258,7 +266,7 @@ if (: <"/dev/tcp/${address%:*}/$PORT") 2>/dev/null; then
 	exit 1
 fi
 mkdir -p logs tmp spool mail || exit 1
-if ! write_configuration; then
+if ! write_configuration || ! make_token; then
 	fail "cannot write the configuration into $SHOWN_DIR"
 	exit 1
 fi

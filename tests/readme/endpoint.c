@@ -1,38 +1,31 @@
 /*
- * The endpoint that README.md shows: app/endpoint_register.c, shortened. Compiled by
+ * The endpoint that README.md shows: app/endpoint_register.c and its row of app/routes.c. Compiled by
  * tests/system/readme.sh, never linked.
  */
 #include "app/web.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+extern const struct schema signup_schema;
+extern const struct route register_route;
+web_endpoint post_register;
 
-/* 202, and where the last of the tasks can be looked at. */
-static struct web_answer accepted(const struct background_tasks *background)
-{
-	struct tr_id id = background_tasks_id(background, background_tasks_count(background) - 1);
-	char text[TR_ID_TEXT_SIZE];
-	struct web_answer answer = answer_json(202, json_pack("{s:s}", "id", tr_id_format(&id, text)));
-
-	snprintf(answer.location, sizeof answer.location, "/tasks/%s", text);
-	return answer;
-}
+const struct schema signup_schema = {
+	.types = SCHEMA_OBJECT,
+	.fields = (const struct schema_field[]){
+		{ "email", REQUIRED, { .types = SCHEMA_STRING, .format = FORMAT_EMAIL } },
+		{ "name", REQUIRED, { .types = SCHEMA_STRING, .format = FORMAT_LINE, .min_length = 1, .max_length = 100 } },
+		{ 0 },
+	},
+};
 
 struct web_answer post_register(const struct web_request *request, struct background_tasks *background)
 {
-	struct web_answer answer;
-	json_t *body = body_json_object(request, &answer);
-	if (body == NULL)
-		return answer; /* 400, 415 or 422, with what is wrong */
-
-	const struct task_options options = { .trace = request->trace };
-	char *args = json_dumps(body, JSON_COMPACT);
-	enum tr_result result = args == NULL ? TR_NO_MEMORY : TR_OK;
-	if (result == TR_OK)
-		result = background_tasks_add(background, "record_signup", args, &options);
-	if (result == TR_OK)
-		result = background_tasks_add(background, "send_email_notification", args, &options);
-	free(args);
-	json_decref(body);
-	return result == TR_OK ? accepted(background) : answer_result(result, NULL);
+	web_add_task(request, background, "record_signup", request->body, NULL);
+	web_add_task(request, background, "send_email_notification", request->body, NULL);
+	return answer_accepted(request, background);
 }
+
+const struct route register_route =
+	{
+		.method = METHOD_POST, .path = "/register", .endpoint = post_register,
+		.summary = "Sign somebody up", .body = &signup_schema, .needs_ring = true,
+	};

@@ -291,7 +291,7 @@ TR_API enum tr_result tr_task_log(struct taskring *ring, const struct tr_id *id,
  * journal. A task of which the journal keeps no row (history) has one only while it is in the ring.
  * Errors: NOT_FOUND, NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
  */
-TR_API enum tr_result tr_task_trace(struct taskring *ring, const struct tr_id *id, char trace[TR_TRACE_MAX + 1]);
+TR_API enum tr_result tr_task_origin(struct taskring *ring, const struct tr_id *id, char trace[TR_TRACE_MAX + 1]);
 
 /* How the instance is, read from shared memory only. */
 struct tr_health {

@@ -94,8 +94,9 @@ static void test_callbacks(void)
 		{ "{}", "url", "missing" }, { "{\"url\":\"ftp://x.org\"}", "url", "url_scheme" }, { "{\"url\":\"x\"}", "url", "url_parsing" },
 		{ "{\"url\":\"http://x.org\",\"method\":\"BREW\"}", "method", "literal_error" },
 		{ "{\"url\":\"http://x.org\",\"headers\":{\"A:\":\"b\"}}", "headers", "string_pattern_mismatch" },
-		{ "{\"url\":\"http://x.org\",\"headers\":{\"A\":\"b\\r\\nC: d\"}}", "headers", "value_error" },
+		{ "{\"url\":\"http://x.org\",\"headers\":{\"A\":\"b\\r\\nC: d\"}}", "headers", "string_pattern_mismatch" },
 		{ "{\"url\":\"http://x.org\",\"timeout_s\":0}", "timeout_s", "greater_than_equal" },
+		{ "{\"url\":\"http://x.org\",\"method\":\"GET\",\"body\":\"\"}", "method", "value_error" },
 		{ "{\"url\":\"http://x.org\",\"body\":\"\",\"json\":1}", "json", "value_error" },
 	};
 	uint64_t before = published();
