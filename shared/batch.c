@@ -2,12 +2,13 @@
  * A batch of background tasks: filled while a request is worked on, published at its end.
  * Enters: what an endpoint asks for. Leaves: one publication in the ring, all or nothing.
  */
+#include <assert.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,12 +22,12 @@
 /* How long a wait for durability goes on without looking whether the board was made anew. */
 #define DURABLE_LOOK_NS 100000000ll
 
-/* Arguments of one task that wait, nameless, for their batch to be published. */
+/* A task's file, or its arguments, that waits, nameless, for its batch to be published. */
 struct spooled {
 	struct spooled *next;
+	enum spool_kind kind;
 	int fd;
 	bool was_named; /* and lost its name again: the file cannot get another */
-	size_t bytes;
 	struct tr_id id;
 };
 
@@ -41,6 +42,7 @@ struct background_tasks {
 	struct tr_id first;
 	char *buffer;
 	size_t bytes, capacity;
+	size_t last; /* where in the buffer the task begins that was added last; with count */
 	struct spooled *spooled;
 	struct tr_error error;
 };
@@ -204,23 +206,29 @@ static enum tr_result make_room(struct background_tasks *background, size_t more
 	return TR_OK;
 }
 
+/* The file `fd`, which is the batch's from now on, belongs to that task. */
+static enum tr_result keep_spooled(struct background_tasks *background, const struct tr_id *id, enum spool_kind kind,
+    int fd)
+{
+	struct spooled *added = malloc(sizeof *added);
+
+	if (!added) {
+		close(fd);
+		return refuse(background, TR_NO_MEMORY, NULL);
+	}
+	*added = (struct spooled){ .next = background->spooled, .kind = kind, .fd = fd, .id = *id };
+	background->spooled = added;
+	return TR_OK;
+}
+
 static enum tr_result spool_args(struct background_tasks *background, const struct tr_id *id, const char *args, size_t bytes)
 {
 	enum tr_result result;
 
 	if (!background->client->spool_dir)
 		return refuse(background, TR_TOO_LARGE, "args: larger than 16384 bytes, and no spool directory was given");
-	struct spooled *added = malloc(sizeof *added);
-	if (!added)
-		return refuse(background, TR_NO_MEMORY, NULL);
 	int fd = spool_write(background->client->spool_dir, args, bytes, &result, &background->error);
-	if (fd < 0) {
-		free(added);
-		return result;
-	}
-	*added = (struct spooled){ .next = background->spooled, .fd = fd, .bytes = bytes, .id = *id };
-	background->spooled = added;
-	return TR_OK;
+	return fd < 0 ? result : keep_spooled(background, id, SPOOL_ARGS, fd);
 }
 
 static void begin(struct background_tasks *background)
@@ -258,9 +266,58 @@ enum tr_result background_tasks_add(struct background_tasks *background, const c
 	if (result != TR_OK)
 		return result;
 	record_encode(&record, background->buffer + background->bytes);
+	background->last = background->bytes;
 	background->bytes += size;
 	background->count++;
 	return TR_OK;
+}
+
+int tr_spool_file(struct taskring *ring, struct tr_error *error)
+{
+	struct tr_error ignored;
+	enum tr_result result;
+
+	if (!error)
+		error = &ignored;
+	error->text[0] = '\0';
+	if (ring->magic == CLIENT_MAGIC && ring->spool_dir)
+		return spool_make(ring->spool_dir, &result, error);
+	snprintf(error->text, sizeof error->text, "%s", ring->magic == CLIENT_MAGIC ?
+	    "no spool directory was given to tr_open()" : tr_result_text(TR_FORKED));
+	return -1;
+}
+
+/* NULL, or why the task that was added last cannot own the file. */
+static const char *cannot_own(const struct background_tasks *background, const struct tr_id *id, int fd)
+{
+	struct stat status;
+
+	if (!background->count)
+		return "file: no task was added that could own it";
+	for (const struct spooled *each = background->spooled; each; each = each->next)
+		if (each->kind == SPOOL_FILE && id_equal(&each->id, id))
+			return "file: the task owns one already";
+	if (!background->client->spool_dir || fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink != 0)
+		return "file: not one that tr_spool_file() made";
+	return NULL;
+}
+
+enum tr_result background_tasks_attach(struct background_tasks *background, int fd)
+{
+	if (background->client->magic != CLIENT_MAGIC) {
+		close(fd);
+		return refuse(background, TR_FORKED, NULL);
+	}
+	const struct tr_id id = id_step(&background->first, background->count - 1);
+	const char *fault = cannot_own(background, &id, fd);
+	if (fault) {
+		close(fd);
+		return refuse(background, TR_INVALID, fault);
+	}
+	enum tr_result result = keep_spooled(background, &id, SPOOL_FILE, fd);
+	if (result == TR_OK)
+		record_own_file(background->buffer + background->last);
+	return result;
 }
 
 /* ---- publishing -------------------------------------------------------------------------- */
@@ -268,20 +325,16 @@ enum tr_result background_tasks_add(struct background_tasks *background, const c
 static void unname_spooled(const struct background_tasks *background)
 {
 	for (const struct spooled *each = background->spooled; each; each = each->next)
-		spool_remove(background->client->spool_dir, &each->id);
+		if (each->was_named)
+			spool_remove(background->client->spool_dir, &each->id, each->kind);
 }
 
 /* A nameless copy takes the place of a file that had its name already. */
 static enum tr_result renew_spooled(struct background_tasks *background, struct spooled *spooled)
 {
-	const char *dir = background->client->spool_dir;
 	enum tr_result result;
-	void *bytes = mmap(NULL, spooled->bytes, PROT_READ, MAP_SHARED, spooled->fd, 0);
+	int fd = spool_copy(background->client->spool_dir, spooled->fd, &result, &background->error);
 
-	if (bytes == MAP_FAILED)
-		return refuse(background, TR_NO_MEMORY, NULL);
-	int fd = spool_write(dir, bytes, spooled->bytes, &result, &background->error);
-	munmap(bytes, spooled->bytes);
 	if (fd < 0)
 		return result;
 	close(spooled->fd);
@@ -295,7 +348,7 @@ static enum tr_result name_one(struct background_tasks *background, struct spool
 	enum tr_result result = spooled->was_named ? renew_spooled(background, spooled) : TR_OK;
 
 	if (result == TR_OK) {
-		result = spool_link(spooled->fd, background->client->spool_dir, &spooled->id,
+		result = spool_link(spooled->fd, background->client->spool_dir, &spooled->id, spooled->kind,
 		    background->durability == TR_DISK, &background->error);
 		spooled->was_named = true; /* or as good as: it did not work once */
 	}

@@ -24,7 +24,7 @@
 #include "taskring/taskring.h"
 
 #define BOARD_MAGIC 0x6472616f62727461ull /* "atrboard" */
-#define BOARD_VERSION 1u
+#define BOARD_VERSION 2u
 #define BOARD_BUCKET 8
 #define BOARD_SPINS 10000
 #define BOARD_ALIVE_MS 3000 /* no heartbeat for this long: the dispatcher hangs or is dead */
@@ -52,9 +52,9 @@ extern const struct stat_info hist_info[HISTS];
 /* Over names, kinds and units of all rows, in order: what the arrays of a board mean. */
 uint32_t board_tables_hash(void);
 
-/* Texts of an entry that hold something. One that is off is empty, whatever its bytes say: so a
- * new task need not clear what the last one left. */
-enum board_text { BOARD_TEXT_PROGRESS = 1, BOARD_TEXT_ERROR = 2, BOARD_TEXT_RESULT = 4 };
+/* Texts of an entry that hold something (one that is off is empty, whatever its bytes say: so a new
+ * task need not clear what the last one left), and whether it is being cancelled while it runs. */
+enum board_mark { BOARD_TEXT_PROGRESS = 1, BOARD_TEXT_ERROR = 2, BOARD_TEXT_RESULT = 4, BOARD_CANCELLING = 8 };
 
 /* One task's status. Words are written between two steps of `sequence`. */
 struct board_entry {
@@ -66,7 +66,7 @@ struct board_entry {
 	int64_t created_ms, due_ms, started_ms, ended_ms;
 	uint64_t progress_done, progress_total;
 	uint32_t result_bytes; /* of the whole result; above TR_RESULT_SHOWN_MAX it is in the journal only */
-	uint32_t texts;        /* enum board_text */
+	uint32_t marks;        /* enum board_mark */
 	char handler[TR_NAME_MAX + 1];
 	char queue[TR_NAME_MAX + 1];
 	char progress_text[TR_TEXT_MAX + 1];
@@ -112,8 +112,8 @@ struct board_event {
 	int64_t at_ms;    /* ms since 1970, to the kernel's clock tick (1..10 ms) */
 	struct tr_id id;
 	uint8_t kind;     /* enum board_event_kind */
-	uint8_t state;    /* enum tr_state after the event; of EVENT_WORKER: enum board_worker_state */
-	uint16_t worker;  /* row + 1 */
+	uint8_t state;    /* enum tr_state after the event; of EVENT_WORKER: enum board_worker_state; of EVENT_LOG: enum tr_level */
+	uint16_t worker;  /* row + 1; of EVENT_LOG: the line's number in its attempt, from 1, at most 65535 */
 	uint32_t attempt;
 	char text[80];    /* error, progress or log text, cut; of EVENT_WORKER: pid and pool */
 };
@@ -190,6 +190,12 @@ bool board_replaced(const struct board *board, const char *instance);
 
 /* False: not there, or torn by a dead writer. */
 bool board_find(const struct board *board, const struct tr_id *id, struct board_entry *copy);
+/*
+ * The entry in that row, if its task is in one of `states` (1u << enum tr_state, joined) and its id is below *below and
+ * above *above. Looking at one that is not costs a cache line. False also: free, or torn by a dead writer.
+ */
+bool board_copy_entry(const struct board *board, uint32_t row, unsigned states, const struct tr_id *above,
+    const struct tr_id *below, struct board_entry *copy);
 bool board_copy_worker(const struct board *board, uint32_t row, struct board_worker *copy);
 bool board_copy_lane(const struct board *board, uint32_t row, struct board_lane *copy);
 

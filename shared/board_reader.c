@@ -210,9 +210,9 @@ static void finish_entry(struct board_entry *entry)
 {
 	finish_text(entry->handler, sizeof entry->handler, true);
 	finish_text(entry->queue, sizeof entry->queue, true);
-	finish_text(entry->progress_text, sizeof entry->progress_text, entry->texts & BOARD_TEXT_PROGRESS);
-	finish_text(entry->error, sizeof entry->error, entry->texts & BOARD_TEXT_ERROR);
-	finish_text(entry->result, sizeof entry->result, entry->texts & BOARD_TEXT_RESULT);
+	finish_text(entry->progress_text, sizeof entry->progress_text, entry->marks & BOARD_TEXT_PROGRESS);
+	finish_text(entry->error, sizeof entry->error, entry->marks & BOARD_TEXT_ERROR);
+	finish_text(entry->result, sizeof entry->result, entry->marks & BOARD_TEXT_RESULT);
 }
 
 bool board_find(const struct board *board, const struct tr_id *id, struct board_entry *copy)
@@ -233,6 +233,30 @@ bool board_find(const struct board *board, const struct tr_id *id, struct board_
 		return true;
 	}
 	return false;
+}
+
+static bool is_between(const struct tr_id *above, const struct tr_id *id, const struct tr_id *below)
+{
+	return memcmp(id->bytes, above->bytes, sizeof id->bytes) > 0 && memcmp(id->bytes, below->bytes, sizeof id->bytes) < 0;
+}
+
+bool board_copy_entry(const struct board *board, uint32_t row, unsigned states, const struct tr_id *above,
+    const struct tr_id *below, struct board_entry *copy)
+{
+	const struct board_entry *entry = board_entries(board) + row;
+	struct board_entry head;
+
+	if (row >= board->entries)
+		return false;
+	/* Unguarded, and thus perhaps of two tasks: what looks right is copied and looked at again. */
+	copy_words(&head, entry, offsetof(struct board_entry, attempt));
+	if (!head.used || head.state >= TR_STATES || !(states >> head.state & 1) || !is_between(above, &head.id, below))
+		return false;
+	if (!copy_guarded(copy, entry, sizeof *copy) || !copy->used || copy->state >= TR_STATES ||
+	    !(states >> copy->state & 1) || !is_between(above, &copy->id, below))
+		return false;
+	finish_entry(copy);
+	return true;
 }
 
 bool board_copy_worker(const struct board *board, uint32_t row, struct board_worker *copy)

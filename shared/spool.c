@@ -1,4 +1,4 @@
-/* Large arguments on their way: see spool.h. Called by client.c (producers) and by taskd. */
+/* Files of tasks in the spool directory: see spool.h. Called by batch.c (producers) and by taskd. */
 #include "spool.h"
 
 #include <errno.h>
@@ -6,7 +6,10 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
+
+#define COPY_AT_ONCE (1u << 30)
 
 static enum tr_result refuse(struct tr_error *error, const char *tried, const char *path, int errnum)
 {
@@ -14,35 +17,81 @@ static enum tr_result refuse(struct tr_error *error, const char *tried, const ch
 	return errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG ? TR_NO_SPACE : TR_SYSTEM;
 }
 
-int spool_write(const char *dir, const char *bytes, size_t count, enum tr_result *result, struct tr_error *error)
+int spool_make(const char *dir, enum tr_result *result, struct tr_error *error)
 {
 	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
-	if (fd < 0) {
-		*result = refuse(error, "making a spool file in", dir, errno);
-		return -1;
-	}
-	while (count) {
-		ssize_t written = write(fd, bytes, count);
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0) {
-			*result = refuse(error, "writing a spool file in", dir, errno);
-			close(fd);
-			return -1;
-		}
-		bytes += written;
-		count -= (size_t)written;
-	}
-	*result = TR_OK;
+	*result = fd < 0 ? refuse(error, "making a spool file in", dir, errno) : TR_OK;
 	return fd;
 }
 
-/* False: the path is too long for the operating system. */
-static bool spool_path(char path[PATH_MAX], const char *dir, const struct tr_id *id)
+/* What could not be filled is closed. */
+static int give_up(int fd, const char *dir, enum tr_result *result, struct tr_error *error)
 {
-	char name[TR_ID_TEXT_SIZE];
-	int length = snprintf(path, PATH_MAX, "%s/%s", dir, tr_id_format(id, name));
+	*result = refuse(error, "writing a spool file in", dir, errno);
+	close(fd);
+	return -1;
+}
+
+int spool_write(const char *dir, const char *bytes, size_t count, enum tr_result *result, struct tr_error *error)
+{
+	int fd = spool_make(dir, result, error);
+
+	while (fd >= 0 && count) {
+		ssize_t written = write(fd, bytes, count);
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+			return give_up(fd, dir, result, error);
+		bytes += written;
+		count -= (size_t)written;
+	}
+	return fd;
+}
+
+int spool_copy(const char *dir, int from, enum tr_result *result, struct tr_error *error)
+{
+	int fd = spool_make(dir, result, error);
+	off_t at = 0;
+	ssize_t copied = fd < 0 ? 0 : 1;
+
+	/* Not copy_file_range(2): it does not go from any file system to any other. */
+	while (copied > 0 || (copied < 0 && errno == EINTR))
+		copied = sendfile(fd, from, &at, COPY_AT_ONCE);
+	return copied < 0 ? give_up(fd, dir, result, error) : fd;
+}
+
+char *spool_name(const struct tr_id *id, enum spool_kind kind, char name[SPOOL_NAME_SIZE])
+{
+	tr_id_format(id, name);
+	if (kind == SPOOL_FILE)
+		memcpy(name + TR_ID_TEXT_SIZE - 1, ".file", sizeof ".file");
+	return name;
+}
+
+bool spool_name_parse(const char *name, struct tr_id *id, enum spool_kind *kind)
+{
+	char text[TR_ID_TEXT_SIZE], same[SPOOL_NAME_SIZE];
+	struct tr_id found;
+
+	snprintf(text, sizeof text, "%.*s", (int)sizeof text - 1, name);
+	if (!tr_id_parse(text, &found))
+		return false;
+	for (int each = 0; each < SPOOL_KINDS; each++) {
+		if (strcmp(spool_name(&found, (enum spool_kind)each, same), name) != 0)
+			continue;
+		*id = found;
+		*kind = (enum spool_kind)each;
+		return true;
+	}
+	return false;
+}
+
+/* False: the path is too long for the operating system. */
+static bool spool_path(char path[PATH_MAX], const char *dir, const struct tr_id *id, enum spool_kind kind)
+{
+	char name[SPOOL_NAME_SIZE];
+	int length = snprintf(path, PATH_MAX, "%s/%s", dir, spool_name(id, kind, name));
 
 	return length > 0 && length < PATH_MAX;
 }
@@ -57,11 +106,12 @@ static int sync_directory(const char *dir)
 	return errnum;
 }
 
-enum tr_result spool_link(int fd, const char *dir, const struct tr_id *id, bool durable, struct tr_error *error)
+enum tr_result spool_link(int fd, const char *dir, const struct tr_id *id, enum spool_kind kind, bool durable,
+    struct tr_error *error)
 {
 	char path[PATH_MAX], self[32];
 
-	if (!spool_path(path, dir, id))
+	if (!spool_path(path, dir, id, kind))
 		return refuse(error, "naming a spool file in", dir, ENAMETOOLONG);
 	if (durable && fsync(fd) != 0)
 		return refuse(error, "syncing", path, errno);
@@ -69,13 +119,16 @@ enum tr_result spool_link(int fd, const char *dir, const struct tr_id *id, bool 
 	if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) != 0)
 		return refuse(error, "naming", path, errno);
 	int errnum = durable ? sync_directory(dir) : 0;
-	return errnum ? refuse(error, "syncing", dir, errnum) : TR_OK;
+	if (!errnum)
+		return TR_OK;
+	(void)unlink(path);
+	return refuse(error, "syncing", dir, errnum);
 }
 
-void spool_remove(const char *dir, const struct tr_id *id)
+void spool_remove(const char *dir, const struct tr_id *id, enum spool_kind kind)
 {
 	char path[PATH_MAX];
 
-	if (spool_path(path, dir, id))
+	if (spool_path(path, dir, id, kind))
 		(void)unlink(path);
 }

@@ -268,10 +268,11 @@ static void write_event(struct board_writer *writer, struct board_event *event, 
 	writer->next_cell = writer->next_cell + 1 == writer->event_count ? 0 : writer->next_cell + 1;
 }
 
-void board_log_event(struct board_writer *writer, const struct tr_id *id, uint32_t attempt,
-    const char *text, size_t text_bytes)
+void board_log_event(struct board_writer *writer, const struct tr_id *id, uint32_t attempt, uint32_t number,
+    int level, const char *text, size_t text_bytes)
 {
-	struct board_event event = { .id = *id, .kind = EVENT_LOG, .state = TR_RUNNING, .attempt = attempt };
+	struct board_event event = { .id = *id, .kind = EVENT_LOG, .state = (uint8_t)level, .attempt = attempt,
+		.worker = (uint16_t)(number < UINT16_MAX ? number : UINT16_MAX) };
 
 	write_event(writer, &event, text, text_bytes);
 }
@@ -313,14 +314,14 @@ static uint32_t place(struct board_writer *writer, const struct tr_id *id, bool 
 }
 
 /* Switches a text of the entry on, or off when it is empty. */
-static void show_text(uint32_t *texts, enum board_text which, char *field, size_t size,
+static void show_text(uint32_t *marks, enum board_mark which, char *field, size_t size,
     const char *text, size_t bytes)
 {
 	if (bytes > 0) {
-		*texts |= which;
+		*marks |= which;
 		store_text(field, size, text, bytes);
 	} else {
-		*texts &= ~(uint32_t)which;
+		*marks &= ~(uint32_t)which;
 	}
 }
 
@@ -332,7 +333,7 @@ static void show_result(struct board_entry *head, struct board_entry *entry,
 	if (status->result == NULL && status->result_bytes <= TR_RESULT_SHOWN_MAX)
 		return; /* unchanged */
 	head->result_bytes = status->result_bytes;
-	show_text(&head->texts, BOARD_TEXT_RESULT, entry->result, sizeof entry->result, status->result,
+	show_text(&head->marks, BOARD_TEXT_RESULT, entry->result, sizeof entry->result, status->result,
 	    shown ? status->result_bytes : 0);
 }
 
@@ -353,7 +354,9 @@ static void write_status(struct board_entry *entry, const struct board_status *s
 	head.progress_done = is_new ? 0 : entry->progress_done;
 	head.progress_total = is_new ? 0 : entry->progress_total;
 	head.result_bytes = is_new ? 0 : entry->result_bytes;
-	head.texts = is_new ? 0 : entry->texts;
+	head.marks = is_new ? 0 : entry->marks & ~(uint32_t)BOARD_CANCELLING;
+	if (status->cancelling)
+		head.marks |= BOARD_CANCELLING;
 
 	begin(entry);
 	if (is_new) {
@@ -361,7 +364,7 @@ static void write_status(struct board_entry *entry, const struct board_status *s
 		store_text(entry->queue, sizeof entry->queue, status->queue.at, status->queue.bytes);
 	}
 	if (status->error != NULL)
-		show_text(&head.texts, BOARD_TEXT_ERROR, entry->error, sizeof entry->error, status->error,
+		show_text(&head.marks, BOARD_TEXT_ERROR, entry->error, sizeof entry->error, status->error,
 		    strnlen(status->error, sizeof entry->error));
 	show_result(&head, entry, status);
 	store_first(entry, &head);
@@ -409,7 +412,7 @@ void board_progress(struct board_writer *writer, uint32_t slot, const struct tr_
 
 	if (slot < writer->entry_count && writer->index[slot] >= INDEX_LIVE && is_for(writer->entries + slot, id)) {
 		struct board_entry *entry = writer->entries + slot;
-		uint32_t numbers[2] = { entry->result_bytes, entry->texts };
+		uint32_t numbers[2] = { entry->result_bytes, entry->marks };
 		uint64_t progress[2] = { done, total };
 		begin(entry);
 		if (text != NULL)

@@ -59,6 +59,7 @@ struct board_status {
 	const char *error;
 	const char *result;
 	uint32_t result_bytes;
+	bool cancelling;
 };
 
 /*
@@ -75,8 +76,9 @@ void board_hide(struct board_writer *writer, uint32_t *slot);
 /* `text` NULL: unchanged. A slot that is not (or no longer) the task's: only the event is written. */
 void board_progress(struct board_writer *writer, uint32_t slot, const struct tr_id *id, uint64_t done,
     uint64_t total, const char *text, size_t text_bytes);
-void board_log_event(struct board_writer *writer, const struct tr_id *id, uint32_t attempt,
-    const char *text, size_t text_bytes);
+/* `number`: of the line in its attempt, from 1. `level`: enum tr_level. */
+void board_log_event(struct board_writer *writer, const struct tr_id *id, uint32_t attempt, uint32_t number,
+    int level, const char *text, size_t text_bytes);
 
 void board_worker_set(struct board_writer *writer, uint32_t row, const struct board_worker *worker);
 void board_lane_set(struct board_writer *writer, uint32_t row, const struct board_lane *lane);

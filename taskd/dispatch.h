@@ -6,6 +6,8 @@
  *   scheduler.c  when and which next     workforce.c  lanes of workers; giving out work
  *   outcome.c    what workers say        recorder.c   journal, retiring, durability
  *   window.c     tasks that rest in the journal only
+ *   wanted.c     commands; tasks looked up by id
+ *   lines.c      what handlers log, on its way into the journal
  *   drain.c      the end of taskd            dispatcher.c the loop around them
  */
 #ifndef TASKD_DISPATCH_H
@@ -62,7 +64,11 @@ struct task {
 	bool permanent;
 	int32_t exit_code, signal, worker_pid;
 	uint64_t peak_memory_kb;
+	bool log_cut;           /* the attempt's last line was not kept */
 	uint32_t attempt, failures;
+	uint32_t log_lines;     /* of the attempt that runs, or was put off */
+	struct task_line *lines; /* that wait until the task has a row; the newest first */
+	int64_t retried_ns;     /* when the last retry that was obeyed was asked for; 0: none was */
 	int64_t due_ms, started_ms, ended_ms;
 	int64_t started_ns;     /* of the running attempt */
 	int64_t failed_ms;      /* when the attempt ended that is being decided; 0: not known */
@@ -173,7 +179,8 @@ struct recorder; /* recorder.c */
 
 /* While draining: what runs may go on, idle workers leave, what is still there is killed. */
 enum drain_stage { DRAIN_WAIT, DRAIN_LEAVE, DRAIN_KILL };
-struct wanted;   /* window.c */
+struct wanted;    /* wanted.c */
+struct task_line; /* lines.c */
 
 struct dispatcher {
 	struct config *config;
@@ -204,9 +211,10 @@ struct dispatcher {
 	int control, wake_fd;
 	SLIST_HEAD(wanted_list, wanted) unread; /* to be asked of the journal again, when it can be read */
 	int64_t unread_ms;           /* then */
-	/* Cancellations of tasks that are being looked up; the oldest's place in the ring is kept. */
-	uint32_t cancels_asked;
-	uint64_t cancels_from;
+	/* Commands about tasks that are being looked up; the oldest's place in the ring is kept. */
+	uint32_t commands_asked;
+	uint64_t commands_from;
+	size_t line_bytes;  /* of the lines that wait with their tasks */
 	void *sweep;        /* the DIR of the spool being swept; NULL: none is */
 	int64_t swept_ms;   /* when the last sweep began */
 	uint64_t sweep_until; /* before it: the position, plus one, up to which the ring is to be taken */
@@ -249,6 +257,8 @@ void tasks_changed(struct dispatcher *dispatcher, struct task *task);
 void tasks_error(struct task *task, const char *text);
 /* Cancels a waiting task, or tells a running one's handler. */
 void tasks_cancel(struct dispatcher *dispatcher, struct task *task, const char *why);
+/* Queues a dead task again, with fresh attempts, as was asked at `asked_ns` by the producer's clock. */
+void tasks_retry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns);
 /* The task's record names a time by which it must have started, and that is past. */
 bool tasks_is_expired(const struct dispatcher *dispatcher, const struct task *task);
 
@@ -285,8 +295,32 @@ bool window_restore(struct dispatcher *dispatcher, struct tr_error *error);
 void window_unblock(struct dispatcher *dispatcher, struct task *task);
 /* A task ended: lets the next of its batch go, or cancels it. */
 void window_successor(struct dispatcher *dispatcher, const struct task *ended);
-/* Has a task loaded that is not in memory, to cancel it, as was asked at that position of the ring. */
-void window_cancel(struct dispatcher *dispatcher, const struct tr_id *id, uint64_t position);
+/* A task as the journal knows it, in no list yet; NULL: out of memory or too many queues. */
+struct task *window_load(struct dispatcher *dispatcher, const struct journal_task *row);
+#define BEFORE_FAILED "the task before it in its batch did not succeed"
+/* The row of a task that waits for the one before it. */
+bool window_is_blocked(const struct journal_state *state);
+
+/* ---- wanted.c ---------------------------------------------------------------------------- */
+
+/* Carries out a command, taken at that position of the ring, now or when the journal has answered. */
+void wanted_command(struct dispatcher *dispatcher, const struct record *command, uint64_t position);
+/* Has the next of a batch loaded, after the one before it has ended: it goes on, or is given up. */
+void wanted_next(struct dispatcher *dispatcher, const struct tr_id *id, bool succeeded);
+/* The journal's answer: a list whose tag is odd. */
+void wanted_answered(struct dispatcher *dispatcher, const struct journal_list *list);
+/* Asks again what could not be read. */
+void wanted_tick(struct dispatcher *dispatcher);
+
+/* ---- lines.c ----------------------------------------------------------------------------- */
+
+/* A line of the running attempt, or of its callback. Returns its number in the attempt, from 1. */
+uint32_t lines_add(struct dispatcher *dispatcher, struct task *task, int level, int64_t at_ms, const char *text);
+/* Notes how many lines there were, if not all were kept. Callbacks may still add some. */
+void lines_attempt_ended(struct dispatcher *dispatcher, struct task *task);
+/* The task gets its row with this batch: its lines go there, too. */
+void lines_write(struct dispatcher *dispatcher, struct task *task, struct journal_batch *batch);
+void lines_free(struct dispatcher *dispatcher, struct task *task);
 
 /* ---- intake.c ---------------------------------------------------------------------------- */
 
@@ -372,6 +406,8 @@ void recorder_dirty(struct dispatcher *dispatcher, struct task *task);
 /* An attempt of the task ended, or its verdict came: one row, written with the next commit. */
 void recorder_attempt(struct dispatcher *dispatcher, struct task *task, const char *outcome,
     const char *verdict);
+/* A line of a task that has its row, written with the next commit. False: too many wait, or no memory. */
+bool recorder_line(struct dispatcher *dispatcher, const struct journal_line *line);
 /* Takes finished commits, starts the next when it is time; answers when it wants to be called. */
 int64_t recorder_tick(struct dispatcher *dispatcher);
 /* Everything is committed, synced and retired. */

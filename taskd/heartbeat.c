@@ -18,21 +18,23 @@
 
 /* ---- the spool --------------------------------------------------------------------------- */
 
-/* True: no live task needs the file. Its ctime is of its naming, just before it was published. */
-static bool is_left_over(struct dispatcher *dispatcher, int dir, const char *name, struct tr_id *id)
+/* True: no task can need the file. Its ctime is of its naming, just before it was published. */
+static bool is_left_over(struct dispatcher *dispatcher, int dir, const char *name, struct tr_id *id,
+    enum spool_kind *kind)
 {
 	struct stat status;
 
-	if (!tr_id_parse(name, id) || fstatat(dir, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+	if (!spool_name_parse(name, id, kind) || fstatat(dir, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
 		return false;
 	if (!S_ISREG(status.st_mode) || status.st_ctime > dispatcher->now_ms / 1000 - SWEEP_AGE_S)
 		return false;
 	const struct task *task = tasks_find(dispatcher, id);
-	return !task && !journal_is_live(dispatcher->journal, id);
+	return !task && !journal_needs_files(dispatcher->journal, id);
 }
 
 /*
- * Files of producers that died before they published, and of tasks that ended in a crash of taskd.
+ * Files of producers that died before they published, and of tasks that ended, or were removed by
+ * retention, in a crash of taskd.
  * A few at a time, since the journal is asked for each; and not before all that was in the ring is
  * known as a task: it may have lain there longer than a file's age.
  */
@@ -54,6 +56,7 @@ static void begin_sweep(struct dispatcher *dispatcher)
 static void sweep_spool(struct dispatcher *dispatcher)
 {
 	struct tr_id id;
+	enum spool_kind kind;
 
 	if (!dispatcher->sweep)
 		begin_sweep(dispatcher);
@@ -62,8 +65,8 @@ static void sweep_spool(struct dispatcher *dispatcher)
 		if (!entry) {
 			closedir(dispatcher->sweep);
 			dispatcher->sweep = NULL;
-		} else if (is_left_over(dispatcher, dirfd(dispatcher->sweep), entry->d_name, &id)) {
-			spool_remove(dispatcher->config->spool_dir, &id);
+		} else if (is_left_over(dispatcher, dirfd(dispatcher->sweep), entry->d_name, &id, &kind)) {
+			spool_remove(dispatcher->config->spool_dir, &id, kind);
 		}
 	}
 }

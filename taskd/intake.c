@@ -77,16 +77,6 @@ void intake_accept(struct dispatcher *dispatcher, struct record *record, uint64_
 		window_admit(dispatcher, task);
 }
 
-static void cancel(struct dispatcher *dispatcher, const struct record *command, uint64_t position)
-{
-	struct task *task = tasks_find(dispatcher, &command->id);
-
-	if (task)
-		tasks_cancel(dispatcher, task, "cancelled on demand");
-	else
-		window_cancel(dispatcher, &command->id, position);
-}
-
 static bool is_known(struct dispatcher *dispatcher, const struct record *record, uint64_t position)
 {
 	if (tasks_find(dispatcher, &record->id))
@@ -111,8 +101,8 @@ static void take_batch(struct dispatcher *dispatcher, const char *batch, size_t 
 			stat_add(board, STAT_records_invalid, 1);
 			log_event(LOG_WARNING, "record-invalid", "position=%llu fault=%s",
 			    (unsigned long long)position, fault);
-		} else if (record.kind == RECORD_CANCEL) {
-			cancel(dispatcher, &record, position);
+		} else if (record.kind != RECORD_TASK) {
+			wanted_command(dispatcher, &record, position);
 		} else if (is_known(dispatcher, &record, position)) {
 			stat_add(board, STAT_records_known, 1);
 		} else {

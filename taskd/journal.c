@@ -58,7 +58,7 @@ struct question {
 	struct journal_census *census;
 	struct tr_error *error;
 	bool yes;
-	bool live; /* asked of REQUEST_KNOWS: and it has not ended */
+	enum journal_knowing knowing; /* with REQUEST_KNOWS */
 	char *names;
 };
 
@@ -106,7 +106,7 @@ static void carry_out(struct journal *journal, struct journal_request *request)
 		question->yes = journal_db_census(&journal->db, clock_ms(CLOCK_REALTIME), question->census, question->error);
 		break;
 	case REQUEST_KNOWS:
-		question->yes = journal_db_knows(&journal->db, question->id, question->live);
+		question->yes = journal_db_knows(&journal->db, question->id, question->knowing);
 		break;
 	case REQUEST_QUEUES:
 		question->names = journal_db_queues(&journal->db);
@@ -117,11 +117,15 @@ static void carry_out(struct journal *journal, struct journal_request *request)
 static void retain(struct journal *journal)
 {
 	int64_t now_ms = clock_ms(CLOCK_REALTIME);
+	struct journal_removed files;
 
 	if (now_ms < journal->retain_ms)
 		return;
 	atomic_fetch_add(&journal->removed, journal_db_retain(&journal->db, journal->options.retention_age_ms,
-	    journal->options.retention_count, now_ms, journal->retain_limit, &journal->retain_ms));
+	    journal->options.retention_count, now_ms, journal->retain_limit, &journal->retain_ms, &files));
+	for (size_t i = 0; i < files.count && journal->options.removed != NULL; i++)
+		journal->options.removed(journal->options.removed_context, &files.at[i].id, files.at[i].flags);
+	free(files.at);
 	journal->retain_limit = RETAIN_CHUNK;
 }
 
@@ -455,7 +459,15 @@ bool journal_knows(struct journal *journal, const struct tr_id *id)
 
 bool journal_is_live(struct journal *journal, const struct tr_id *id)
 {
-	struct question question = { .request.kind = REQUEST_KNOWS, .id = id, .live = true };
+	struct question question = { .request.kind = REQUEST_KNOWS, .id = id, .knowing = KNOWS_LIVE };
+
+	ask_and_wait(journal, &question.request);
+	return question.yes;
+}
+
+bool journal_needs_files(struct journal *journal, const struct tr_id *id)
+{
+	struct question question = { .request.kind = REQUEST_KNOWS, .id = id, .knowing = KNOWS_LIVE_OR_DEAD };
 
 	ask_and_wait(journal, &question.request);
 	return question.yes;

@@ -24,6 +24,8 @@ struct journal_state {
 	uint32_t attempt;      /* attempts started */
 	uint32_t failures;     /* attempts that count against max_attempts */
 	int64_t due_ms, started_ms, ended_ms;
+	uint32_t log_lines;    /* of the attempt that runs or was put off */
+	int64_t retried_ns;    /* when the last retry that was obeyed was asked for; ns since 1970, 0: none was */
 	const char *error;     /* NULL: none; copied by journal_batch_*() */
 	const char *result;    /* JSON; NULL: unchanged */
 };
@@ -40,12 +42,27 @@ struct journal_attempt {
 	uint64_t peak_memory_kb;
 };
 
+/* A line that a handler logged. */
+struct journal_line {
+	struct tr_id id;
+	uint32_t attempt, number; /* of the line in its attempt, from 1 */
+	int64_t at_ms;
+	int level;        /* enum tr_level */
+	const char *text; /* NULL: it was not kept; the row tells how many the attempt had */
+};
+
 struct journal;
 
 struct journal_options {
 	const char *path;
 	int64_t retention_age_ms;  /* ended tasks older than this are removed; 0: never */
 	int64_t retention_count;   /* and all but the newest this many; 0: no bound */
+	/*
+	 * Runs on the journal's thread for each dead task that retention has removed and whose flags
+	 * name files in the spool (RECORD_SPOOLED, RECORD_FILE), after the commit. May be NULL.
+	 */
+	void (*removed)(void *context, const struct tr_id *id, uint8_t flags);
+	void *removed_context;
 	/* Runs on the journal's thread after each request, to wake the dispatcher's loop. */
 	void (*wake)(void *context);
 	void *wake_context;
@@ -69,8 +86,8 @@ void journal_close(struct journal **journal);
 /*
  * A batch is filled by the dispatcher and committed as one transaction. It copies all it is given.
  * Each returns false when out of memory; the batch is then as before the call. Whatever the order of
- * the calls, inserts are carried out first, then updates, attempts and deletes; each kind in the
- * order of its calls. A delete takes the task's attempts along.
+ * the calls, inserts are carried out first, then updates, attempts, lines and deletes; each kind in the
+ * order of its calls. A delete takes the task's attempts and lines along.
  */
 struct journal_batch;
 struct journal_batch *journal_batch_new(struct journal *journal); /* NULL: out of memory */
@@ -81,6 +98,8 @@ bool journal_batch_update(struct journal_batch *batch, const struct tr_id *id,
 bool journal_batch_delete(struct journal_batch *batch, const struct tr_id *id);
 /* An attempt that is there already is replaced: its verdict comes later than its end. */
 bool journal_batch_attempt(struct journal_batch *batch, const struct journal_attempt *attempt);
+/* A line with a number that is there already is replaced. */
+bool journal_batch_line(struct journal_batch *batch, const struct journal_line *line);
 size_t journal_batch_rows(const struct journal_batch *batch);
 
 struct journal_done {
@@ -129,6 +148,8 @@ enum tr_result journal_census(struct journal *journal, struct journal_census *ce
 bool journal_knows(struct journal *journal, const struct tr_id *id);
 /* It is there and has not ended. */
 bool journal_is_live(struct journal *journal, const struct tr_id *id);
+/* It is there and may run again: it has not ended, or it is dead and can be retried. */
+bool journal_needs_files(struct journal *journal, const struct tr_id *id);
 /* Tasks whose state is RUNNING (cut off by an end of taskd), at most `limit` beyond `after`. */
 struct journal_list *journal_load_running(struct journal *journal, const struct tr_id *after, size_t limit);
 /*

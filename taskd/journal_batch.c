@@ -121,6 +121,7 @@ void journal_batch_free(struct journal_batch **batch)
 	free(gone->inserts.at);
 	free(gone->updates.at);
 	free(gone->attempts.at);
+	free(gone->lines.at);
 	free(gone->deletes.at);
 	free(gone);
 }
@@ -167,6 +168,21 @@ bool journal_batch_attempt(struct journal_batch *batch, const struct journal_att
 	return true;
 }
 
+bool journal_batch_line(struct journal_batch *batch, const struct journal_line *line)
+{
+	struct journal_line *at = with_room(batch->lines.at, batch->lines.count, &batch->lines.room, sizeof *at);
+
+	if (at == NULL)
+		return false;
+	batch->lines.at = at;
+	at += batch->lines.count;
+	*at = *line;
+	if (!own_string(&batch->texts, &at->text))
+		return false;
+	batch->lines.count++;
+	return true;
+}
+
 bool journal_batch_delete(struct journal_batch *batch, const struct tr_id *id)
 {
 	struct tr_id *at = with_room(batch->deletes.at, batch->deletes.count, &batch->deletes.room, sizeof *at);
@@ -180,7 +196,8 @@ bool journal_batch_delete(struct journal_batch *batch, const struct tr_id *id)
 
 size_t journal_batch_rows(const struct journal_batch *batch)
 {
-	return batch->inserts.count + batch->updates.count + batch->attempts.count + batch->deletes.count;
+	return batch->inserts.count + batch->updates.count + batch->attempts.count + batch->lines.count +
+	    batch->deletes.count;
 }
 
 /* ---- lists ------------------------------------------------------------------------------- */

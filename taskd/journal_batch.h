@@ -54,6 +54,7 @@ struct journal_batch {
 	struct task_rows inserts;
 	struct { struct journal_change *at; size_t count, room; } updates;
 	struct { struct journal_attempt *at; size_t count, room; } attempts;
+	struct { struct journal_line *at; size_t count, room; } lines;
 	struct { struct tr_id *at; size_t count, room; } deletes;
 	uint64_t tag;
 	int64_t duration_ns;

@@ -12,6 +12,7 @@
 
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -363,14 +364,47 @@ static int find_old(struct journal_db *db, int64_t age_ms, int64_t keep, int64_t
 	return code;
 }
 
-static int remove_old(struct journal_db *db, int64_t before_ms, int64_t count, int *removed)
+/* Those of the oldest that have files in the spool. An SQLite code. */
+static int find_files(struct journal_db *db, int64_t before_ms, int64_t count, struct journal_removed *found)
 {
-	static const enum journal_statement deletes[] = { STATEMENT_RETAIN_ATTEMPTS, STATEMENT_RETAIN_TASKS };
+	sqlite3_stmt *statement = db->statements[STATEMENT_RETAIN_FILES];
+	size_t room = 0;
+	int code;
+
+	sqlite3_bind_int64(statement, 1, before_ms);
+	sqlite3_bind_int64(statement, 2, count);
+	while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+		if (found->count == room) {
+			size_t more = room ? room * 2 : 16;
+			void *moved = realloc(found->at, more * sizeof *found->at);
+			if (moved == NULL) {
+				code = SQLITE_NOMEM;
+				break;
+			}
+			found->at = moved;
+			room = more;
+		}
+		/* An id of another length is nothing that the spool knows. */
+		if (sqlite3_column_bytes(statement, 0) != sizeof found->at->id)
+			continue;
+		memcpy(&found->at[found->count].id, sqlite3_column_blob(statement, 0), sizeof found->at->id);
+		found->at[found->count++].flags = (uint8_t)sqlite3_column_int(statement, 1);
+	}
+	sqlite3_reset(statement);
+	return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+static int remove_old(struct journal_db *db, int64_t before_ms, int64_t count, struct journal_removed *files, int *removed)
+{
+	static const enum journal_statement deletes[] = { STATEMENT_RETAIN_ATTEMPTS, STATEMENT_RETAIN_LINES,
+		STATEMENT_RETAIN_TASKS };
 	int code = set_sync(db, false);
 
 	if (code == SQLITE_OK)
 		code = journal_rows_run(db->statements[STATEMENT_BEGIN]);
-	for (int i = 0; i < 2 && code == SQLITE_OK; i++) {
+	if (code == SQLITE_OK)
+		code = find_files(db, before_ms, count, files);
+	for (size_t i = 0; i < sizeof deletes / sizeof deletes[0] && code == SQLITE_OK; i++) {
 		sqlite3_bind_int64(db->statements[deletes[i]], 1, before_ms);
 		sqlite3_bind_int64(db->statements[deletes[i]], 2, count);
 		code = journal_rows_run(db->statements[deletes[i]]);
@@ -380,18 +414,20 @@ static int remove_old(struct journal_db *db, int64_t before_ms, int64_t count, i
 }
 
 uint64_t journal_db_retain(struct journal_db *db, int64_t age_ms, int64_t keep, int64_t now_ms, size_t limit,
-    int64_t *next_ms)
+    int64_t *next_ms, struct journal_removed *files)
 {
 	int64_t before_ms = 0, count;
 	int removed = 0;
 
+	*files = (struct journal_removed){ 0 };
 	int code = find_old(db, age_ms, keep, now_ms, &before_ms, &count, next_ms);
 	if (code == SQLITE_OK && count > 0) {
 		*next_ms = 0;
-		code = remove_old(db, before_ms, count < (int64_t)limit ? count : (int64_t)limit, &removed);
+		code = remove_old(db, before_ms, count < (int64_t)limit ? count : (int64_t)limit, files, &removed);
 	}
 	if (code != SQLITE_OK) {
 		roll_back(db);
+		files->count = 0; /* their rows are still there */
 		db->ended = -1;
 		*next_ms = now_ms + RETRY_MS;
 		return 0;

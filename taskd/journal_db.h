@@ -37,6 +37,8 @@ enum journal_statement {
 	STATEMENT_DELETE_LIVE,
 	STATEMENT_DELETE_ENDED,
 	STATEMENT_DELETE_ATTEMPTS,
+	STATEMENT_INSERT_LINE,
+	STATEMENT_DELETE_LINES,
 	STATEMENT_LOAD_WAITING,
 	STATEMENT_LOAD_TASK,
 	STATEMENT_LOAD_RUNNING,
@@ -48,7 +50,9 @@ enum journal_statement {
 	STATEMENT_COUNT_ENDED,
 	STATEMENT_QUEUES,
 	STATEMENT_OLDEST_ENDED,
+	STATEMENT_RETAIN_FILES,
 	STATEMENT_RETAIN_ATTEMPTS,
+	STATEMENT_RETAIN_LINES,
 	STATEMENT_RETAIN_TASKS,
 	STATEMENTS
 };
@@ -102,20 +106,28 @@ bool journal_db_checkpoint(struct journal_db *db);
 /* Gives the page cache's memory back. */
 void journal_db_rest(struct journal_db *db);
 
+/* Removed tasks whose files in the spool are to go, too. */
+struct journal_removed {
+	struct { struct tr_id id; uint8_t flags; } *at; /* malloc()ed */
+	size_t count;
+};
+
 /*
  * Removes at most `limit` ended tasks, oldest end first, that are more than `keep` (0: no bound) or
  * ended `age_ms` (0: never too old) before `now_ms`. Returns how many. *next_ms: when to come again,
- * in ms since 1970; 0: at once, INT64_MAX: after the next commit.
+ * in ms since 1970; 0: at once, INT64_MAX: after the next commit. *removed: those of them that were dead
+ * and have files; the caller frees removed->at.
  */
 uint64_t journal_db_retain(struct journal_db *db, int64_t age_ms, int64_t keep, int64_t now_ms, size_t limit,
-    int64_t *next_ms);
+    int64_t *next_ms, struct journal_removed *removed);
 
 /* ---- journal_rows.c ---------------------------------------------------------------------- */
 
 bool journal_db_load(struct journal_db *db, struct journal_load *load);
 bool journal_db_census(struct journal_db *db, int64_t now_ms, struct journal_census *census, struct tr_error *error);
-/* With `live`: and has not ended. On an error true: what may be known must not be run again. */
-bool journal_db_knows(struct journal_db *db, const struct tr_id *id, bool live);
+/* On an error the answer with which nothing is lost. */
+enum journal_knowing { KNOWS_AT_ALL, KNOWS_LIVE, KNOWS_LIVE_OR_DEAD };
+bool journal_db_knows(struct journal_db *db, const struct tr_id *id, enum journal_knowing knowing);
 char *journal_db_queues(struct journal_db *db); /* NULL after an error */
 
 /* ---- among the three that know SQLite ---------------------------------------------------- */

@@ -25,7 +25,7 @@
 #define UPDATE_TASK \
 	"UPDATE task SET state = ?2, blocked = ?3, cancel_wanted = ?4, deciding = ?5, failure_kind = ?6, " \
 	"permanent = ?7, attempt = ?8, failures = ?9, due_ms = ?10, started_ms = ?11, ended_ms = ?12, " \
-	"error = ?13, result = coalesce(?14, result) WHERE id = ?1 AND "
+	"error = ?13, result = coalesce(?14, result), log_lines = ?15, retried_ns = ?16 WHERE id = ?1 AND "
 #define OLDEST_ENDED FROM_ENDED " AND ended_ms < ?1 ORDER BY ended_ms, id LIMIT ?2"
 
 #define QUOTE(x) #x
@@ -44,6 +44,9 @@ static const char *const sql[STATEMENTS] = {
 	[STATEMENT_DELETE_LIVE] = "DELETE FROM task WHERE id = ?1 AND state < 4",
 	[STATEMENT_DELETE_ENDED] = "DELETE FROM task WHERE id = ?1 AND state >= 4",
 	[STATEMENT_DELETE_ATTEMPTS] = "DELETE FROM attempt WHERE task = ?1",
+	[STATEMENT_INSERT_LINE] = "INSERT OR REPLACE INTO task_log (task, attempt, seq, at_ms, level, text) "
+	    "VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+	[STATEMENT_DELETE_LINES] = "DELETE FROM task_log WHERE task = ?1",
 	[STATEMENT_LOAD_WAITING] = "SELECT %s " FROM_WAITING " AND queue = ?1 AND (due_ms, id) > (?2, ?3) "
 	    "AND due_ms <= ?4 ORDER BY due_ms, id",
 	[STATEMENT_LOAD_TASK] = "SELECT %s FROM task WHERE id = ?1",
@@ -59,6 +62,9 @@ static const char *const sql[STATEMENTS] = {
 	    "SELECT (SELECT min(queue) " FROM_WAITING " AND queue > found.queue) FROM found "
 	    "WHERE found.queue IS NOT NULL) SELECT queue FROM found WHERE queue IS NOT NULL",
 	[STATEMENT_OLDEST_ENDED] = "SELECT ended_ms " FROM_ENDED " ORDER BY ended_ms, id LIMIT 1",
+	[STATEMENT_RETAIN_FILES] = "SELECT id, flags FROM task WHERE id IN (SELECT id FROM (SELECT id, state "
+	    OLDEST_ENDED ") WHERE state = 5) AND flags & 12",
+	[STATEMENT_RETAIN_LINES] = "DELETE FROM task_log WHERE task IN (SELECT id " OLDEST_ENDED ")",
 	[STATEMENT_RETAIN_ATTEMPTS] = "DELETE FROM attempt WHERE task IN (SELECT id " OLDEST_ENDED ")",
 	[STATEMENT_RETAIN_TASKS] = "DELETE FROM task WHERE id IN (SELECT id " OLDEST_ENDED ")",
 };
@@ -129,6 +135,8 @@ static void bind_change(sqlite3_stmt *statement, const struct journal_change *ch
 	sqlite3_bind_int64(statement, 12, state->ended_ms);
 	sqlite3_bind_text(statement, 13, state->error, -1, SQLITE_STATIC);
 	sqlite3_bind_text(statement, 14, state->result, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(statement, 15, state->log_lines);
+	sqlite3_bind_int64(statement, 16, state->retried_ns);
 }
 
 /* The task is live nearly always, so the count of ended ones is kept without reading it first. */
@@ -155,6 +163,9 @@ static int delete_task(struct journal_db *db, const struct tr_id *id, struct jou
 {
 	bind_id(db->statements[STATEMENT_DELETE_ATTEMPTS], 1, id);
 	int code = journal_rows_run(db->statements[STATEMENT_DELETE_ATTEMPTS]);
+	bind_id(db->statements[STATEMENT_DELETE_LINES], 1, id);
+	if (code == SQLITE_OK)
+		code = journal_rows_run(db->statements[STATEMENT_DELETE_LINES]);
 	if (code != SQLITE_OK)
 		return code;
 	bind_id(db->statements[STATEMENT_DELETE_LIVE], 1, id);
@@ -168,6 +179,19 @@ static int delete_task(struct journal_db *db, const struct tr_id *id, struct jou
 	return code;
 }
 
+static int insert_line(struct journal_db *db, const struct journal_line *line)
+{
+	sqlite3_stmt *statement = db->statements[STATEMENT_INSERT_LINE];
+
+	bind_id(statement, 1, &line->id);
+	sqlite3_bind_int64(statement, 2, line->attempt);
+	sqlite3_bind_int64(statement, 3, line->number);
+	sqlite3_bind_int64(statement, 4, line->at_ms);
+	sqlite3_bind_int(statement, 5, line->level);
+	sqlite3_bind_text(statement, 6, line->text, -1, SQLITE_STATIC);
+	return journal_rows_run(statement);
+}
+
 int journal_rows_write(struct journal_db *db, const struct journal_batch *batch, struct journal_tally *tally)
 {
 	db->writing = batch;
@@ -176,6 +200,8 @@ int journal_rows_write(struct journal_db *db, const struct journal_batch *batch,
 		code = update_task(db, &batch->updates.at[i], tally);
 	if (batch->attempts.count > 0 && code == SQLITE_OK)
 		code = journal_rows_run(db->statements[STATEMENT_INSERT_ATTEMPTS]);
+	for (size_t i = 0; i < batch->lines.count && code == SQLITE_OK; i++)
+		code = insert_line(db, &batch->lines.at[i]);
 	for (size_t i = 0; i < batch->deletes.count && code == SQLITE_OK; i++)
 		code = delete_task(db, &batch->deletes.at[i], tally);
 	db->writing = NULL;
@@ -332,14 +358,18 @@ bool journal_db_census(struct journal_db *db, int64_t now_ms, struct journal_cen
 	return true;
 }
 
-bool journal_db_knows(struct journal_db *db, const struct tr_id *id, bool live)
+bool journal_db_knows(struct journal_db *db, const struct tr_id *id, enum journal_knowing knowing)
 {
 	int64_t state = -1;
 
 	bind_id(db->statements[STATEMENT_STATE], 1, id);
+	/* When in doubt: nothing of a live task is removed, and no task is dropped. */
 	if (journal_rows_number(db->statements[STATEMENT_STATE], &state) != SQLITE_OK)
-		return live; /* when in doubt: nothing of a live task is removed, and no task is dropped */
-	return state >= 0 && !(live && tr_state_is_ended((enum tr_state)state));
+		return knowing != KNOWS_AT_ALL;
+	if (state < 0)
+		return false;
+	return knowing == KNOWS_AT_ALL || !tr_state_is_ended((enum tr_state)state) ||
+	    (knowing == KNOWS_LIVE_OR_DEAD && state == TR_DEAD);
 }
 
 char *journal_db_queues(struct journal_db *db)

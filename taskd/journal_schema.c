@@ -78,6 +78,25 @@ static_assert(TR_SCHEDULED == 0 && TR_QUEUED == 1 && TR_RUNNING == 2 && TR_RETRY
 	"  a.worker_pid, a.exit_code, a.signal, a.peak_memory_kb, a.task AS key\n" \
 	"  FROM attempt a;\n"
 
+/*
+ * Version 2. A line costs one row, tasks without lines cost none. A listing of tasks by id that are to be in a state that few
+ * are in walks task_failed; the states of live tasks have their indices above, and those that succeeded are most.
+ */
+#define ADD_LOG \
+	"CREATE TABLE task_log (         -- what handlers logged, see tr_log()\n" \
+	"  task BLOB NOT NULL, attempt INTEGER NOT NULL,\n" \
+	"  seq INTEGER NOT NULL,          -- the line's number in its attempt, from 1; gaps: lines that were not kept\n" \
+	"  at_ms INTEGER, level INTEGER,  -- level as syslog's: 3 error, 4 warning, 6 info, 7 debug\n" \
+	"  text TEXT,                     -- NULL: the attempt had seq lines, and this one was not kept either\n" \
+	"  PRIMARY KEY (task, attempt, seq)\n" \
+	") WITHOUT ROWID;\n" \
+	"ALTER TABLE task ADD COLUMN log_lines INTEGER;  -- of the attempt that runs, or was put off\n" \
+	"ALTER TABLE task ADD COLUMN retried_ns INTEGER; -- when the last retry was asked for, ns since 1970\n" \
+	"CREATE INDEX task_failed ON task (state, id) WHERE state > 4;\n" \
+	"CREATE VIEW logs AS SELECT\n" \
+	"  " UUID("l.task") " AS task, l.attempt, l.seq, " TIME("l.at_ms") " AS at, l.level, l.text, l.task AS key\n" \
+	"  FROM task_log l WHERE l.text IS NOT NULL;\n"
+
 const struct journal_migration journal_migrations[JOURNAL_SCHEMA] = {
 	{ 1,
 	    "PRAGMA application_id = " QUOTED(JOURNAL_APPLICATION_ID) ";\n"
@@ -88,4 +107,5 @@ const struct journal_migration journal_migrations[JOURNAL_SCHEMA] = {
 #include "taskring/states.tbl"
 #undef STATE
 	    CREATE_VIEWS },
+	{ 2, ADD_LOG },
 };

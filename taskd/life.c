@@ -19,6 +19,9 @@ static const unsigned char next[TR_STATES][TASK_EVENTS] = {
 	[TR_RETRYING] = {
 		[EV_START] = TO(RUNNING), [EV_CANCEL] = TO(CANCELLED),
 	},
+	[TR_DEAD] = {
+		[EV_RETRIED] = TO(QUEUED),
+	},
 };
 
 enum tr_state task_step(enum tr_state state, enum task_event event)

@@ -11,6 +11,8 @@
  *   retrying ◄─────────┼──── retry ────┘ │                ▲
  *       │ └─ start ─► running            │                │
  *       └──────────────┴──── cancel ─────┴────────────────┘
+ *
+ *   dead ── retried ─► queued
  */
 #ifndef TASKD_LIFE_H
 #define TASKD_LIFE_H
@@ -28,6 +30,7 @@ enum task_event {
 	EV_INTERRUPTED, /* taskd ended, or took the work back */
 	EV_CANCEL,
 	EV_EXPIRE,
+	EV_RETRIED,     /* somebody asked for it, of a dead one */
 	TASK_EVENTS
 };
 

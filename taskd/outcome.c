@@ -138,14 +138,19 @@ static void result(struct task *task, const char *text)
 
 /* ---- messages ---------------------------------------------------------------------------- */
 
-static void log_line(struct dispatcher *dispatcher, const struct task *task, int level, const char *text, size_t bytes)
+static void log_line(struct dispatcher *dispatcher, struct task *task, const struct message_head *message, const char *text)
 {
 	char id[TR_ID_TEXT_SIZE];
+	int level = message->code;
+	int64_t at_ms = message->at_ns / 1000000;
 
 	stat_add(dispatcher->board, STAT_log_lines, 1);
+	if (at_ms > dispatcher->now_ms || at_ms < task->started_ms)
+		at_ms = dispatcher->now_ms; /* a scribble */
+	uint32_t number = lines_add(dispatcher, task, level, at_ms, text);
 	log_event(level, "task-log", "id=%s handler=%.*s attempt=%u text=%s", tr_id_format(&task->id, id),
 	    (int)task->record.handler.bytes, task->record.handler.at, task->attempt, text);
-	board_log_event(dispatcher->writer, &task->id, task->attempt, text, bytes);
+	board_log_event(dispatcher->writer, &task->id, task->attempt, number, level, text, message->text_bytes);
 }
 
 /* False: the message does not belong to what the lane is doing. */
@@ -167,7 +172,7 @@ static bool about_work(struct dispatcher *dispatcher, struct lane *lane, const s
 		    text, message->text_bytes);
 		return true;
 	case MESSAGE_LOG:
-		log_line(dispatcher, task, message->code, text, message->text_bytes);
+		log_line(dispatcher, task, message, text);
 		return true;
 	case MESSAGE_RESULT:
 		result(task, text);

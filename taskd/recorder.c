@@ -16,6 +16,7 @@
 #define YOUNG_MS 20        /* so long a new task may stay out of the journal; it is promised within 50 */
 #define EARLY_POSITIONS 256 /* so many that could be retired, and the interval is not waited for */
 #define ATTEMPTS_MOST (1u << 20) /* rows of attempts that wait for the journal */
+#define LINE_BYTES_MOST (8u << 20) /* of log lines that wait for the next commit */
 #define RETRY_FIRST_MS 50 /* after a failed commit; doubles */
 #define RETRY_MOST_MS 5000
 
@@ -24,6 +25,7 @@ struct recorder {
 	size_t dirty_count;
 	int64_t dirty_since_ms; /* of the oldest change not handed in; with dirty_count or attempts */
 	struct journal_batch *filling; /* attempts are put into it as they end; NULL: empty */
+	size_t line_bytes; /* of the log lines in it */
 	bool disk;       /* what gathers is to be on disk at once */
 	bool flush;      /* taskd ends: no waiting for the interval, and all of it synced */
 	bool unsynced;   /* something was committed that is not known to be on disk */
@@ -38,6 +40,7 @@ struct recorder {
 	uint64_t tried;         /* ring_taken() at the last commit */
 	struct task **written;  /* the tasks in it */
 	size_t written_count, written_capacity;
+	char *spool_dir; /* the journal's thread's */
 };
 
 static void wake_nobody(void *context)
@@ -45,23 +48,38 @@ static void wake_nobody(void *context)
 	(void)context;
 }
 
+/* On the journal's thread: retention has removed a dead task for good. */
+static void remove_files(void *spool_dir, const struct tr_id *id, uint8_t flags)
+{
+	if (flags & RECORD_SPOOLED)
+		spool_remove(spool_dir, id, SPOOL_ARGS);
+	if (flags & RECORD_FILE)
+		spool_remove(spool_dir, id, SPOOL_FILE);
+}
+
 bool recorder_open(struct dispatcher *dispatcher, void (*wake)(void *), void *context, struct tr_error *error)
 {
 	const struct config *config = dispatcher->config;
+	struct recorder *made = calloc(1, sizeof *made);
+	/* Its own copy: the configuration may be read again while the journal's thread looks. */
+	char *spool_dir = strdup(config->spool_dir);
 	const struct journal_options options = {
 		.path = config->journal,
 		.retention_age_ms = config->retention_age_ms,
 		.retention_count = config->retention_count,
 		.wake = wake ? wake : wake_nobody,
 		.wake_context = context,
+		.removed = remove_files,
+		.removed_context = spool_dir,
 	};
-	struct recorder *made = calloc(1, sizeof *made);
 
 	snprintf(error->text, sizeof error->text, "out of memory");
-	if (!made || journal_open(&dispatcher->journal, &options, error) != TR_OK) {
+	if (!made || !spool_dir || journal_open(&dispatcher->journal, &options, error) != TR_OK) {
+		free(spool_dir);
 		free(made);
 		return false;
 	}
+	made->spool_dir = spool_dir;
 	TAILQ_INIT(&made->dirty);
 	made->unsynced = true; /* what an earlier taskd committed last may not be on disk */
 	made->retry_delay_ms = RETRY_FIRST_MS;
@@ -77,6 +95,7 @@ void recorder_close(struct dispatcher *dispatcher)
 	journal_batch_free(&recorder->filling);
 	journal_batch_free(&recorder->failed);
 	free(recorder->written);
+	free(recorder->spool_dir);
 	free(recorder);
 	dispatcher->recorder = NULL;
 }
@@ -128,6 +147,7 @@ void recorder_attempt(struct dispatcher *dispatcher, struct task *task, const ch
 		.exit_code = task->exit_code, .signal = task->signal, .peak_memory_kb = task->peak_memory_kb,
 	};
 
+	lines_attempt_ended(dispatcher, task);
 	if (dispatcher->config->history == HISTORY_NONE || (success && !is_kept(dispatcher, TR_SUCCEEDED)))
 		return;
 	if (!recorder->filling)
@@ -143,6 +163,21 @@ void recorder_attempt(struct dispatcher *dispatcher, struct task *task, const ch
 	begin_waiting(dispatcher);
 }
 
+bool recorder_line(struct dispatcher *dispatcher, const struct journal_line *line)
+{
+	struct recorder *recorder = dispatcher->recorder;
+	size_t bytes = sizeof *line + (line->text ? strlen(line->text) : 0);
+
+	if (!recorder->filling)
+		recorder->filling = journal_batch_new(dispatcher->journal);
+	if (!recorder->filling || recorder->line_bytes + bytes > LINE_BYTES_MOST ||
+	    !journal_batch_line(recorder->filling, line))
+		return false;
+	recorder->line_bytes += bytes;
+	begin_waiting(dispatcher);
+	return true;
+}
+
 /* ---- handing in -------------------------------------------------------------------------- */
 
 static struct journal_state state_of(const struct task *task)
@@ -156,6 +191,7 @@ static struct journal_state state_of(const struct task *task)
 		.cancel_wanted = task->cancel_wanted,
 		.attempt = task->attempt, .failures = task->failures,
 		.due_ms = task->due_ms, .started_ms = task->started_ms, .ended_ms = task->ended_ms,
+		.log_lines = task->log_lines, .retried_ns = task->retried_ns,
 		.error = task->error, .result = task->result,
 	};
 }
@@ -178,13 +214,18 @@ static bool write_task(struct dispatcher *dispatcher, struct journal_batch *batc
 	enum tr_state state = (enum tr_state)task->state;
 	const struct journal_state row = state_of(task);
 
-	if (tr_state_is_ended(state) && !is_kept(dispatcher, state) && !is_needed_by_next(dispatcher, task))
-		return !(task->in_journal || task->has_attempts) || journal_batch_delete(batch, &task->id);
+	if (tr_state_is_ended(state) && !is_kept(dispatcher, state) && !is_needed_by_next(dispatcher, task)) {
+		if ((task->in_journal || task->has_attempts) && !journal_batch_delete(batch, &task->id))
+			return false;
+		task->in_journal = task->has_attempts = false;
+		return true;
+	}
 	if (task->in_journal)
 		return journal_batch_update(batch, &task->id, &row);
 	if (!journal_batch_insert(batch, &task->record, &row))
 		return false;
 	task->in_journal = true; /* or, if this commit fails, when it is tried again */
+	lines_write(dispatcher, task, batch);
 	return true;
 }
 
@@ -213,12 +254,12 @@ static bool may_wait(const struct dispatcher *dispatcher, const struct task *tas
 	    !tr_state_is_ended((enum tr_state)task->state) && task->state != TR_SCHEDULED && !task->resting;
 }
 
-/* What was taken, up to a cancellation that is still to find its task. */
+/* What was taken, up to a command that is still to find its task. */
 static uint64_t settled_position(const struct dispatcher *dispatcher)
 {
 	uint64_t taken = ring_taken(dispatcher->ring);
 
-	return dispatcher->cancels_asked && dispatcher->cancels_from < taken ? dispatcher->cancels_from : taken;
+	return dispatcher->commands_asked && dispatcher->commands_from < taken ? dispatcher->commands_from : taken;
 }
 
 /* Moves the dirty tasks into the batch; answers up to where the ring can be retired then. */
@@ -284,6 +325,7 @@ static void commit(struct dispatcher *dispatcher)
 		return; /* the next turn tries again */
 	}
 	recorder->filling = NULL;
+	recorder->line_bytes = 0;
 	recorder->tried = ring_taken(dispatcher->ring);
 	recorder->busy_position = write_dirty(dispatcher, batch);
 	recorder->dirty_since_ms = recorder->dirty_count ? dispatcher->now_ms : 0;

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "dispatch.h"
-#include "shared/spool.h"
 
 struct task *tasks_find(struct dispatcher *dispatcher, const struct tr_id *id)
 {
@@ -63,6 +62,7 @@ void tasks_free(struct dispatcher *dispatcher, struct task *task)
 	stat_set(dispatcher->board, STAT_task_in_memory, HASH_COUNT(dispatcher->tasks));
 	if (task->queue)
 		task->queue->tasks--;
+	lines_free(dispatcher, task);
 	free(task->error);
 	free(task->result);
 	free(task);
@@ -91,6 +91,7 @@ static void write_board(struct dispatcher *dispatcher, struct task *task)
 		.error = task->error ? task->error : "",
 		.result = task->result,
 		.result_bytes = task->result ? (uint32_t)strlen(task->result) : 0,
+		.cancelling = task->cancel_wanted && task->state == TR_RUNNING,
 	};
 
 	board_show(dispatcher->writer, &task->board_slot, &status);
@@ -172,8 +173,12 @@ void tasks_move(struct dispatcher *dispatcher, struct task *task, enum task_even
 
 	assert(to != TR_STATES);
 	task->state = (uint8_t)to;
-	dispatcher->live[from]--;
-	count(dispatcher, from);
+	if (!tr_state_is_ended(from)) {
+		dispatcher->live[from]--;
+		count(dispatcher, from);
+	}
+	if (event == EV_RETRY || event == EV_INTERRUPTED || event == EV_RETRIED)
+		task->log_lines = 0; /* the next start is another attempt's */
 	if (tr_state_is_ended(to)) {
 		task->ended_ms = dispatcher->now_ms;
 		task->deciding = false;
@@ -228,4 +233,16 @@ void tasks_cancel(struct dispatcher *dispatcher, struct task *task, const char *
 	task->blocked = task->resting = false;
 	tasks_error(task, why);
 	tasks_move(dispatcher, task, EV_CANCEL);
+}
+
+void tasks_retry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns)
+{
+	task->failures = 0;
+	task->cancel_wanted = task->resting = false;
+	task->retried_ns = asked_ns;
+	task->due_ms = dispatcher->now_ms;
+	task->ended_ms = 0;
+	tasks_move(dispatcher, task, EV_RETRIED);
+	stat_add(dispatcher->board, STAT_task_retried, 1);
+	window_admit(dispatcher, task);
 }

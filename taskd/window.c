@@ -18,20 +18,8 @@
 #include "log.h"
 #include "shared/spool.h"
 
-/*
- * What is asked of the journal comes back with a tag: a queue's pointer where it was asked for more
- * tasks, the pointer to one of these plus one where it was asked for a task.
- */
-enum purpose { TO_CANCEL, TO_GO_ON, TO_GIVE_UP };
-struct wanted {
-	SLIST_ENTRY(wanted) link; /* in dispatcher->unread */
-	struct tr_id id;
-	enum purpose purpose;
-};
-
 #define LOAD_AT_ONCE 1000
 #define UNREADABLE_MS 1000 /* before the journal is asked again */
-#define BEFORE_FAILED "the task before it in its batch did not succeed"
 
 /* ---- admitting and dropping -------------------------------------------------------------- */
 
@@ -132,14 +120,25 @@ static bool predecessor_in_memory(struct dispatcher *dispatcher, const struct ta
 	return tasks_find(dispatcher, &before) != NULL;
 }
 
+/* Nobody can need them any more. A dead task whose row is kept can be retried: its files go with the row. */
+static void remove_files(struct dispatcher *dispatcher, const struct task *task)
+{
+	if (task->state == TR_DEAD && task->in_journal)
+		return;
+	if (task->record.flags & RECORD_SPOOLED)
+		spool_remove(dispatcher->config->spool_dir, &task->id, SPOOL_ARGS);
+	if (task->record.flags & RECORD_FILE)
+		spool_remove(dispatcher->config->spool_dir, &task->id, SPOOL_FILE);
+}
+
 void window_committed(struct dispatcher *dispatcher, struct task *task)
 {
 	bool ended = tr_state_is_ended((enum tr_state)task->state);
 
 	if (task->held)
 		return;
-	if (ended && task->record.flags & RECORD_SPOOLED)
-		spool_remove(dispatcher->config->spool_dir, &task->id);
+	if (ended)
+		remove_files(dispatcher, task);
 	if (task->blocked && !ended) {
 		if (!predecessor_in_memory(dispatcher, task))
 			forget(dispatcher, task);
@@ -158,17 +157,13 @@ void window_committed(struct dispatcher *dispatcher, struct task *task)
 
 /* ---- loading ----------------------------------------------------------------------------- */
 
-/* The row of a task that waits for the one before it. */
-static bool is_blocked(const struct journal_state *state)
+bool window_is_blocked(const struct journal_state *state)
 {
 	return state->blocked && (state->state == TR_QUEUED || state->state == TR_SCHEDULED);
 }
 
-/*
- * A task as the journal knows it; NULL: out of memory or too many queues. A person may have edited
- * the row, so what contradicts its state is not believed.
- */
-static struct task *restore(struct dispatcher *dispatcher, const struct journal_task *row)
+/* A person may have edited the row, so what contradicts its state is not believed. */
+struct task *window_load(struct dispatcher *dispatcher, const struct journal_task *row)
 {
 	const struct journal_state *state = &row->state;
 	struct task *task = tasks_add(dispatcher, &row->record, state->state);
@@ -183,12 +178,14 @@ static struct task *restore(struct dispatcher *dispatcher, const struct journal_
 	task->deciding = state->deciding && state->state == TR_RUNNING;
 	task->failure_kind = state->failure_kind < TR_FAILURE_KINDS ? state->failure_kind : TR_FAILED_RETURNED;
 	task->permanent = state->permanent;
-	task->blocked = is_blocked(state);
+	task->blocked = window_is_blocked(state);
 	task->cancel_wanted = state->cancel_wanted;
 	task->attempt = state->attempt;
 	task->failures = state->failures;
 	task->due_ms = state->due_ms > 0 ? state->due_ms : 0;
 	task->started_ms = state->started_ms;
+	task->log_lines = state->log_lines;
+	task->retried_ns = state->retried_ns;
 	tasks_error(task, state->error);
 	tasks_show(dispatcher, task);
 	return task;
@@ -217,7 +214,7 @@ static void loaded(struct dispatcher *dispatcher, struct queue *queue, const str
 	for (size_t i = 0; i < list->count; i++) {
 		const struct journal_task *row = &list->tasks[i];
 		if (!tasks_find(dispatcher, &row->record.id)) {
-			struct task *task = restore(dispatcher, row);
+			struct task *task = window_load(dispatcher, row);
 			if (!task || !scheduler_add(dispatcher, task)) {
 				if (task)
 					tasks_free(dispatcher, task);
@@ -231,41 +228,6 @@ static void loaded(struct dispatcher *dispatcher, struct queue *queue, const str
 	release_held(dispatcher, queue);
 }
 
-/* One task that was asked for by its id. */
-static void loaded_one(struct dispatcher *dispatcher, const struct wanted *wanted, const struct journal_task *row)
-{
-	struct task *task = tasks_find(dispatcher, &row->record.id);
-	bool concerned = wanted->purpose == TO_CANCEL || is_blocked(&row->state);
-
-	if (!task && concerned && !tr_state_is_ended(row->state.state))
-		task = restore(dispatcher, row);
-	if (!task)
-		return;
-	if (wanted->purpose == TO_GO_ON)
-		window_unblock(dispatcher, task);
-	else if (wanted->purpose == TO_CANCEL || task->blocked)
-		tasks_cancel(dispatcher, task, wanted->purpose == TO_CANCEL ? "cancelled on demand" : BEFORE_FAILED);
-}
-
-static void drop(struct dispatcher *dispatcher, struct wanted *wanted)
-{
-	dispatcher->cancels_asked -= wanted->purpose == TO_CANCEL;
-	free(wanted);
-}
-
-/* A cancelled task must not run and a blocked one not wait for ever: what cannot be read is asked again. */
-static void answered(struct dispatcher *dispatcher, struct wanted *wanted, const struct journal_list *list)
-{
-	if (list->error) {
-		SLIST_INSERT_HEAD(&dispatcher->unread, wanted, link);
-		dispatcher->unread_ms = dispatcher->now_ms + UNREADABLE_MS;
-		return;
-	}
-	if (list->count)
-		loaded_one(dispatcher, wanted, list->tasks);
-	drop(dispatcher, wanted);
-}
-
 void window_poll(struct dispatcher *dispatcher)
 {
 	struct journal_list *list;
@@ -274,47 +236,10 @@ void window_poll(struct dispatcher *dispatcher)
 		if (list->error)
 			log_event(LOG_ERR, "journal-unreadable", "file=%s reason=%s", dispatcher->config->journal, list->error);
 		if (list->tag & 1)
-			answered(dispatcher, (struct wanted *)(uintptr_t)(list->tag - 1), list);
+			wanted_answered(dispatcher, list);
 		else
 			loaded(dispatcher, (struct queue *)(uintptr_t)list->tag, list);
 		journal_list_free(&list);
-	}
-}
-
-/* What memory denies now is made good at the next start, which looks for such tasks. */
-static void ask(struct dispatcher *dispatcher, struct wanted *wanted)
-{
-	char text[TR_ID_TEXT_SIZE];
-
-	if (journal_load_task(dispatcher->journal, &wanted->id, (uint64_t)(uintptr_t)wanted + 1))
-		return;
-	log_event(LOG_ERR, "task-not-loaded", "id=%s reason=%s", tr_id_format(&wanted->id, text), "out of memory");
-	drop(dispatcher, wanted);
-}
-
-static void load_one(struct dispatcher *dispatcher, const struct tr_id *id, enum purpose purpose)
-{
-	struct wanted *wanted = malloc(sizeof *wanted);
-	char text[TR_ID_TEXT_SIZE];
-
-	if (!wanted) {
-		log_event(LOG_ERR, "task-not-loaded", "id=%s reason=%s", tr_id_format(id, text), "out of memory");
-		return;
-	}
-	*wanted = (struct wanted){ .id = *id, .purpose = purpose };
-	dispatcher->cancels_asked += purpose == TO_CANCEL;
-	ask(dispatcher, wanted);
-}
-
-static void ask_again(struct dispatcher *dispatcher)
-{
-	struct wanted *wanted;
-
-	if (dispatcher->unread_ms > dispatcher->now_ms)
-		return;
-	while ((wanted = SLIST_FIRST(&dispatcher->unread)) != NULL) {
-		SLIST_REMOVE_HEAD(&dispatcher->unread, link);
-		ask(dispatcher, wanted);
 	}
 }
 
@@ -322,7 +247,7 @@ void window_tick(struct dispatcher *dispatcher)
 {
 	uint32_t window = dispatcher->config->queue_window;
 
-	ask_again(dispatcher);
+	wanted_tick(dispatcher);
 	for (struct queue *queue = dispatcher->queues; queue; queue = queue->hh.next) {
 		if (!queue->bounded || queue->loading || queue->waiting >= window / 2 + 1 ||
 		    queue->load_ms > dispatcher->now_ms)
@@ -331,13 +256,6 @@ void window_tick(struct dispatcher *dispatcher)
 		queue->loading = journal_load_waiting(dispatcher->journal, queue->name, queue->horizon.due_ms,
 		    &queue->horizon.id, INT64_MAX, window, (uint64_t)(uintptr_t)queue);
 	}
-}
-
-void window_cancel(struct dispatcher *dispatcher, const struct tr_id *id, uint64_t position)
-{
-	if (!dispatcher->cancels_asked)
-		dispatcher->cancels_from = position;
-	load_one(dispatcher, id, TO_CANCEL);
 }
 
 /* ---- batches in order -------------------------------------------------------------------- */
@@ -365,7 +283,7 @@ void window_successor(struct dispatcher *dispatcher, const struct task *ended)
 	const struct tr_id id = id_step(&ended->id, 1);
 	struct task *next = tasks_find(dispatcher, &id);
 	if (!next)
-		load_one(dispatcher, &id, succeeded ? TO_GO_ON : TO_GIVE_UP);
+		wanted_next(dispatcher, &id, succeeded);
 	else if (succeeded)
 		window_unblock(dispatcher, next);
 	else if (next->blocked)
@@ -377,7 +295,7 @@ void window_successor(struct dispatcher *dispatcher, const struct task *ended)
 /* What ran when taskd ended: its callback is asked again, or it runs again. */
 static bool restore_running(struct dispatcher *dispatcher, const struct journal_task *row)
 {
-	struct task *task = restore(dispatcher, row);
+	struct task *task = window_load(dispatcher, row);
 
 	if (!task)
 		return false;
@@ -397,7 +315,7 @@ static bool restore_running(struct dispatcher *dispatcher, const struct journal_
 /* Blocked, but the task before it has ended: taskd ended between the two. */
 static bool restore_orphan(struct dispatcher *dispatcher, const struct journal_task *row)
 {
-	struct task *task = restore(dispatcher, row);
+	struct task *task = window_load(dispatcher, row);
 
 	if (!task)
 		return false;

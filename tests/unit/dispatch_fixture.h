@@ -111,6 +111,7 @@ static inline void free_tasks(struct dispatcher *dispatcher)
 {
 	for (struct task *task; (task = dispatcher->tasks) != NULL;) {
 		HASH_DEL(dispatcher->tasks, task);
+		lines_free(dispatcher, task);
 		free(task->error);
 		free(task->result);
 		free(task);
@@ -295,7 +296,7 @@ static inline bool is_quiet(void)
 	for (const struct queue *queue = dispatcher->queues; queue; queue = queue->hh.next)
 		if (queue->loading)
 			return false;
-	return ring_unretired(dispatcher->ring) == 0 && !dispatcher->cancels_asked;
+	return ring_unretired(dispatcher->ring) == 0 && !dispatcher->commands_asked;
 }
 
 /* Turns until all is in the journal and the windows are full. Time passes. */
