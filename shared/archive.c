@@ -3,10 +3,9 @@
  * path and ids. Leaves: a task's status, its result. A handle holds one connection that can only
  * read; when taskd's file was replaced or its schema changed, the next call opens anew.
  */
-#include "archive.h"
+#include "archive_db.h"
 
 #include <errno.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,19 +14,7 @@
 #define BUSY_TIMEOUT_MS 50
 #define PATH_SHOWN 120 /* bytes of a path in a sentence */
 
-struct archive {
-	sqlite3 *connection; /* NULL: to be opened */
-	sqlite3_stmt *find, *result;
-	char path[];
-};
-
-#define ARCHIVE_COLUMNS(COLUMN) \
-	COLUMN(state) COLUMN(attempt) COLUMN(max_attempts) COLUMN(created_ns) COLUMN(due_ms) COLUMN(started_ms) \
-	COLUMN(ended_ms) COLUMN(handler) COLUMN(queue) COLUMN(error) COLUMN(result)
-#define COLUMN_NAME(column) ", " #column
-#define COLUMN_ENUM(column) ARCHIVE_##column,
-enum archive_column { ARCHIVE_id, ARCHIVE_COLUMNS(COLUMN_ENUM) };
-static const char find_sql[] = "SELECT id" ARCHIVE_COLUMNS(COLUMN_NAME) " FROM task WHERE id = ?1";
+static const char find_sql[] = ARCHIVE_SELECT " = ?1";
 
 /* ---- opening ----------------------------------------------------------------------------- */
 
@@ -110,8 +97,7 @@ static enum tr_result connect_file(struct archive *archive, struct tr_error *err
 	return result;
 }
 
-/* Makes sure that the connection is to the file that has the name now. */
-static enum tr_result connect_again(struct archive *archive)
+enum tr_result archive_connect(struct archive *archive)
 {
 	struct tr_error error;
 	int moved = 0;
@@ -180,7 +166,7 @@ static bool duplicate(sqlite3_stmt *row, int column, char **text)
 	return *text != NULL;
 }
 
-static enum tr_result read_status(sqlite3_stmt *row, const struct tr_id *id, struct tr_task_status *status)
+enum tr_result archive_read_status(sqlite3_stmt *row, const struct tr_id *id, struct tr_task_status *status)
 {
 	int64_t state = sqlite3_column_int64(row, ARCHIVE_state);
 
@@ -195,6 +181,7 @@ static enum tr_result read_status(sqlite3_stmt *row, const struct tr_id *id, str
 		.due_ms = sqlite3_column_int64(row, ARCHIVE_due_ms),
 		.started_ms = sqlite3_column_int64(row, ARCHIVE_started_ms),
 		.ended_ms = sqlite3_column_int64(row, ARCHIVE_ended_ms),
+		.cancelling = state == TR_RUNNING && sqlite3_column_int(row, ARCHIVE_cancel_wanted) != 0,
 	};
 	copy_text(row, ARCHIVE_handler, status->handler, sizeof status->handler);
 	copy_text(row, ARCHIVE_queue, status->queue, sizeof status->queue);
@@ -202,8 +189,8 @@ static enum tr_result read_status(sqlite3_stmt *row, const struct tr_id *id, str
 	return duplicate(row, ARCHIVE_result, &status->result) ? TR_OK : TR_NO_MEMORY;
 }
 
-/* The answer to a step that found no row; a statement that failed is made anew by the next call. */
-static enum tr_result no_row(struct archive *archive, int code)
+/* A statement that failed is made anew by the next call. */
+enum tr_result archive_no_row(struct archive *archive, int code)
 {
 	if (code == SQLITE_DONE)
 		return TR_NOT_FOUND;
@@ -213,17 +200,17 @@ static enum tr_result no_row(struct archive *archive, int code)
 
 enum tr_result archive_find(struct archive *archive, const struct tr_id *id, struct tr_task_status *status)
 {
-	enum tr_result result = connect_again(archive);
+	enum tr_result result = archive_connect(archive);
 
 	if (result != TR_OK)
 		return result;
 	sqlite3_bind_blob(archive->find, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
 	int code = sqlite3_step(archive->find);
 	if (code != SQLITE_ROW)
-		result = no_row(archive, code);
+		result = archive_no_row(archive, code);
 	else
-		result = read_status(archive->find, id, status);
-	sqlite3_reset(archive->find); /* NULL after no_row(): does nothing */
+		result = archive_read_status(archive->find, id, status);
+	sqlite3_reset(archive->find); /* NULL after archive_no_row(): does nothing */
 	return result;
 }
 
@@ -231,12 +218,12 @@ char *archive_result(struct archive *archive, const struct tr_id *id)
 {
 	char *result = NULL;
 
-	if (connect_again(archive) != TR_OK)
+	if (archive_connect(archive) != TR_OK)
 		return NULL;
 	sqlite3_bind_blob(archive->result, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
 	int code = sqlite3_step(archive->result);
 	if (code != SQLITE_ROW)
-		no_row(archive, code);
+		archive_no_row(archive, code);
 	else if (!duplicate(archive->result, 0, &result))
 		result = NULL;
 	sqlite3_reset(archive->result);

@@ -31,4 +31,31 @@ enum tr_result archive_find(struct archive *archive, const struct tr_id *id,
 /* Only the whole result of a task, malloc()ed; NULL when there is none or it cannot be read. */
 char *archive_result(struct archive *archive, const struct tr_id *id);
 
+/* What is to be listed: tasks below *before that match the filter (not NULL, its names allowed ones). */
+struct archive_query {
+	const struct tr_task_filter *filter;
+	const struct tr_id *before;
+	size_t rows_most; /* so many are looked at */
+};
+/* A task that matches. Its result is the callee's. False: enough. */
+typedef bool archive_row_fn(void *context, struct tr_task_status *status);
+/*
+ * Gives the matching tasks to `take`, the newest first. *reached: the last one looked at; all zero: the end was reached,
+ * there are no more. Errors: as archive_find(); NOT_FOUND: there is no journal.
+ */
+enum tr_result archive_list(struct archive *archive, const struct archive_query *query, archive_row_fn *take,
+    void *context, struct tr_id *reached);
+
+/* A task that is so matches. `state` may be any number. */
+bool archive_matches(const struct tr_task_filter *filter, int64_t state, const char *handler, const char *queue);
+
+/* A row of a task's log; `text` lives during the call. NULL: the line was not kept. False: out of memory. */
+typedef bool archive_line_fn(void *context, uint32_t attempt, uint64_t number, int64_t at_ms, int level, const char *text);
+/*
+ * Gives the last `most` rows of the task's log, the last one first; then, as lines without a text, the last number of
+ * each attempt. Errors: as archive_list().
+ */
+enum tr_result archive_log(struct archive *archive, const struct tr_id *id, size_t most, archive_line_fn *take,
+    void *context);
+
 #endif

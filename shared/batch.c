@@ -2,7 +2,6 @@
  * A batch of background tasks: filled while a request is worked on, published at its end.
  * Enters: what an endpoint asks for. Leaves: one publication in the ring, all or nothing.
  */
-#include <assert.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <stdio.h>
@@ -367,18 +366,6 @@ static enum tr_result name_spooled(struct background_tasks *background)
 	return TR_OK;
 }
 
-/* Publishes bytes, in the ring made anew if the attached one is gone. */
-static enum tr_result publish(struct taskring *client, uint32_t *lane_hint, const void *batch, size_t bytes,
-    uint64_t *position, struct tr_error *error)
-{
-	struct ring *ring = atomic_load_explicit(&client->ring, memory_order_acquire);
-	enum tr_result result = ring_publish(ring, lane_hint, batch, bytes, position);
-
-	if (result == TR_NO_RING && (ring = client_new_ring(client, ring, &result, error)) != NULL)
-		result = ring_publish(ring, lane_hint, batch, bytes, position);
-	return result;
-}
-
 static void wait_for_step(const struct board *board, uint32_t seen, int64_t most_ns)
 {
 	int64_t wait_ns = most_ns < DURABLE_LOOK_NS ? most_ns : DURABLE_LOOK_NS;
@@ -442,7 +429,7 @@ enum tr_result background_tasks_publish(struct background_tasks *background, uin
 	if (result != TR_OK)
 		return result;
 	background->error.text[0] = '\0';
-	result = publish(client, &background->lane_hint, background->buffer, background->bytes, &position,
+	result = client_publish(client, &background->lane_hint, background->buffer, background->bytes, &position,
 	    &background->error);
 	if (result != TR_OK) {
 		unname_spooled(background);
@@ -453,19 +440,4 @@ enum tr_result background_tasks_publish(struct background_tasks *background, uin
 	if (durable && (result = wait_durable(client, position, durable_timeout_ms)) != TR_OK)
 		return refuse(background, result, NULL);
 	return TR_OK;
-}
-
-enum tr_result tr_task_cancel(struct taskring *ring, const struct tr_id *id)
-{
-	const struct record record = { .kind = RECORD_CANCEL, .id = *id, .places = 1 };
-	char encoded[128];
-	struct tr_error error;
-	uint32_t hint = 0;
-	uint64_t position;
-
-	if (ring->magic != CLIENT_MAGIC)
-		return TR_FORKED;
-	assert(record_size(&record) <= sizeof encoded);
-	record_encode(&record, encoded);
-	return publish(ring, &hint, encoded, record_size(&record), &position, &error);
 }

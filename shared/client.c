@@ -160,3 +160,23 @@ const struct board *client_board_again(struct taskring *client, enum tr_result *
 	pthread_mutex_unlock(&client->lock);
 	return client_board(client, result);
 }
+
+enum tr_result client_publish(struct taskring *client, uint32_t *lane_hint, const void *batch, size_t bytes,
+    uint64_t *position, struct tr_error *error)
+{
+	struct ring *ring = atomic_load_explicit(&client->ring, memory_order_acquire);
+	enum tr_result result = ring_publish(ring, lane_hint, batch, bytes, position);
+
+	if (result == TR_NO_RING && (ring = client_new_ring(client, ring, &result, error)) != NULL)
+		result = ring_publish(ring, lane_hint, batch, bytes, position);
+	return result;
+}
+
+enum tr_result client_archive(struct taskring *client)
+{
+	struct tr_error error;
+
+	if (client->archive)
+		return TR_OK;
+	return client->journal ? archive_open(&client->archive, client->journal, &error) : TR_NOT_FOUND;
+}

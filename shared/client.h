@@ -1,4 +1,7 @@
-/* An opened instance, as the library's own files see it: client.c, batch.c, status.c. */
+/*
+ * An opened instance, as the library's own files see it: client.c, batch.c, command.c, status.c,
+ * list.c, task_log.c.
+ */
 #ifndef TR_CLIENT_H
 #define TR_CLIENT_H
 
@@ -41,6 +44,18 @@ struct ring *client_new_ring(struct taskring *client, struct ring *stale, enum t
 const struct board *client_board(struct taskring *client, enum tr_result *result);
 /* As client_board(), after looking whether the name now stands for another segment. */
 const struct board *client_board_again(struct taskring *client, enum tr_result *result);
+
+/* Publishes an encoded batch, in the ring made anew if the attached one is gone. *error: of the attaching. */
+enum tr_result client_publish(struct taskring *client, uint32_t *lane_hint, const void *batch, size_t bytes,
+    uint64_t *position, struct tr_error *error);
+
+/* The archive, opened when it was not. Under the lock. NOT_FOUND: there is no journal, or none was named. */
+enum tr_result client_archive(struct taskring *client);
+
+/* status.c: what the board shows of a task. TOO_LARGE: all but its result, which client_add_result() fetches. */
+enum tr_result client_status_of_entry(const struct board_entry *entry, struct tr_task_status *status);
+/* The result out of the journal; NULL stays where it cannot be read. Takes the lock. */
+void client_add_result(struct taskring *client, struct tr_task_status *status);
 
 int64_t client_now_ns(void); /* ns since 1970 */
 

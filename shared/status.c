@@ -10,30 +10,34 @@
 #include "id.h"
 #include "record.h"
 
+enum tr_result client_status_of_entry(const struct board_entry *entry, struct tr_task_status *status)
+{
+	*status = (struct tr_task_status){
+		.id = entry->id,
+		.state = (enum tr_state)entry->state,
+		.attempt = entry->attempt, .max_attempts = entry->max_attempts,
+		.created_ms = entry->created_ms, .due_ms = entry->due_ms,
+		.started_ms = entry->started_ms, .ended_ms = entry->ended_ms,
+		.progress_done = entry->progress_done, .progress_total = entry->progress_total,
+		.cancelling = (entry->marks & BOARD_CANCELLING) != 0,
+	};
+	memcpy(status->handler, entry->handler, sizeof status->handler);
+	memcpy(status->queue, entry->queue, sizeof status->queue);
+	memcpy(status->progress_text, entry->progress_text, sizeof status->progress_text);
+	memcpy(status->error, entry->error, sizeof status->error);
+	if (entry->result_bytes && entry->result_bytes <= TR_RESULT_SHOWN_MAX) {
+		status->result = strndup(entry->result, entry->result_bytes);
+		return status->result ? TR_OK : TR_NO_MEMORY;
+	}
+	/* A larger result is the journal's to give; the caller sees that one is missing. */
+	return entry->result_bytes ? TR_TOO_LARGE : TR_OK;
+}
+
 static enum tr_result from_board(const struct board *board, const struct tr_id *id, struct tr_task_status *status)
 {
 	struct board_entry entry;
 
-	if (!board || !board_find(board, id, &entry))
-		return TR_NOT_FOUND;
-	*status = (struct tr_task_status){
-		.id = entry.id,
-		.state = (enum tr_state)entry.state,
-		.attempt = entry.attempt, .max_attempts = entry.max_attempts,
-		.created_ms = entry.created_ms, .due_ms = entry.due_ms,
-		.started_ms = entry.started_ms, .ended_ms = entry.ended_ms,
-		.progress_done = entry.progress_done, .progress_total = entry.progress_total,
-	};
-	memcpy(status->handler, entry.handler, sizeof status->handler);
-	memcpy(status->queue, entry.queue, sizeof status->queue);
-	memcpy(status->progress_text, entry.progress_text, sizeof status->progress_text);
-	memcpy(status->error, entry.error, sizeof status->error);
-	if (entry.result_bytes && entry.result_bytes <= TR_RESULT_SHOWN_MAX) {
-		status->result = strndup(entry.result, entry.result_bytes);
-		return status->result ? TR_OK : TR_NO_MEMORY;
-	}
-	/* A larger result is the journal's to give; the caller sees that one is missing. */
-	return entry.result_bytes ? TR_TOO_LARGE : TR_OK;
+	return board && board_find(board, id, &entry) ? client_status_of_entry(&entry, status) : TR_NOT_FOUND;
 }
 
 static void from_record(const struct record *record, struct tr_task_status *status)
@@ -86,29 +90,20 @@ static enum tr_result from_ring(const struct ring *ring, const struct tr_id *id,
 	return result;
 }
 
-static enum tr_result open_archive(struct taskring *client)
-{
-	struct tr_error error;
-
-	if (client->archive)
-		return TR_OK;
-	return client->journal ? archive_open(&client->archive, client->journal, &error) : TR_NOT_FOUND;
-}
-
 static enum tr_result from_journal(struct taskring *client, const struct tr_id *id, struct tr_task_status *status)
 {
 	pthread_mutex_lock(&client->lock);
-	enum tr_result result = open_archive(client);
+	enum tr_result result = client_archive(client);
 	if (result == TR_OK)
 		result = archive_find(client->archive, id, status);
 	pthread_mutex_unlock(&client->lock);
 	return result;
 }
 
-static void add_result(struct taskring *client, struct tr_task_status *status)
+void client_add_result(struct taskring *client, struct tr_task_status *status)
 {
 	pthread_mutex_lock(&client->lock);
-	if (open_archive(client) == TR_OK)
+	if (client_archive(client) == TR_OK)
 		status->result = archive_result(client->archive, &status->id);
 	pthread_mutex_unlock(&client->lock);
 }
@@ -131,7 +126,7 @@ enum tr_result tr_task_status(struct taskring *ring, const struct tr_id *id, str
 	if (result == TR_NOT_FOUND)
 		return from_journal(ring, id, status);
 	if (result == TR_TOO_LARGE) {
-		add_result(ring, status);
+		client_add_result(ring, status);
 		return TR_OK;
 	}
 	return result;

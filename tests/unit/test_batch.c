@@ -3,51 +3,17 @@
  * its field named, a batch is whole or absent, large arguments leave no file behind, a forked child
  * is refused, and a task is found wherever it is.
  */
-#include "tests/unit/dispatch_fixture.h"
+#include "tests/unit/dispatch_client.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
-static struct taskring *client;
-static struct background_tasks *batch;
-
-static int64_t real_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* A producer of the world's instance, and a batch; the world's clock is the real one. */
-static void open_client(void)
-{
-	const struct tr_open_options options = { .spool_dir = world.spool, .journal = world.journal };
-	struct tr_error error;
-
-	set_now(real_ms());
-	CU_ASSERT_EQUAL_FATAL(tr_open(&client, world.instance, &options, &error), TR_OK);
-	CU_ASSERT_EQUAL_FATAL(background_tasks_new(&batch, client), TR_OK);
-}
-
-static void close_client(void)
-{
-	background_tasks_free(&batch);
-	CU_ASSERT_PTR_NULL(batch);
-	tr_close(&client);
-	CU_ASSERT_PTR_NULL(client);
-}
+#include "shared/spool.h"
 
 static enum tr_result add(const char *handler, const char *args)
 {
 	return background_tasks_add(batch, handler, args, NULL);
-}
-
-/* The world's dispatcher takes and journals what is there. */
-static void dispatch(void)
-{
-	set_now(real_ms());
-	settle();
 }
 
 static char *text_of_bytes(size_t bytes)
@@ -366,6 +332,136 @@ static void test_failed_publish(void)
 	close_client();
 }
 
+/* ---- owned files ------------------------------------------------------------------------- */
+
+static int make_file(const char *text)
+{
+	struct tr_error error;
+	int fd = tr_spool_file(client, &error);
+
+	CU_ASSERT_FATAL(fd >= 0);
+	EXPECT_TEXT(error.text, "");
+	CU_ASSERT_EQUAL(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	return fd;
+}
+
+/* What the file that the task owns holds; NULL: it owns none. */
+static const char *owned(struct tr_id id)
+{
+	static char found[64];
+	char path[200], name[SPOOL_NAME_SIZE];
+
+	snprintf(path, sizeof path, "%s/%s", world.spool, spool_name(&id, SPOOL_FILE, name));
+	FILE *file = fopen(path, "r");
+	if (!file)
+		return NULL;
+	found[fread(found, 1, sizeof found - 1, file)] = '\0';
+	fclose(file);
+	return found;
+}
+
+static bool is_open(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0;
+}
+
+static void test_attach(void)
+{
+	char *args = text_of_bytes(LARGE);
+
+	open_client();
+	CU_ASSERT_EQUAL(add("first", NULL), TR_OK);
+	CU_ASSERT_EQUAL(add("owner", args), TR_OK);
+	CU_ASSERT_EQUAL(background_tasks_attach(batch, make_file("hello")), TR_OK);
+	CU_ASSERT_EQUAL(add("last", NULL), TR_OK);
+	CU_ASSERT_EQUAL(files_in_spool(), 0);
+	const struct tr_id id = background_tasks_id(batch, 1);
+	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
+	CU_ASSERT_EQUAL(files_in_spool(), 2);
+	EXPECT_TEXT(owned(id), "hello");
+	expect_spool_file(id, args);
+	dispatch();
+	EXPECT_TEXT(sql("SELECT handler, flags FROM task ORDER BY id"), "first|1 owner|13 last|1");
+	run_next(EV_SUCCEEDED);
+	dispatch();
+	EXPECT_TEXT(owned(id), "hello"); /* another task's end is none of its business */
+	EXPECT_ID(run_next(EV_SUCCEEDED), id);
+	dispatch();
+	CU_ASSERT_EQUAL(files_in_spool(), 0);
+	free(args);
+	close_client();
+}
+
+/* The file is the batch's, whatever happens: it is closed, and nothing has got a name. */
+static void test_attach_refused(void)
+{
+	const struct tr_open_options without = { 0 };
+	char path[200];
+
+	open_client();
+	int fd = make_file("nobody's");
+	CU_ASSERT_EQUAL(background_tasks_attach(batch, fd), TR_INVALID);
+	EXPECT_TEXT(background_tasks_error(batch), "file: no task was added that could own it");
+	CU_ASSERT_FALSE(is_open(fd));
+	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
+	CU_ASSERT_EQUAL(background_tasks_attach(batch, make_file("first")), TR_OK);
+	fd = make_file("second");
+	CU_ASSERT_EQUAL(background_tasks_attach(batch, fd), TR_INVALID);
+	EXPECT_TEXT(background_tasks_error(batch), "file: the task owns one already");
+	CU_ASSERT_FALSE(is_open(fd));
+	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
+	snprintf(path, sizeof path, "%s/named", world.directory);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	CU_ASSERT_EQUAL(background_tasks_attach(batch, fd), TR_INVALID);
+	EXPECT_TEXT(background_tasks_error(batch), "file: not one that tr_spool_file() made");
+	CU_ASSERT_FALSE(is_open(fd));
+	CU_ASSERT_EQUAL(background_tasks_attach(batch, open(world.spool, O_RDONLY | O_DIRECTORY)), TR_INVALID);
+	CU_ASSERT_EQUAL(background_tasks_attach(batch, -1), TR_INVALID);
+	const struct tr_id id = background_tasks_id(batch, 0);
+	background_tasks_clear(batch);
+	CU_ASSERT_EQUAL(files_in_spool(), 0);
+	/* A file that is in another file system cannot get its name: nothing is published. */
+	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
+	CU_ASSERT_EQUAL(background_tasks_attach(batch, memfd_create("elsewhere", 0)), TR_OK);
+	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_SYSTEM);
+	CU_ASSERT_EQUAL(ring_published(world.dispatcher.ring), 0);
+	CU_ASSERT_PTR_NULL(owned(id));
+	close_client();
+
+	struct tr_error error;
+	CU_ASSERT_EQUAL_FATAL(tr_open(&client, world.instance, &without, &error), TR_OK);
+	CU_ASSERT_EQUAL(tr_spool_file(client, &error), -1);
+	EXPECT_TEXT(error.text, "no spool directory was given to tr_open()");
+	CU_ASSERT_EQUAL(tr_spool_file(client, NULL), -1);
+	tr_close(&client);
+}
+
+/* As arguments: after a publication that failed there is no file, and the next one has it whole, also when empty. */
+static void test_attach_failed_publish(void)
+{
+	open_client();
+	world.config.queue_window = 10000;
+	fill_lane();
+	CU_ASSERT_EQUAL(add("large", NULL), TR_OK);
+	CU_ASSERT_EQUAL(background_tasks_attach(batch, make_file("not empty")), TR_OK);
+	CU_ASSERT_EQUAL(add("empty", NULL), TR_OK);
+	CU_ASSERT_EQUAL(background_tasks_attach(batch, make_file("")), TR_OK);
+	const struct tr_id id = background_tasks_id(batch, 0), next = background_tasks_id(batch, 1);
+	for (int i = 0; i < 3; i++) {
+		CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_LANE_FULL);
+		CU_ASSERT_EQUAL(files_in_spool(), 0);
+	}
+	dispatch();
+	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
+	EXPECT_TEXT(owned(id), "not empty");
+	EXPECT_TEXT(owned(next), "");
+	dispatch();
+	EXPECT_TEXT(sql("SELECT handler, flags FROM task WHERE handler <> 'filler' ORDER BY id"), "large|9 empty|9");
+	close_client();
+}
+
 /* ---- durability=disk --------------------------------------------------------------------- */
 
 static void test_disk_timeout(void)
@@ -482,6 +578,9 @@ int main(void)
 		{ "spool", test_spool },
 		{ "spool limits", test_spool_limits },
 		{ "failed publish", test_failed_publish },
+		{ "owned file", test_attach },
+		{ "owned file refused", test_attach_refused },
+		{ "owned file, failed publish", test_attach_failed_publish },
 		{ "disk: timeout", test_disk_timeout },
 		{ "disk", test_disk },
 		{ "disk: the board of the past", test_disk_and_the_board_of_the_past },

@@ -188,7 +188,7 @@ static void test_events(void)
 	status.error = "twice";
 	board_show(writer, &slot, &status);                                /* 1 */
 	board_progress(writer, slot, &status.id, 1, 2, "one of two", 10);  /* 2 */
-	board_log_event(writer, &status.id, 7, "hello\0hidden", 5);        /* 3 */
+	board_log_event(writer, &status.id, 7, 70000, 6, "hello\0hidden", 5); /* 3 */
 	struct board_worker worker = { .state = WORKER_IDLE, .pid = 4711, .pool = "default" };
 	board_worker_set(writer, 1, &worker);                              /* 4 */
 	worker.state = WORKER_BUSY;
@@ -209,6 +209,8 @@ static void test_events(void)
 	CU_ASSERT_EQUAL(board_event(board, 3, &event), 1);
 	CU_ASSERT_EQUAL(event.kind, EVENT_LOG);
 	CU_ASSERT_EQUAL(event.attempt, 7);
+	CU_ASSERT_EQUAL(event.worker, UINT16_MAX); /* the line's number, as far as it goes */
+	CU_ASSERT_EQUAL(event.state, 6);
 	CU_ASSERT_STRING_EQUAL(event.text, "hello");
 	CU_ASSERT_EQUAL(board_event(board, 4, &event), 1);
 	CU_ASSERT_EQUAL(event.kind, EVENT_WORKER);
@@ -216,8 +218,8 @@ static void test_events(void)
 	CU_ASSERT_STRING_EQUAL(event.text, "pid 4711, pool default");
 
 	/* Two more overrun the first two. */
-	board_log_event(writer, &status.id, 8, "", 0);
-	board_log_event(writer, &status.id, 9, "last", 4);
+	board_log_event(writer, &status.id, 8, 1, 7, "", 0);
+	board_log_event(writer, &status.id, 9, 2, 3, "last", 4);
 	static const int expected[] = { -1, -1, -1, 1, 1, 1, 1, 0, 0 };
 	for (uint64_t serial = 0; serial < 9; serial++)
 		CU_ASSERT_EQUAL(board_event(board, serial, &event), expected[serial]);

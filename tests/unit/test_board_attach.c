@@ -38,7 +38,7 @@ static void test_refusals(void)
 	struct board *raw = map_writable();
 
 	raw->version = 77;
-	expect_refusal(TR_VERSION_MISMATCH, "version 77", "reads version 1");
+	expect_refusal(TR_VERSION_MISMATCH, "version 77", "reads version 2");
 	raw->version = BOARD_VERSION;
 	raw->tables = 0xabcd0123;
 	expect_refusal(TR_VERSION_MISMATCH, "abcd0123", "this program reads");

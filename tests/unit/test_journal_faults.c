@@ -7,6 +7,7 @@
 
 #include "faulty_vfs.h"
 #include "journal_fixture.h"
+#include "taskd/journal_db.h"
 
 #define TASKS 60     /* in a batch */
 #define POINTS_MAX 3000 /* more calls in one commit than this: something is wrong with the test */
@@ -24,6 +25,9 @@ static struct journal_batch *fill(unsigned k)
 	for (unsigned i = 0; i < TASKS; i++) {
 		add_task(batch, k * TASKS + i, "q", &running);
 		add_attempt(batch, k * TASKS + i, 1, "interrupted");
+		const struct journal_line line = { .id = id_of(k * TASKS + i), .attempt = 1, .number = 1, .level = 6, .text = "a line" };
+		if (!journal_batch_line(batch, &line))
+			abort();
 		if (k == 0)
 			continue;
 		const struct tr_id before = id_of((k - 1) * TASKS + i);
@@ -38,14 +42,15 @@ static struct journal_batch *fill(unsigned k)
 /* How much of batch `k` another program sees: 0 nothing, 1 all of it, -1 a part. */
 static int seen(unsigned k)
 {
-	char query[500];
+	char query[700];
 
 	snprintf(query, sizeof query, "SELECT (SELECT count(*) FROM task WHERE id >= x'" IDS_OF "%08x' AND id < x'" IDS_OF "%08x')"
 	    " + (SELECT count(*) FROM attempt WHERE task >= x'" IDS_OF "%08x' AND task < x'" IDS_OF "%08x')"
+	    " + (SELECT count(*) FROM task_log WHERE task >= x'" IDS_OF "%08x' AND task < x'" IDS_OF "%08x')"
 	    " + (SELECT count(*) FROM task WHERE state = 4 AND id >= x'" IDS_OF "%08x' AND id < x'" IDS_OF "%08x')",
-	    k * TASKS, (k + 1) * TASKS, k * TASKS, (k + 1) * TASKS, (k ? k - 1 : 0) * TASKS, k * TASKS);
+	    k * TASKS, (k + 1) * TASKS, k * TASKS, (k + 1) * TASKS, k * TASKS, (k + 1) * TASKS, (k ? k - 1 : 0) * TASKS, k * TASKS);
 	int64_t rows = ask_number(&place, query);
-	return rows == 0 ? 0 : rows == (k ? 3 : 2) * TASKS ? 1 : -1;
+	return rows == 0 ? 0 : rows == (k ? 4 : 3) * TASKS ? 1 : -1;
 }
 
 static bool says(const struct journal_done *done, const char *words)
@@ -78,7 +83,7 @@ static long try_every(enum fault_point point, int code, bool sync, const char *w
 		CU_ASSERT(failed == fired || (point == FAULT_MEMORY && !failed));
 		CU_ASSERT_EQUAL(done.synced, sync && !failed);
 		CU_ASSERT_PTR_EQUAL(done.batch, batch);
-		CU_ASSERT_EQUAL(journal_batch_rows(batch), 3 * TASKS);
+		CU_ASSERT_EQUAL(journal_batch_rows(batch), 4 * TASKS);
 		CU_ASSERT_EQUAL(seen(k), !failed);
 		if (failed) {
 			CU_ASSERT(says(&done, words));
@@ -178,6 +183,40 @@ static void making_a_file_fails_whole(void)
 	}
 }
 
+/* The file is of the old version or of the new one, and can be opened the next time. */
+static void migrating_fails_whole(void)
+{
+	bool fired = true;
+	long points = 0, failed = 0;
+
+	for (long n = 1; fired && points < POINTS_MAX; n++) {
+		sqlite3 *old;
+		points++;
+		place_make(&place);
+		CU_ASSERT_EQUAL(sqlite3_open(place.path, &old), SQLITE_OK);
+		CU_ASSERT_EQUAL(sqlite3_exec(old, journal_migrations[0].sql, NULL, NULL, NULL), SQLITE_OK);
+		CU_ASSERT_EQUAL(sqlite3_exec(old, "PRAGMA user_version = 1; PRAGMA journal_mode = WAL", NULL, NULL, NULL), SQLITE_OK);
+		sqlite3_close(old);
+		fault_arm(FAULT_WRITE, n, SQLITE_FULL);
+		enum tr_result result = place_open_with(&place, 0, 0);
+		fired = fault_disarm();
+		CU_ASSERT(fired || result == TR_OK);
+		if (result != TR_OK) {
+			int64_t version = ask_number(&place, "PRAGMA user_version");
+			int64_t tables = ask_number(&place, "SELECT count(*) FROM sqlite_schema WHERE name = 'task_log'");
+			CU_ASSERT((version == 1 && tables == 0) || (version == JOURNAL_SCHEMA && tables == 1));
+			failed++;
+			place_open(&place);
+		}
+		keep(&place, fill(0));
+		CU_ASSERT_EQUAL(seen(0), 1);
+		CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), JOURNAL_SCHEMA);
+		place_remove(&place);
+	}
+	printf("%ld of %ld writes ", failed, points - 1);
+	CU_ASSERT(failed > 1 && points < POINTS_MAX);
+}
+
 static void a_lock_of_another_program_is_said(void)
 {
 	sqlite3 *other;
@@ -274,6 +313,7 @@ int main(void)
 	CU_ADD_TEST(suite, lack_of_memory_is_survived);
 	CU_ADD_TEST(suite, a_failed_sync_is_made_good);
 	CU_ADD_TEST(suite, making_a_file_fails_whole);
+	CU_ADD_TEST(suite, migrating_fails_whole);
 	CU_ADD_TEST(suite, a_lock_of_another_program_is_said);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();

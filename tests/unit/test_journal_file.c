@@ -6,6 +6,7 @@
 #include "taskd/journal_db.h"
 
 #define FILE_MAX (4u << 20)
+#define VERSION_1_SUM 0x486e0355u
 
 static struct place place;
 static char before[FILE_MAX], after[FILE_MAX];
@@ -211,11 +212,12 @@ static void migrations_run_once_and_whole(void)
 {
 	static const struct journal_migration steps[] = {
 		{ 1, "this is never run" },
-		{ 2, "ALTER TABLE task ADD COLUMN cost INTEGER; UPDATE task SET cost = 5" },
-		{ 3, "CREATE TABLE other (x)" },
+		{ 2, "nor this" },
+		{ 3, "ALTER TABLE task ADD COLUMN cost INTEGER; UPDATE task SET cost = 5" },
+		{ 4, "CREATE TABLE other (x)" },
 	};
 	static const struct journal_migration broken[] = {
-		{ 4, "CREATE TABLE half (x); INSERT INTO half VALUES (1); SELECT no_such_function()" },
+		{ 5, "CREATE TABLE half (x); INSERT INTO half VALUES (1); SELECT no_such_function()" },
 	};
 	struct journal_db db;
 	struct tr_error error;
@@ -223,15 +225,60 @@ static void migrations_run_once_and_whole(void)
 	make_journal();
 	CU_ASSERT_EQUAL_FATAL(journal_db_open(&db, place.path, &error), TR_OK);
 	for (int i = 0; i < 2; i++)
-		CU_ASSERT_EQUAL(journal_db_migrate(&db, steps, 3, &error), TR_OK);
-	CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), 3);
+		CU_ASSERT_EQUAL(journal_db_migrate(&db, steps, 4, &error), TR_OK);
+	CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), 4);
 	CU_ASSERT_EQUAL(ask_number(&place, "SELECT sum(cost) FROM task"), 1500);
 	CU_ASSERT_EQUAL(journal_db_migrate(&db, broken, 1, &error), TR_SYSTEM);
 	CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "no_such_function"));
-	CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), 3);
+	CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), 4);
 	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM sqlite_schema WHERE name = 'half'"), 0);
 	journal_db_close(&db);
-	check_refused(TR_VERSION_MISMATCH, "has schema 3");
+	check_refused(TR_VERSION_MISMATCH, "has schema 4");
+}
+
+/* The first version's file, as its taskd left it: this text is as it was released. */
+static void make_version_1(void)
+{
+	uint32_t sum = 2166136261u; /* FNV-1a */
+	for (const char *c = journal_migrations[0].sql; *c; c++)
+		sum = (sum ^ (unsigned char)*c) * 16777619u;
+	CU_ASSERT_EQUAL(sum, VERSION_1_SUM);
+	execute("PRAGMA page_size = 8192");
+	execute(journal_migrations[0].sql);
+	execute("PRAGMA user_version = 1; PRAGMA journal_mode = WAL");
+	for (unsigned i = 0; i < 300; i++) {
+		char *insert = sqlite3_mprintf("INSERT INTO task (id, state, blocked, attempt, failures, due_ms, ended_ms, "
+		    "handler, queue, flags, place, places, max_attempts, backoff_base_ms, backoff_cap_ms, created_ns, args_bytes, args) "
+		    "VALUES (x'019000000000700080000000%08x', %u, 0, 1, 1, 1000, %u, 'h', 'q', 0, 0, 1, 5, 1000, 600000, "
+		    "1700000000000000000, 2, '{}'); INSERT INTO attempt (task, attempt, outcome) "
+		    "VALUES (x'019000000000700080000000%08x', 1, 'failed')", i, i % 8, i % 8 > 3 ? 2000 + i : 0, i);
+		execute(insert);
+		sqlite3_free(insert);
+	}
+}
+
+static void a_version_1_journal_is_migrated(void)
+{
+	make_version_1();
+	for (int i = 0; i < 2; i++) { /* the second time it is of this version */
+		place_open(&place);
+		CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), JOURNAL_SCHEMA);
+		CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task WHERE log_lines IS NULL"), i == 0 ? 300 : 299);
+		CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM attempt"), 300);
+		CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task INDEXED BY task_failed WHERE state > 4 AND state = 5"), i == 0 ? 37 : 36);
+		CU_ASSERT_EQUAL(state_in(&place, 5), i == 0 ? TR_DEAD : TR_QUEUED);
+		struct journal_batch *batch = batch_of(&place);
+		const struct journal_line line = { .id = id_of(5), .attempt = 1, .number = 1, .at_ms = 7, .level = 6, .text = "kept" };
+		const struct journal_state queued = { .state = TR_QUEUED, .attempt = 1, .log_lines = 3, .retried_ns = 12345 };
+		CU_ASSERT_TRUE(journal_batch_line(batch, &line) && journal_batch_update(batch, &line.id, &queued));
+		keep(&place, batch);
+		struct journal_list *list = load_task(&place, 5);
+		CU_ASSERT_EQUAL(list->tasks[0].state.log_lines, 3);
+		CU_ASSERT_EQUAL(list->tasks[0].state.retried_ns, 12345);
+		journal_list_free(&list);
+		CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM logs WHERE text = 'kept' AND task = '01900000-0000-7000-8000-000000000005'"), 1);
+		journal_close(&place.journal);
+	}
 }
 
 /* Nobody reads the WAL's end: what was committed is in the file when it grows large. */
@@ -286,6 +333,7 @@ int main(void)
 	CU_ADD_TEST(suite, a_second_taskd_is_refused);
 	CU_ADD_TEST(suite, what_may_not_be_written_is_said);
 	CU_ADD_TEST(suite, migrations_run_once_and_whole);
+	CU_ADD_TEST(suite, a_version_1_journal_is_migrated);
 	CU_ADD_TEST(suite, the_wal_stays_bounded);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();

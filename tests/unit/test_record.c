@@ -117,9 +117,10 @@ static void test_round_trip(void)
 	record.args_bytes = TR_ARGS_MAX;
 	round_trip(&record);
 	round_trip(&(struct record){ .kind = RECORD_CANCEL, .id = record.id });
+	round_trip(&(struct record){ .kind = RECORD_RETRY, .id = record.id, .created_ns = 1700000000123456789 });
 }
 
-/* What is sealed is what is decoded; sealing again replaces all but where the arguments are. */
+/* What is sealed is what is decoded; sealing again replaces all but what is in the spool. */
 static void test_seal(void)
 {
 	struct record record = full_record(), decoded;
@@ -133,10 +134,11 @@ static void test_seal(void)
 	CU_ASSERT_PTR_NULL(record_decode(encoded, bytes, &decoded, &used, &error));
 	CU_ASSERT_EQUAL(decoded.places, 7);
 	CU_ASSERT_EQUAL(decoded.flags, RECORD_SPOOLED | RECORD_SEQUENTIAL | RECORD_DISK);
+	record_own_file(encoded);
 	record_seal(encoded, 256, RECORD_DISK);
 	CU_ASSERT_PTR_NULL(record_decode(encoded, bytes, &decoded, &used, &error));
 	CU_ASSERT_EQUAL(decoded.places, 256);
-	CU_ASSERT_EQUAL(decoded.flags, RECORD_SPOOLED | RECORD_DISK);
+	CU_ASSERT_EQUAL(decoded.flags, RECORD_SPOOLED | RECORD_FILE | RECORD_DISK);
 	record.places = 256;
 	record.flags = decoded.flags;
 	expect_equal(&record, &decoded);
@@ -238,8 +240,8 @@ static void test_refused_texts(void)
 
 static void test_refused_numbers(void)
 {
-	REFUSED(kind = 0, "kind: 0; allowed is 1 to 2");
-	REFUSED(kind = 3, "kind: 3; allowed is 1 to 2");
+	REFUSED(kind = 0, "kind: 0; allowed is 1 to 3");
+	REFUSED(kind = 4, "kind: 4; allowed is 1 to 3");
 	REFUSED(max_attempts = 0, "max_attempts: 0; allowed is 1 to 1000");
 	REFUSED(max_attempts = 1001, "max_attempts: 1001; allowed is 1 to 1000");
 	REFUSED(backoff_base_ms = 0, "backoff_base_ms: 0; allowed is 1 to 604800000");
@@ -255,7 +257,7 @@ static void test_refused_numbers(void)
 	REFUSED(places = 0, "places: 0; allowed is 1 to 256");
 	REFUSED(places = 257, "places: 257; allowed is 1 to 256");
 	REFUSED(place = 200, "place: 200; allowed is 0 to 199");
-	REFUSED(flags = 8, "flags: 8; allowed is 0 to 7");
+	REFUSED(flags = 16, "flags: 16; allowed is 0 to 15");
 	struct record soft_alone = full_record();
 	struct tr_error error;
 	soft_alone.hard_timeout_ms = 0;

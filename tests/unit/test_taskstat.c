@@ -241,7 +241,7 @@ static void test_refusals(void)
 	CU_ASSERT_EQUAL(board_writer_open(&(struct board_writer *){ NULL }, instance, &geometry, &error), TR_SYSTEM);
 	board_writer_board(writer)->version = 9;
 	CU_ASSERT_EQUAL(RUN("-1", "-n", instance), 1);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 9; this program reads version 1"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 9; this program reads version 2"));
 	board_writer_close(&writer, true);
 }
 
@@ -334,7 +334,7 @@ static void test_without_board(void)
 	CU_ASSERT_EQUAL(lines_of(out), STATS + HISTS);
 	CU_ASSERT_PTR_NOT_NULL(strstr(out, "wait_ns                  histogram  ns        From being due"));
 	CU_ASSERT_EQUAL(RUN("-V"), 0);
-	CU_ASSERT_STRING_EQUAL(out, "taskstat " TASKRING_VERSION " (board version 1)\n");
+	CU_ASSERT_STRING_EQUAL(out, "taskstat " TASKRING_VERSION " (board version 2)\n");
 	CU_ASSERT_EQUAL(RUN("-h"), 0);
 	CU_ASSERT_EQUAL(strncmp(out, "usage: taskstat ", 16), 0);
 	CU_ASSERT_EQUAL(setenv("TASKRING_NAME", "name-from-environment", 1), 0);

@@ -210,14 +210,14 @@ static void test_journal_cannot_be_read(void)
 	await_journal();
 	window_poll(&world.dispatcher);
 	CU_ASSERT_EQUAL(stat_of(STAT_task_cancelled), 0);
-	CU_ASSERT_EQUAL(world.dispatcher.cancels_asked, 1);
+	CU_ASSERT_EQUAL(world.dispatcher.commands_asked, 1);
 	pass(1);
 	window_tick(&world.dispatcher);
 	CU_ASSERT_TRUE(the_queue("default")->loading);
 	await_journal();
 	window_poll(&world.dispatcher);
 	CU_ASSERT_EQUAL(stat_of(STAT_task_cancelled), 1);
-	CU_ASSERT_EQUAL(world.dispatcher.cancels_asked, 0);
+	CU_ASSERT_EQUAL(world.dispatcher.commands_asked, 0);
 	CU_ASSERT_EQUAL(the_queue("default")->waiting, 6);
 	settle();
 	EXPECT_TEXT(journaled(ids[8]), "cancelled");

@@ -37,6 +37,7 @@ extern "C" {
 #define TR_LIST_MAX 500                   /* tasks in one page of tr_tasks_list() */
 #define TR_LOG_LINE_MAX 1000              /* a log line's text */
 #define TR_LOG_LINES_MAX 200              /* log lines kept of one attempt */
+#define TR_LOG_SHOWN_MAX 1000             /* log lines that tr_task_log() gives */
 #define TR_DELAY_MS_MAX (10ll * 366 * 24 * 3600 * 1000)
 #define TR_TIMEOUT_MS_MAX (7u * 24 * 3600 * 1000)
 
@@ -277,10 +278,11 @@ struct tr_log_line {
 
 /*
  * A task's log lines (tr_log()), oldest first: those in the journal and those on the board that have
- * not got there yet; of the latter up to 79 bytes are shown. *lines is malloc()ed, *count long, the
- * caller's to free(); NULL when there are none. *dropped: lines of this task that were not kept, since
- * only TR_LOG_LINES_MAX of an attempt are. A task whose row the journal does not keep (history)
- * leaves its lines on the board only, until later events take their place. Any thread.
+ * not got there yet; of the latter up to 79 bytes are shown. Of each attempt the first TR_LOG_LINES_MAX
+ * are kept; of those, the last TR_LOG_SHOWN_MAX are given. *lines is malloc()ed, *count long, the
+ * caller's to free(); NULL when there are none. *dropped: how many more lines the task has logged. A task
+ * whose row the journal does not keep (history) leaves its lines on the board only, until later
+ * events take their place. Any thread.
  * Errors: NOT_FOUND (no such task), NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
  */
 TR_API enum tr_result tr_task_log(struct taskring *ring, const struct tr_id *id,

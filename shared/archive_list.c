@@ -1,0 +1,231 @@
+/*
+ * Many rows of the journal, read from outside: list.c and task_log.c ask here. Enters: a query or a
+ * task's id. Leaves: rows, one after the other, and how far was looked.
+ *
+ * Tasks are listed by their id, which is the key of the table: the walk goes down the table and
+ * passes over what does not match. States that few of many tasks are in have indices of their own;
+ * their ids are merged from there, and each is looked up. However rare a match is, one call looks
+ * at no more than query->rows_most rows.
+ */
+#include <string.h>
+
+#include "archive_db.h"
+
+#define IS(state) (1u << (state))
+#define WAITING (IS(TR_SCHEDULED) | IS(TR_QUEUED) | IS(TR_RETRYING))
+/* So many waiting tasks are sorted by id, since their index is by time; more are found by the walk. */
+#define SORTED_MOST 20000
+#define QUOTE(x) #x
+#define QUOTED(x) QUOTE(x)
+
+/* Word for word as in the indices of taskd/journal_schema.c, or SQLite does not use them. */
+#define FROM_WAITING "FROM task INDEXED BY task_waiting WHERE state < 4 AND state <> 2 AND NOT blocked"
+#define FROM_BLOCKED "FROM task INDEXED BY task_blocked WHERE state < 4 AND state <> 2 AND blocked"
+#define FROM_RUNNING "FROM task INDEXED BY task_running WHERE state = 2"
+#define FROM_FAILED "FROM task INDEXED BY task_failed WHERE state > 4"
+
+bool archive_matches(const struct tr_task_filter *filter, int64_t state, const char *handler, const char *queue)
+{
+	if (state < 0 || state >= TR_STATES || (filter->states && !(filter->states & IS(state))))
+		return false;
+	return (!filter->handler || (handler && strcmp(filter->handler, handler) == 0)) &&
+	    (!filter->queue || (queue && strcmp(filter->queue, queue) == 0));
+}
+
+/* Prepares and binds ?1 and ?2, as far as the statement has them. An SQLite code; *statement is NULL after an error. */
+static int prepare(struct archive *archive, const char *sql, const struct tr_id *id, const char *queue,
+    sqlite3_stmt **statement)
+{
+	int code = sqlite3_prepare_v2(archive->connection, sql, -1, statement, NULL);
+
+	if (code == SQLITE_OK && id)
+		sqlite3_bind_blob(*statement, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
+	if (code == SQLITE_OK && queue)
+		sqlite3_bind_text(*statement, 2, queue, -1, SQLITE_STATIC);
+	return code;
+}
+
+/* ---- which way --------------------------------------------------------------------------- */
+
+/* Whether the waiting tasks (of that queue) are few enough to be sorted. An SQLite code. */
+static int are_waiting_few(struct archive *archive, const char *queue, bool *few)
+{
+	sqlite3_stmt *statement;
+	int code = prepare(archive, queue ?
+	    "SELECT count(*) FROM (SELECT 1 " FROM_WAITING " AND queue = ?2 LIMIT " QUOTED(SORTED_MOST) " + 1)" :
+	    "SELECT count(*) FROM (SELECT 1 " FROM_WAITING " LIMIT " QUOTED(SORTED_MOST) " + 1)", NULL, queue, &statement);
+
+	if (code == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+		*few = sqlite3_column_int(statement, 0) <= SORTED_MOST;
+	return code == SQLITE_OK ? sqlite3_finalize(statement) : code;
+}
+
+static int is_rare(struct archive *archive, const struct tr_task_filter *filter, bool *rare)
+{
+	*rare = filter->states && !(filter->states & IS(TR_SUCCEEDED));
+	return *rare && filter->states & WAITING ? are_waiting_few(archive, filter->queue, rare) : SQLITE_OK;
+}
+
+/* The ids of all tasks in these states, merged; sqlite3_free()d by the caller. NULL: out of memory. */
+static char *compose_rare(const struct tr_task_filter *filter)
+{
+	sqlite3_str *sql = sqlite3_str_new(NULL);
+	const char *joint = "";
+
+	for (int state = TR_DEAD; state < TR_STATES; state++) {
+		if (!(filter->states & IS(state)))
+			continue;
+		sqlite3_str_appendf(sql, "%sSELECT id " FROM_FAILED " AND state = %d AND id < ?1", joint, state);
+		joint = " UNION ALL ";
+	}
+	if (filter->states & IS(TR_RUNNING)) {
+		sqlite3_str_appendf(sql, "%sSELECT id " FROM_RUNNING " AND id < ?1", joint);
+		joint = " UNION ALL ";
+	}
+	if (filter->states & WAITING)
+		sqlite3_str_appendf(sql, "%sSELECT id " FROM_WAITING " AND id < ?1%s UNION ALL SELECT id " FROM_BLOCKED
+		    " AND id < ?1", joint, filter->queue ? " AND queue = ?2" : "");
+	sqlite3_str_appendall(sql, " ORDER BY id DESC");
+	return sqlite3_str_finish(sql);
+}
+
+static int prepare_walk(struct archive *archive, const struct archive_query *query, bool *rare, sqlite3_stmt **walk)
+{
+	int code = is_rare(archive, query->filter, rare);
+
+	*walk = NULL;
+	if (code != SQLITE_OK)
+		return code;
+	if (!*rare)
+		return prepare(archive, ARCHIVE_SELECT " < ?1 ORDER BY id DESC", query->before, NULL, walk);
+	char *sql = compose_rare(query->filter);
+	code = sql ? prepare(archive, sql, query->before, query->filter->queue, walk) : SQLITE_NOMEM;
+	sqlite3_free(sql);
+	return code;
+}
+
+/* ---- listing ----------------------------------------------------------------------------- */
+
+static bool row_matches(const struct tr_task_filter *filter, sqlite3_stmt *row)
+{
+	return archive_matches(filter, sqlite3_column_int64(row, ARCHIVE_state),
+	    (const char *)sqlite3_column_text(row, ARCHIVE_handler), (const char *)sqlite3_column_text(row, ARCHIVE_queue));
+}
+
+/* The walk's row in full: itself, or what its id leads to; NULL: it has gone. An SQLite code. */
+static int find_row(struct archive *archive, bool rare, sqlite3_stmt *walk, const struct tr_id *id, sqlite3_stmt **row)
+{
+	*row = walk;
+	if (!rare)
+		return SQLITE_OK;
+	sqlite3_reset(archive->find);
+	sqlite3_bind_blob(archive->find, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
+	int code = sqlite3_step(archive->find);
+	*row = code == SQLITE_ROW ? archive->find : NULL;
+	return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+/* Takes the walk's row, if it matches. *go_on: it was not enough yet. */
+static enum tr_result take_row(struct archive *archive, const struct archive_query *query, bool rare, sqlite3_stmt *walk,
+    const struct tr_id *id, archive_row_fn *take, void *context, bool *go_on)
+{
+	struct tr_task_status status;
+	sqlite3_stmt *row;
+	enum tr_result result = TR_OK;
+
+	if (find_row(archive, rare, walk, id, &row) != SQLITE_OK) {
+		sqlite3_reset(archive->find);
+		return TR_SYSTEM;
+	}
+	if (row && row_matches(query->filter, row)) {
+		result = archive_read_status(row, id, &status);
+		if (result == TR_OK)
+			*go_on = take(context, &status);
+	}
+	if (rare)
+		sqlite3_reset(archive->find);
+	return result;
+}
+
+static enum tr_result walk_down(struct archive *archive, const struct archive_query *query, bool rare,
+    sqlite3_stmt *walk, archive_row_fn *take, void *context, struct tr_id *reached, int *code)
+{
+	static const struct tr_id none;
+	enum tr_result result = TR_OK;
+	bool go_on = true;
+
+	for (size_t looked = 0; go_on && result == TR_OK && looked < query->rows_most; looked++) {
+		*code = sqlite3_step(walk);
+		if (*code != SQLITE_ROW) {
+			*reached = none;
+			break;
+		}
+		if (sqlite3_column_bytes(walk, 0) != sizeof *reached)
+			continue; /* written by somebody else */
+		memcpy(reached->bytes, sqlite3_column_blob(walk, 0), sizeof *reached);
+		result = take_row(archive, query, rare, walk, reached, take, context, &go_on);
+	}
+	return result;
+}
+
+enum tr_result archive_list(struct archive *archive, const struct archive_query *query, archive_row_fn *take,
+    void *context, struct tr_id *reached)
+{
+	enum tr_result result = archive_connect(archive);
+	sqlite3_stmt *walk;
+	bool rare;
+
+	*reached = *query->before;
+	if (result != TR_OK)
+		return result;
+	int code = prepare_walk(archive, query, &rare, &walk);
+	if (code == SQLITE_OK)
+		result = walk_down(archive, query, rare, walk, take, context, reached, &code);
+	sqlite3_finalize(walk);
+	if (code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE)
+		return archive_no_row(archive, code);
+	return result;
+}
+
+/* ---- a task's log ------------------------------------------------------------------------ */
+
+/* From attempt to attempt without reading what lies between. */
+static const char last_numbers[] =
+    "WITH RECURSIVE found(n) AS (SELECT max(attempt) FROM task_log WHERE task = ?1 UNION ALL "
+    "SELECT (SELECT max(attempt) FROM task_log WHERE task = ?1 AND attempt < found.n) FROM found "
+    "WHERE found.n IS NOT NULL) "
+    "SELECT n, (SELECT max(seq) FROM task_log WHERE task = ?1 AND attempt = found.n), 0, 0, NULL "
+    "FROM found WHERE n IS NOT NULL";
+
+static enum tr_result give_lines(struct archive *archive, const char *sql, const struct tr_id *id, size_t most,
+    archive_line_fn *take, void *context)
+{
+	sqlite3_stmt *row;
+	bool memory = true;
+	int code = prepare(archive, sql, id, NULL, &row);
+
+	for (size_t given = 0; code == SQLITE_OK && memory && given < most; given++) {
+		int step = sqlite3_step(row);
+		if (step != SQLITE_ROW) {
+			code = step;
+			break;
+		}
+		memory = take(context, (uint32_t)sqlite3_column_int64(row, 0), (uint64_t)sqlite3_column_int64(row, 1),
+		    sqlite3_column_int64(row, 2), sqlite3_column_int(row, 3), (const char *)sqlite3_column_text(row, 4));
+	}
+	sqlite3_finalize(row);
+	if (code != SQLITE_OK && code != SQLITE_DONE)
+		return archive_no_row(archive, code);
+	return memory ? TR_OK : TR_NO_MEMORY;
+}
+
+enum tr_result archive_log(struct archive *archive, const struct tr_id *id, size_t most, archive_line_fn *take,
+    void *context)
+{
+	enum tr_result result = archive_connect(archive);
+
+	if (result == TR_OK)
+		result = give_lines(archive, "SELECT attempt, seq, at_ms, level, text FROM task_log WHERE task = ?1 "
+		    "ORDER BY attempt DESC, seq DESC", id, most, take, context);
+	return result == TR_OK ? give_lines(archive, last_numbers, id, SIZE_MAX, take, context) : result;
+}
