@@ -140,9 +140,9 @@ void archive_close(struct archive **archive)
 /* ---- finding ----------------------------------------------------------------------------- */
 
 /* Copies a column's text into `to`, cut before a character that does not fit. */
-static void copy_text(sqlite3_stmt *row, enum archive_column column, char *to, size_t room)
+static void copy_text(sqlite3_stmt *row, int column, char *to, size_t room)
 {
-	const char *text = (const char *)sqlite3_column_text(row, (int)column);
+	const char *text = (const char *)sqlite3_column_text(row, column);
 	size_t bytes = text != NULL ? strlen(text) : 0;
 
 	if (bytes >= room) {
@@ -228,4 +228,22 @@ char *archive_result(struct archive *archive, const struct tr_id *id)
 		result = NULL;
 	sqlite3_reset(archive->result);
 	return result;
+}
+
+enum tr_result archive_trace(struct archive *archive, const struct tr_id *id, char trace[TR_TRACE_MAX + 1])
+{
+	enum tr_result result = archive_connect(archive);
+	sqlite3_stmt *statement;
+
+	if (result != TR_OK)
+		return result;
+	int code = sqlite3_prepare_v2(archive->connection, "SELECT trace FROM task WHERE id = ?1", -1, &statement, NULL);
+	if (code == SQLITE_OK) {
+		sqlite3_bind_blob(statement, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
+		code = sqlite3_step(statement);
+	}
+	if (code == SQLITE_ROW)
+		copy_text(statement, 0, trace, TR_TRACE_MAX + 1);
+	sqlite3_finalize(statement);
+	return code == SQLITE_ROW ? TR_OK : archive_no_row(archive, code);
 }

@@ -31,6 +31,9 @@ enum tr_result archive_find(struct archive *archive, const struct tr_id *id,
 /* Only the whole result of a task, malloc()ed; NULL when there is none or it cannot be read. */
 char *archive_result(struct archive *archive, const struct tr_id *id);
 
+/* The trace that it was added with. Errors: as archive_find(). */
+enum tr_result archive_trace(struct archive *archive, const struct tr_id *id, char trace[TR_TRACE_MAX + 1]);
+
 /* What is to be listed: tasks below *before that match the filter (not NULL, its names allowed ones). */
 struct archive_query {
 	const struct tr_task_filter *filter;

@@ -40,8 +40,12 @@ static enum tr_result from_board(const struct board *board, const struct tr_id *
 	return board && board_find(board, id, &entry) ? client_status_of_entry(&entry, status) : TR_NOT_FOUND;
 }
 
-static void from_record(const struct record *record, struct tr_task_status *status)
+/* What is to be known of a record that was found in the ring. */
+typedef void take_fn(const struct record *record, void *into);
+
+static void take_status(const struct record *record, void *into)
 {
+	struct tr_task_status *status = into;
 	int64_t created_ms = record->created_ns / 1000000;
 
 	*status = (struct tr_task_status){
@@ -55,7 +59,15 @@ static void from_record(const struct record *record, struct tr_task_status *stat
 	memcpy(status->queue, record->queue.at, record->queue.bytes);
 }
 
-static bool in_batch(const char *batch, size_t bytes, const struct tr_id *id, struct tr_task_status *status)
+static void take_trace(const struct record *record, void *into)
+{
+	char *trace = into;
+
+	memcpy(trace, record->trace.at, record->trace.bytes);
+	trace[record->trace.bytes] = 0;
+}
+
+static bool in_batch(const char *batch, size_t bytes, const struct tr_id *id, take_fn *take, void *into)
 {
 	struct tr_error error;
 	struct record record;
@@ -65,7 +77,7 @@ static bool in_batch(const char *batch, size_t bytes, const struct tr_id *id, st
 		if (record_decode(batch + at, bytes - at, &record, &used, &error))
 			return false;
 		if (record.kind == RECORD_TASK && id_equal(&record.id, id)) {
-			from_record(&record, status);
+			take(&record, into);
 			return true;
 		}
 	}
@@ -73,7 +85,7 @@ static bool in_batch(const char *batch, size_t bytes, const struct tr_id *id, st
 }
 
 /* Tasks that taskd has not taken, or taken and not yet retired. */
-static enum tr_result from_ring(const struct ring *ring, const struct tr_id *id, struct tr_task_status *status)
+static enum tr_result from_ring(const struct ring *ring, const struct tr_id *id, take_fn *take, void *into)
 {
 	char *batch = malloc(ring_batch_max(ring));
 	enum tr_result result = TR_NOT_FOUND;
@@ -83,7 +95,7 @@ static enum tr_result from_ring(const struct ring *ring, const struct tr_id *id,
 	uint64_t oldest = ring_oldest(ring), used = ring_used(ring);
 	for (uint64_t at = oldest; at - oldest < used && result == TR_NOT_FOUND; at++) {
 		size_t bytes = ring_peek(ring, at, batch);
-		if (bytes && in_batch(batch, bytes, id, status))
+		if (bytes && in_batch(batch, bytes, id, take, into))
 			result = TR_OK;
 	}
 	free(batch);
@@ -120,7 +132,7 @@ enum tr_result tr_task_status(struct taskring *ring, const struct tr_id *id, str
 	 */
 	result = from_board(client_board(ring, &ignored), id, status);
 	if (result == TR_NOT_FOUND)
-		result = from_ring(atomic_load_explicit(&ring->ring, memory_order_acquire), id, status);
+		result = from_ring(atomic_load_explicit(&ring->ring, memory_order_acquire), id, take_status, status);
 	if (result == TR_NOT_FOUND)
 		result = from_board(client_board_again(ring, &ignored), id, status);
 	if (result == TR_NOT_FOUND)
@@ -130,6 +142,27 @@ enum tr_result tr_task_status(struct taskring *ring, const struct tr_id *id, str
 		return TR_OK;
 	}
 	return result;
+}
+
+static enum tr_result trace_from_journal(struct taskring *client, const struct tr_id *id, char *trace)
+{
+	pthread_mutex_lock(&client->lock);
+	enum tr_result result = client_archive(client);
+	if (result == TR_OK)
+		result = archive_trace(client->archive, id, trace);
+	pthread_mutex_unlock(&client->lock);
+	return result;
+}
+
+enum tr_result tr_task_origin(struct taskring *ring, const struct tr_id *id, char trace[TR_TRACE_MAX + 1])
+{
+	if (ring->magic != CLIENT_MAGIC)
+		return TR_FORKED;
+	/* A task gets its row before it leaves the ring; the row is quicker to find, so it is looked for twice. */
+	enum tr_result result = trace_from_journal(ring, id, trace);
+	if (result == TR_NOT_FOUND)
+		result = from_ring(atomic_load_explicit(&ring->ring, memory_order_acquire), id, take_trace, trace);
+	return result == TR_NOT_FOUND ? trace_from_journal(ring, id, trace) : result;
 }
 
 void tr_task_status_clear(struct tr_task_status *status)

@@ -5,7 +5,7 @@
 #include "app/web.h"
 
 extern const struct schema signup_schema;
-extern const struct route register_route;
+extern const struct route register_routes[];
 web_endpoint post_register;
 
 const struct schema signup_schema = {
@@ -24,8 +24,9 @@ struct web_answer post_register(const struct web_request *request, struct backgr
 	return answer_accepted(request, background);
 }
 
-const struct route register_route =
+const struct route register_routes[] = {
 	{
 		.method = METHOD_POST, .path = "/register", .endpoint = post_register,
 		.summary = "Sign somebody up", .body = &signup_schema, .needs_ring = true,
-	};
+	},
+};

@@ -27,7 +27,7 @@ test_request_to_mail() {
 	expect "their handlers" "record_signup send_email_notification" "$(jq -r '.tasks[].handler' "$WORK/body" | paste -sd' ')"
 	expect "Location" "/tasks/${ids[1]}" "$(header Location)"
 	wait_until 15 task_has_state "${ids[1]}" succeeded
-	expect "keys" "attempt created due ended error handler id max_attempts progress queue result started state" \
+	expect "keys" "attempt cancelling created due ended error handler id log log_dropped max_attempts progress queue request_id result started state trace" \
 		"$(jq -r 'keys | join(" ")' "$WORK/body")"
 	expect "what it says" "send_email_notification default 1 5 null" \
 		"$(jq -r '[.handler, .queue, .attempt, .max_attempts, .error] | map(tostring) | join(" ")' "$WORK/body")"
@@ -78,8 +78,8 @@ test_errors() {
 	answers "no id" 422 /tasks/17
 	answers "GET of what takes POST" 405 /register
 	expect "Allow" "POST, OPTIONS" "$(header Allow)"
-	answers "DELETE of a task" 405 /tasks/01890000-0000-7000-8000-000000000000 -X DELETE
-	expect "Allow" "GET, HEAD, OPTIONS" "$(header Allow)"
+	answers "PUT of a task" 405 /tasks/01890000-0000-7000-8000-000000000000 -X PUT -d ''
+	expect "Allow" "GET, HEAD, DELETE, OPTIONS" "$(header Allow)"
 	answers "another type" 415 /register -H 'Content-Type: text/plain' -d "$ADA"
 	answers "no type" 415 /register -H 'Content-Type:' -d "$ADA"
 	answers "two faults" 422 /register "${JSON[@]}" -d '{"email":"nobody","name":""}'

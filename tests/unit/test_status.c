@@ -134,6 +134,31 @@ static void test_from_the_journal(void)
 	tr_close(&client);
 }
 
+/* The trace travels with the task: from the ring, then from its row. */
+static void test_origin(void)
+{
+	char trace[TR_TRACE_MAX + 1], longest[TR_TRACE_MAX + 1];
+	const struct task_options options = { .trace = "00-trace;request_id=r" }, most = { .trace = longest };
+
+	memset(longest, 't', TR_TRACE_MAX);
+	longest[TR_TRACE_MAX] = 0;
+	open_client(world.journal);
+	const struct tr_id id = add_one("h", &options), without = add_one("h", NULL), long_one = add_one("h", &most);
+	const struct tr_id unknown = { { 1, 2, 3 } };
+	for (int i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(tr_task_origin(client, &id, trace), TR_OK);
+		CU_ASSERT_STRING_EQUAL(trace, options.trace);
+		CU_ASSERT_EQUAL(tr_task_origin(client, &without, trace), TR_OK);
+		CU_ASSERT_STRING_EQUAL(trace, "");
+		CU_ASSERT_EQUAL(tr_task_origin(client, &long_one, trace), TR_OK);
+		CU_ASSERT_STRING_EQUAL(trace, longest);
+		CU_ASSERT_EQUAL(tr_task_origin(client, &unknown, trace), TR_NOT_FOUND);
+		settle();
+		CU_ASSERT_EQUAL(ring_unretired(world.dispatcher.ring), 0);
+	}
+	tr_close(&client);
+}
+
 static void test_unknown(void)
 {
 	const struct tr_id id = { { 1, 2, 3 } };
@@ -254,6 +279,7 @@ int main(void)
 		{ "from the board", test_from_the_board },
 		{ "a long result", test_long_result },
 		{ "from the journal", test_from_the_journal },
+		{ "origin", test_origin },
 		{ "unknown", test_unknown },
 		{ "cancel", test_cancel },
 		{ "health", test_health },
