@@ -139,6 +139,21 @@ static int listen_fd;
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* held: "/slow" does not return */
 static atomic_int slow;                                  /* how many wait at the gate */
 
+/* The status. */
+static int read_all(struct web_request *request)
+{
+	char scratch[100];
+	size_t all = 0;
+	ssize_t got;
+	while ((got = request->source.read(request->source.context, scratch, sizeof(scratch))) > 0)
+		all += (size_t)got;
+	if (got < 0)
+		return 408;
+	if (all > BODY_LIMIT)
+		return 413;
+	return request->declared_bytes == SIZE_MAX || request->declared_bytes == all ? 204 : 400;
+}
+
 static char *answer(void *context, struct web_request *request, size_t *bytes)
 {
 	(void)context;
@@ -148,12 +163,11 @@ static char *answer(void *context, struct web_request *request, size_t *bytes)
 		pthread_mutex_unlock(&gate);
 		atomic_fetch_sub(&slow, 1);
 	}
-	struct web_answer made;
+	struct web_answer made = { .status = 204 };
 	if (request->fault_status != 0)
 		made = answer_detail(request->fault_status, request->fault);
-	else if (strcmp(request->path, "/unread") == 0 || body_read(request, BODY_LIMIT, &made))
-		made = answer_empty(204);
-	free(request->body);
+	else if (strcmp(request->path, "/unread") != 0)
+		made = answer_detail(read_all(request), "whatever");
 	char *rendered = answer_render(&made, request, bytes);
 	answer_clear(&made);
 	return rendered;
