@@ -116,7 +116,6 @@ static const char *json_fault(enum json_error_code code)
 	case json_error_null_byte_in_key: return "\\u0000 is not allowed";
 	case json_error_numeric_overflow: return "a number is out of range";
 	case json_error_stack_overflow: return "it is nested too deeply";
-	case json_error_out_of_memory: return "it needs too much memory";
 	default: return "a character does not belong here";
 	}
 }
@@ -151,7 +150,10 @@ static json_t *parse(const struct body *body, struct web_answer *answer)
 	json_error_t error;
 	json_t *value = json_loadb(body->bytes != NULL ? body->bytes : "", body->used,
 	    JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-	if (value == NULL)
+	/* The parser names a fault of the text; where it names none, it was not the text. */
+	if (value == NULL && (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory))
+		*answer = answer_result(TR_NO_MEMORY, NULL);
+	else if (value == NULL)
 		*answer = refuse_json(error.position > 0 ? (size_t)error.position : 0, error.line > 0 ? error.line : 1,
 		    error.column > 0 ? error.column : 1, json_fault(json_error_code(&error)));
 	return value;

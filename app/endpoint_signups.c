@@ -45,7 +45,7 @@ struct web_answer get_signups(const struct web_request *request, struct backgrou
 {
 	(void)background;
 	int64_t limit = web_integer(request, "limit");
-	struct tr_error error = { .text = "" };
+	struct tr_error error = { .text = "out of memory" };
 	char cursor[TR_ID_TEXT_SIZE]; /* as taskd writes ids: in small letters */
 	struct tr_id before = web_id(request, "cursor");
 	json_t *rows = signups_page(web_resource(request, "signups"),

@@ -19,26 +19,28 @@ static const struct fault_place in_path = { .name = "path" };
 
 /* ---- text to value ----------------------------------------------------------------------- */
 
-static json_t *integer_of(const char *text)
+/* What text is none stays a text, and the check says what is wrong with it. *made: it was one. */
+static json_t *integer_of(const char *text, bool *made)
 {
-	char *end;
 	size_t sign = text[0] == '-';
 	size_t digits = strspn(text + sign, "0123456789");
 	if (digits == 0 || text[sign + digits] != '\0')
 		return NULL;
 	errno = 0;
-	long long value = strtoll(text, &end, 10);
-	return errno == 0 ? json_integer(value) : NULL;
+	long long value = strtoll(text, NULL, 10);
+	*made = errno == 0;
+	return *made ? json_integer(value) : NULL;
 }
 
-static json_t *number_of(const char *text)
+static json_t *number_of(const char *text, bool *made)
 {
 	char *end;
 	/* Only what JSON would take: no spaces, no hexadecimal digits, no "inf". */
 	if (text[0] == '\0' || strspn(text, "0123456789+-.eE") != strlen(text))
 		return NULL;
 	double value = strtod(text, &end);
-	return *end == '\0' && isfinite(value) ? json_real(value) : NULL;
+	*made = *end == '\0' && isfinite(value);
+	return *made ? json_real(value) : NULL;
 }
 
 static json_t *boolean_of(const char *text)
@@ -48,17 +50,18 @@ static json_t *boolean_of(const char *text)
 	return strcmp(text, "false") == 0 || strcmp(text, "0") == 0 ? json_false() : NULL;
 }
 
-/* A text that is not of the type stays a text, and the check says what is wrong with it. */
+/* NULL: out of memory, or a text that is not UTF-8. */
 static json_t *value_of(const struct schema *schema, const char *text)
 {
 	json_t *value = NULL;
+	bool made = false;
 	if ((schema->types & SCHEMA_INTEGER) != 0)
-		value = integer_of(text);
-	if (value == NULL && (schema->types & SCHEMA_NUMBER) != 0)
-		value = number_of(text);
+		value = integer_of(text, &made);
+	if (!made && (schema->types & SCHEMA_NUMBER) != 0)
+		value = number_of(text, &made);
 	if (value == NULL && (schema->types & SCHEMA_BOOLEAN) != 0)
 		value = boolean_of(text);
-	return value != NULL ? value : json_string(text);
+	return value != NULL || made ? value : json_string(text);
 }
 
 /* ---- the query --------------------------------------------------------------------------- */

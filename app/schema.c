@@ -143,13 +143,18 @@ static void check_number(const struct walk *walk, const struct schema *schema, d
 		    "Input should be less than %s%.15g", most->is_exclusive ? "" : "or equal to ", most->value);
 }
 
-/* 3.0 and 1e7 where an integer is asked for: a new reference to 3 and 10000000. NULL: it may stay as it is. */
-static json_t *as_integer(const struct schema *schema, const json_t *value)
+/* 3.0 and 1e7 where an integer is asked for, which then are 3 and 10000000. */
+static bool is_integer(const struct schema *schema, const json_t *value)
 {
 	if (!json_is_real(value) || (schema->types & SCHEMA_INTEGER) == 0 || (schema->types & SCHEMA_NUMBER) != 0)
-		return NULL;
+		return false;
 	double number = json_real_value(value);
-	return trunc(number) == number && fabs(number) <= EXACT_MOST ? json_integer((json_int_t)number) : NULL;
+	return trunc(number) == number && fabs(number) <= EXACT_MOST;
+}
+
+static json_t *as_integer(const json_t *value)
+{
+	return json_integer((json_int_t)json_real_value(value));
 }
 
 /* ---- what holds others ------------------------------------------------------------------- */
@@ -170,8 +175,8 @@ static void check_member(const struct walk *walk, const struct schema *schema, j
     const struct fault_place *parent)
 {
 	const struct fault_place place = { .parent = parent, .name = name };
-	json_t *integer = as_integer(schema, json_object_get(object, name));
-	if (integer != NULL && json_object_set_new(object, name, integer) != 0)
+	const json_t *value = json_object_get(object, name);
+	if (is_integer(schema, value) && json_object_set_new(object, name, as_integer(value)) != 0)
 		walk->faults->no_memory = true;
 	check_value(walk, schema, json_object_get(object, name), &place);
 }
@@ -219,7 +224,7 @@ static void check_object(const struct walk *walk, const struct schema *schema, j
 	}
 	const char *name;
 	json_t *value;
-	/* Setting a member that is there, which as_integer() leads to, does not disturb the iteration. */
+	/* Setting a member that is there, as is done for integers, does not disturb the iteration. */
 	json_object_foreach (object, name, value) {
 		if (faults_full(walk->faults))
 			return;
@@ -234,8 +239,8 @@ static void check_array(const struct walk *walk, const struct schema *schema, js
 	check_count(walk, schema, json_array_size(array), "List", parent);
 	for (size_t i = 0; schema->items != NULL && i < json_array_size(array) && !faults_full(walk->faults); i++) {
 		const struct fault_place place = { .parent = parent, .index = i };
-		json_t *integer = as_integer(schema->items, json_array_get(array, i));
-		if (integer != NULL && json_array_set_new(array, i, integer) != 0)
+		const json_t *value = json_array_get(array, i);
+		if (is_integer(schema->items, value) && json_array_set_new(array, i, as_integer(value)) != 0)
 			walk->faults->no_memory = true;
 		check_value(walk, schema->items, json_array_get(array, i), &place);
 	}
