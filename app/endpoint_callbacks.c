@@ -51,8 +51,6 @@ struct web_answer post_callback(const struct web_request *request, struct backgr
 	if (method != NULL && strcmp(method, "GET") == 0 && (text != NULL || json != NULL))
 		return answer_fault("body", "method", "value_error", "GET has no body");
 	json_t *args = arguments(request->body);
-	if (args == NULL)
-		return answer_result(TR_NO_MEMORY, NULL);
 	web_add_task(request, background, "http", args, NULL);
 	json_decref(args);
 	return answer_accepted(request, background);

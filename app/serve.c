@@ -142,7 +142,7 @@ static struct web_answer call(const struct web_settings *settings, struct web_re
 	request->added = NULL;
 	if (answer.status < 400 && added.failed != TR_OK) {
 		answer_clear(&answer);
-		answer = answer_result(added.failed, NULL);
+		answer = answer_not_added(added.failed);
 	}
 	if (background == NULL)
 		return answer;

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/log.h"
+
 static const char id_mark[] = ";request_id=";
 
 static enum tr_result add(const struct web_request *request, struct background_tasks *background,
@@ -28,13 +30,25 @@ enum tr_result web_add_task(const struct web_request *request, struct background
 {
 	struct web_added *added = request->added;
 	char *text = args != NULL ? json_dumps(args, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-	enum tr_result result = args != NULL && text == NULL ? TR_NO_MEMORY : add(request, background, handler, text, options);
+	enum tr_result result = text != NULL ? add(request, background, handler, text, options) : TR_NO_MEMORY;
+	bool tried = text != NULL;
 	free(text);
 	if (result == TR_OK)
 		added->handlers[added->count++] = handler; /* the batch takes no more than there is room for */
 	else if (added->failed == TR_OK)
 		added->failed = result;
+	if (result != TR_OK && tried) {
+		char quoted[LOG_QUOTED_SIZE];
+		log_event(LOG_ERR, "task-not-added", "id=%s reason=%s", request->request_id,
+		    log_quote(background_tasks_error(background), quoted));
+	}
 	return result;
+}
+
+struct web_answer answer_not_added(enum tr_result failed)
+{
+	/* The request was as its route wants it: what is wrong with the task is not the client's doing. */
+	return failed == TR_INVALID ? answer_detail(500, "something went wrong here") : answer_result(failed, NULL);
 }
 
 struct web_answer answer_accepted(const struct web_request *request, const struct background_tasks *background)
@@ -42,7 +56,7 @@ struct web_answer answer_accepted(const struct web_request *request, const struc
 	const struct web_added *added = request->added;
 	struct web_answer answer = { .status = 202 };
 	if (added->failed != TR_OK)
-		return answer_result(added->failed, NULL);
+		return answer_not_added(added->failed);
 	assert(added->count == background_tasks_count(background)); /* all came through web_add_task() */
 	json_t *tasks = json_array();
 	for (size_t i = 0; i < added->count; i++) {

@@ -224,16 +224,21 @@ json_t *body_json(const struct web_request *request, size_t limit_bytes, struct 
 /* ---- tasks.c: for endpoints -------------------------------------------------------------- */
 
 /*
- * Adds a task with `args`, any JSON (NULL: {}), which stays the caller's. Trace and request id go
- * along by themselves. `handler` lives as long as the request; `options` may be NULL.
+ * Adds a task with `args`, any JSON, which stays the caller's; NULL stands for "out of memory", as
+ * json_pack() has it. Trace and request id go along by themselves. `handler` lives as long as the
+ * request; `options` may be NULL.
  * The result need not be looked at: once one has failed, the request is answered with why, whatever
- * the endpoint answers, and nothing is published. The errors are background_tasks_add()'s.
+ * the endpoint answers, and nothing is published. The errors are background_tasks_add()'s; INVALID, a
+ * bug of the endpoint's author, is logged and answered with 500.
  */
 enum tr_result web_add_task(const struct web_request *request, struct background_tasks *background,
     const char *handler, const json_t *args, const struct task_options *options);
 
 /* 202: {"tasks": [{"id", "handler", "href"}]}, Location is the last one's. */
 struct web_answer answer_accepted(const struct web_request *request, const struct background_tasks *background);
+
+/* The answer to a failure of web_add_task(). */
+struct web_answer answer_not_added(enum tr_result failed);
 
 /* What web_add_task() noted; one for each request, made by web_serve(). */
 struct web_added {

@@ -109,6 +109,34 @@ static void test_callbacks(void)
 	CU_ASSERT_EQUAL(published(), before);
 }
 
+/* One task that cannot be added, and the request is refused, whatever the endpoint makes of it. */
+static void test_not_added(void)
+{
+	struct web_added added = { .failed = TR_OK };
+	json_t *args = json_object();
+	request.added = &added;
+	CU_ASSERT_EQUAL(web_add_task(&request, background, "fine", args, NULL), TR_OK);
+	CU_ASSERT_EQUAL(web_add_task(&request, background, "no name", args, NULL), TR_INVALID);
+	CU_ASSERT_EQUAL(web_add_task(&request, background, "fine", NULL, NULL), TR_NO_MEMORY);
+	CU_ASSERT_EQUAL(added.failed, TR_INVALID); /* the first one counts */
+	answer_clear(&answer);
+	answer = answer_accepted(&request, background);
+	CU_ASSERT_EQUAL(answer.status, 500);
+	CU_ASSERT_STRING_EQUAL(detail(), "something went wrong here");
+	background_tasks_clear(background);
+	request.added = NULL;
+	json_decref(args);
+	/* Too large for the ring, and there is no spool. */
+	static char body[20100] = "{\"url\":\"http://x.org\",\"body\":\"";
+	memset(body + strlen(body), 'x', 20000);
+	strcat(body, "\"}");
+	uint64_t before = published();
+	serve("POST", "/callbacks", body);
+	CU_ASSERT_EQUAL(answer.status, 413);
+	CU_ASSERT_EQUAL(published(), before);
+	CU_ASSERT_EQUAL(background_tasks_count(background), 0);
+}
+
 static void test_steering(void)
 {
 	char href[64], retry[80];
@@ -351,7 +379,7 @@ int main(void)
 	CU_pSuite suite = CU_add_suite("endpoints", open_ring, close_ring);
 	if (!CU_ADD_TEST(suite, test_register) || !CU_ADD_TEST(suite, test_faults_publish_nothing) ||
 	    !CU_ADD_TEST(suite, test_calculations) || !CU_ADD_TEST(suite, test_callbacks) ||
-	    !CU_ADD_TEST(suite, test_steering) || !CU_ADD_TEST(suite, test_lists) || !CU_ADD_TEST(suite, test_signups) ||
+	    !CU_ADD_TEST(suite, test_not_added) || !CU_ADD_TEST(suite, test_steering) || !CU_ADD_TEST(suite, test_lists) || !CU_ADD_TEST(suite, test_signups) ||
 	    !CU_ADD_TEST(suite, test_refusals) || !CU_ADD_TEST(suite, test_without_ring) ||
 	    !CU_ADD_TEST(suite, test_rendering) || !CU_ADD_TEST(suite, test_times) || !CU_ADD_TEST(suite, test_full))
 		return 1;
