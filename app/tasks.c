@@ -11,6 +11,9 @@
 
 #include "app/log.h"
 
+#define TRACE_ID_AT 3 /* in a traceparent */
+#define TRACE_ID_BYTES 32
+
 static const char id_mark[] = ";request_id=";
 
 static enum tr_result add(const struct web_request *request, struct background_tasks *background,
@@ -75,22 +78,40 @@ struct web_answer answer_accepted(const struct web_request *request, const struc
 
 /* ---- trace and request id ---------------------------------------------------------------- */
 
+/* Where a request brought neither, its id is the trace's id; then it is not carried twice. */
+static bool id_is_trace_id(const struct web_request *request)
+{
+	return strlen(request->request_id) == TRACE_ID_BYTES && strlen(request->trace) > TRACE_ID_AT + TRACE_ID_BYTES &&
+	    memcmp(request->trace + TRACE_ID_AT, request->request_id, TRACE_ID_BYTES) == 0;
+}
+
 void trace_join(const struct web_request *request, char joined[TR_TRACE_MAX + 1])
 {
-	int length = snprintf(joined, TR_TRACE_MAX + 1, "%s%s%s", request->trace,
-	    request->request_id[0] != '\0' ? id_mark : "", request->request_id);
+	bool same = id_is_trace_id(request), none = request->request_id[0] == '\0';
+	int length = snprintf(joined, TR_TRACE_MAX + 1, "%s%s%s", request->trace, same ? ";" : none ? "" : id_mark,
+	    same ? "" : request->request_id);
 	if (length < 0 || length > TR_TRACE_MAX)
 		joined[0] = '\0';
 }
 
 void trace_split(const char *joined, char traceparent[TR_TRACE_MAX + 1], char request_id[WEB_REQUEST_ID_MAX + 1])
 {
-	const char *mark = strstr(joined, id_mark);
-	size_t bytes = mark != NULL ? (size_t)(mark - joined) : strlen(joined);
-	const char *id = mark != NULL ? mark + strlen(id_mark) : "";
+	size_t bytes = strcspn(joined, ";");
+	const char *rest = joined + bytes, *id = "";
+	size_t id_bytes = 0;
+	if (strncmp(rest, id_mark, strlen(id_mark)) == 0) {
+		id = rest + strlen(id_mark);
+		id_bytes = strlen(id);
+	} else if (strcmp(rest, ";") == 0 && bytes > TRACE_ID_AT + TRACE_ID_BYTES) {
+		id = joined + TRACE_ID_AT;
+		id_bytes = TRACE_ID_BYTES;
+	}
 	if (bytes > TR_TRACE_MAX)
 		bytes = 0;
+	if (id_bytes > WEB_REQUEST_ID_MAX)
+		id_bytes = 0;
 	memcpy(traceparent, joined, bytes);
 	traceparent[bytes] = '\0';
-	snprintf(request_id, WEB_REQUEST_ID_MAX + 1, "%s", strlen(id) <= WEB_REQUEST_ID_MAX ? id : "");
+	memcpy(request_id, id, id_bytes);
+	request_id[id_bytes] = '\0';
 }

@@ -247,7 +247,10 @@ struct web_added {
 	size_t count;
 };
 
-/* "TRACEPARENT;request_id=ID", which a task carries, and back. Texts that are not so are left out. */
+/*
+ * "TRACEPARENT;request_id=ID", which a task carries, or "TRACEPARENT;" where the request's id is the
+ * trace's; and back. What is in another form is left out.
+ */
 void trace_join(const struct web_request *request, char joined[TR_TRACE_MAX + 1]);
 void trace_split(const char *joined, char traceparent[TR_TRACE_MAX + 1], char request_id[WEB_REQUEST_ID_MAX + 1]);
 

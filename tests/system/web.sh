@@ -82,6 +82,9 @@ test_traces() {
 	request /register "${JSON[@]}" -d '{"email":"ada@example.org","name":"Ada"}' -H 'X-Request-ID: no good' -H 'traceparent: none'
 	expect_match "one of our own" '^[0-9a-f]{32}$' "$(header X-Request-ID)"
 	expect_match "one of our own" "^00-$(header X-Request-ID)-[0-9a-f]{16}-00\$" "$(header traceparent)"
+	id="$(header traceparent) $(header X-Request-ID)"
+	request "$(header Location)"
+	expect "of the task" "$id" "$(body '[.trace, .request_id] | join(" ")')"
 	stop_run kill -TERM "$SUPERVISOR"
 }
 

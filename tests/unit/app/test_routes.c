@@ -256,7 +256,24 @@ static void test_traces(void)
 	trace_split(joined, traceparent, id);
 	CU_ASSERT_STRING_EQUAL(traceparent, from.trace);
 	CU_ASSERT_STRING_EQUAL(id, "");
+	/* Where both are our own, the id is in the trace. */
+	strcpy(from.request_id, "0af7651916cd43dd8448eb211c80319c");
+	trace_join(&from, joined);
+	CU_ASSERT_STRING_EQUAL(joined, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01;");
+	trace_split(joined, traceparent, id);
+	CU_ASSERT_STRING_EQUAL(traceparent, from.trace);
+	CU_ASSERT_STRING_EQUAL(id, from.request_id);
+	from.request_id[0] = 'f';
+	trace_join(&from, joined);
+	trace_split(joined, traceparent, id);
+	CU_ASSERT_STRING_EQUAL(id, from.request_id);
 	/* What other programs publish. */
+	trace_split(";", traceparent, id);
+	CU_ASSERT_TRUE(traceparent[0] == '\0' && id[0] == '\0');
+	trace_split("short;", traceparent, id);
+	CU_ASSERT_TRUE(strcmp(traceparent, "short") == 0 && id[0] == '\0');
+	trace_split("a;b;request_id=c", traceparent, id);
+	CU_ASSERT_TRUE(strcmp(traceparent, "a") == 0 && id[0] == '\0');
 	trace_split("", traceparent, id);
 	CU_ASSERT_TRUE(traceparent[0] == '\0' && id[0] == '\0');
 	trace_split("anything", traceparent, id);
