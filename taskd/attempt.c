@@ -11,7 +11,10 @@
 #include <time.h>
 
 #include "taskd/arguments.h"
+#include "taskd/call.h"
 #include "taskd/failure.h"
+#include "taskd/log.h"
+#include "taskd/pending.h"
 
 static void say_started(struct tr_task *task)
 {
@@ -24,7 +27,7 @@ static void say_ended(struct tr_task *task, enum tr_outcome outcome, bool bad_ar
 {
 	struct message_head head = {
 		.kind = MESSAGE_ENDED, .code = (uint8_t)outcome, .flag = bad_arguments,
-		.number = outcome == TR_SNOOZE ? task->snooze_ms : 0,
+		.number = outcome == TR_SNOOZE ? task->snooze_ms : outcome == TR_FAILURE ? task->retry_after_ms : 0,
 	};
 
 	if (outcome == TR_FAILURE || outcome == TR_PERMANENT_FAILURE)
@@ -54,10 +57,37 @@ static enum tr_outcome settle_outcome(struct tr_task *task, enum tr_outcome outc
 	}
 }
 
+/* Whatever it was: nothing of it is left but messages. */
+static void finish_work(struct tr_task *task)
+{
+	call_release(task);
+	task_end(task);
+}
+
+/* True: the task is pending now. False: it has ended; what is wrong with its outcome is its message. */
+static bool goes_on(struct tr_task *task, enum tr_outcome *outcome)
+{
+	struct message_head head = { .kind = MESSAGE_PENDING };
+
+	if (*outcome != TR_PENDING && !task->called_pends)
+		return false;
+	if (*outcome != TR_PENDING)
+		tr_log(task, TR_ERROR, "what tr_call() answered for the pending \"%s\" was not returned; its outcome counts",
+		    task->handler);
+	task->asked_loop = true;
+	if (!pending_add(task)) {
+		*outcome = tr_fail_permanently(task, "%s returned TR_PENDING with nothing on the loop that could end the task",
+		    task->handler);
+		return false;
+	}
+	task_send(task, &head, "");
+	return true;
+}
+
 static void run_handler(struct tr_task *task)
 {
 	const struct record *record = &task->record;
-	const struct tr_handler *handler = plugin_handler(task->plugins, record->handler.at, record->handler.bytes);
+	const struct tr_handler *handler = plugin_handler(task->thread->plugins, record->handler.at, record->handler.bytes);
 	struct tr_error error;
 
 	if (!handler) { /* worth another try: its plug-in may be on the way */
@@ -65,20 +95,32 @@ static void run_handler(struct tr_task *task)
 		return;
 	}
 	if (record->flags & RECORD_SPOOLED) {
-		task->spooled = arguments_read_spool(task->spool_dir, record, &error);
+		task->spooled = arguments_read_spool(task->thread->spool_dir, record, &error);
 		if (!task->spooled) {
 			say_ended(task, tr_fail(task, "%s", error.text), false);
 			return;
 		}
 		task->args = task->spooled;
 		task->args_bytes = record->args_bytes;
+		task->args_kept = true;
 	}
 	if (!arguments_are_json(task->args, task->args_bytes, &error)) {
 		say_ended(task, tr_fail_permanently(task, "the arguments are %s", error.text), true);
 		return;
 	}
-	enum tr_outcome outcome = handler->run(task);
-	say_ended(task, settle_outcome(task, outcome), false);
+	enum tr_outcome outcome = call_handler(task, handler);
+	if (!goes_on(task, &outcome))
+		say_ended(task, settle_outcome(task, outcome), false);
+}
+
+void attempt_finish(struct tr_task *task, enum tr_outcome outcome)
+{
+	outcome = settle_outcome(task, outcome);
+	if (task->mute && outcome != TR_SUCCESS)
+		log_event(LOG_WARNING, "callback-call-failed", "id=%s handler=%s text=%s", tr_task_id(task),
+		    task->handler, task->message);
+	say_ended(task, outcome, false);
+	finish_work(task);
 }
 
 /* ---- an on-failure callback -------------------------------------------------------------- */
@@ -90,11 +132,11 @@ static tr_on_failure_fn *find_callback(const struct tr_task *task, bool *unknown
 
 	if (record->on_failure.bytes) {
 		const struct tr_callback *callback =
-		    plugin_callback(task->plugins, record->on_failure.at, record->on_failure.bytes);
+		    plugin_callback(task->thread->plugins, record->on_failure.at, record->on_failure.bytes);
 		*unknown = !callback;
 		return callback ? callback->call : NULL;
 	}
-	const struct tr_handler *handler = plugin_handler(task->plugins, record->handler.at, record->handler.bytes);
+	const struct tr_handler *handler = plugin_handler(task->thread->plugins, record->handler.at, record->handler.bytes);
 	return handler ? handler->on_failure : NULL;
 }
 
@@ -133,9 +175,10 @@ static void take_spooled(struct tr_task *task)
 
 	if (!(task->record.flags & RECORD_SPOOLED))
 		return;
-	task->spooled = arguments_read_spool(task->spool_dir, &task->record, &error);
+	task->spooled = arguments_read_spool(task->thread->spool_dir, &task->record, &error);
 	if (!task->spooled)
 		tr_log(task, TR_WARNING, "%s", error.text);
+	task->args_kept = true;
 	task->args = task->spooled ? task->spooled : "null";
 	task->args_bytes = task->spooled ? task->record.args_bytes : 4;
 }
@@ -167,6 +210,10 @@ static void run_callback(struct tr_task *task, const struct tr_failure *failure)
 	};
 	task_flush(task);
 	task_send(task, &head, task->enqueue ? task->enqueue : "");
+	/* It called an asynchronous handler: that goes on unheard, since the work is answered. */
+	task->mute = task->called_pends;
+	if (task->mute)
+		pending_add(task);
 }
 
 static struct tr_failure failure_of(const struct work_head *head, const struct record *record,
@@ -181,12 +228,13 @@ static struct tr_failure failure_of(const struct work_head *head, const struct r
 	};
 }
 
-void attempt_run(struct tr_task *task, const struct work_head *head, const char *bytes,
+void attempt_run(struct task_thread *thread, const struct work_head *head, const char *bytes,
     const char *message)
 {
 	static const struct record nothing = {
 		.handler = { "", 0 }, .queue = { "", 0 }, .on_failure = { "", 0 }, .trace = { "", 0 }, .args = { "", 0 },
 	};
+	struct tr_task *task = pending_current(thread);
 	struct record record;
 	struct tr_error error;
 	size_t used;
@@ -201,5 +249,9 @@ void attempt_run(struct tr_task *task, const struct work_head *head, const char 
 		say_ended(task, tr_fail_permanently(task, "the record is not one: %s", fault), true);
 	else
 		run_handler(task);
-	task_end(task);
+	if (task->stage == TASK_PENDING)
+		return;
+	finish_work(task);
+	if (task->asked_loop)
+		pending_set_aside(task);
 }

@@ -6,9 +6,12 @@
 
 /*
  * Runs what mailbox_claim() gave and sends its messages: STARTED, whatever the handler says, and
- * ENDED or VERDICT. `task` is the thread's. Returns when the handler does.
+ * ENDED, PENDING or VERDICT. Returns when the handler does.
  */
-void attempt_run(struct tr_task *task, const struct work_head *head, const char *record,
+void attempt_run(struct task_thread *thread, const struct work_head *head, const char *record,
     const char *message);
+
+/* Ends a pending task with what tr_finish() was given. */
+void attempt_finish(struct tr_task *task, enum tr_outcome outcome);
 
 #endif

@@ -166,8 +166,11 @@ bool mailbox_push(struct mailbox *mailbox, uint32_t lane, const struct work_head
 		see_released(own, shared);
 	if (!find_room(own, bytes, &start)) {
 		see_released(own, shared);
-		if (own->damaged || !find_room(own, bytes, &start))
+		if (own->damaged || !find_room(own, bytes, &start)) {
+			/* A thread that sleeps has perhaps not passed what was taken back. */
+			mailbox_wake(mailbox, lane);
 			return false;
+		}
 	}
 	if (own->damaged)
 		return false;
@@ -177,7 +180,8 @@ bool mailbox_push(struct mailbox *mailbox, uint32_t lane, const struct work_head
 	char *text = shared->work + at + head->record_bytes;
 	to->at = at;
 	to->head = *head;
-	memcpy(shared->work + at, record, head->record_bytes);
+	if (head->record_bytes)
+		memcpy(shared->work + at, record, head->record_bytes);
 	if (head->message_bytes)
 		memcpy(text, message, head->message_bytes);
 	text[head->message_bytes] = '\0';
@@ -197,13 +201,19 @@ static void ring_bell(struct mailbox_lane *lane)
 	syscall(SYS_futex, &lane->wake, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+void mailbox_ring_bell(struct mailbox *mailbox, uint32_t lane)
+{
+	assert(lane < mailbox->threads);
+	ring_bell(&mailbox->shared->lanes[lane]);
+}
+
 void mailbox_wake(struct mailbox *mailbox, uint32_t lane)
 {
 	assert(lane < mailbox->threads);
 	struct dispatcher_lane *own = &mailbox->dispatcher[lane];
 	struct mailbox_lane *shared = &mailbox->shared->lanes[lane];
 
-	/* Partner: sleep_for_work(), which writes `sleeping` and then reads `announced`. */
+	/* Partner: announce_sleep(), which writes `sleeping` and then reads `announced`. */
 	atomic_store_explicit(&shared->announced, own->pushed, memory_order_seq_cst);
 	uint32_t sleeping = atomic_load_explicit(&shared->sleeping, memory_order_seq_cst);
 	if (!(sleeping & 1) || sleeping == own->woken)

@@ -24,6 +24,8 @@
  * waits in its event loop for the eventfd, which all workers share. A thread with a quarter of
  * MAILBOX_DEPTH or more waiting in its lane does not wake the dispatcher: who pushes that far ahead
  * looks in every few ms anyway, and is woken when less is left.
+ * A thread with pending works waits in its event loop instead of on `wake`; another thread of the
+ * worker (doorman.h) waits there and passes it on.
  */
 #ifndef TASKD_MAILBOX_H
 #define TASKD_MAILBOX_H
@@ -153,6 +155,28 @@ bool mailbox_has_messages(struct mailbox *mailbox);
  */
 bool mailbox_claim(struct mailbox *mailbox, uint32_t lane, struct work_head *head,
     const char **record, const char **message);
+
+/*
+ * For a thread that has pending works and so waits in its event loop, not here. As mailbox_claim(),
+ * but it does not wait. CLAIM_LEAVE: the process is to leave; until the thread has nothing pending it
+ * goes on asking, and gets WORK_STOP and nothing else.
+ */
+enum mailbox_claim { CLAIM_NOTHING, CLAIM_WORK, CLAIM_LEAVE };
+enum mailbox_claim mailbox_try_claim(struct mailbox *mailbox, uint32_t lane, struct work_head *head,
+    const char **record, const char **message);
+/*
+ * Announces that the lane's thread is going to wait elsewhere, for the bell among others, whose number
+ * it has asked for before this. True: nothing has come since it last tried to claim. Then, as after
+ * false, mailbox_wakes_up().
+ */
+bool mailbox_falls_asleep(struct mailbox *mailbox, uint32_t lane);
+void mailbox_wakes_up(struct mailbox *mailbox, uint32_t lane);
+/* The bell's number: another one each time that it was rung. Any thread of the process, as below. */
+uint32_t mailbox_bell(const struct mailbox *mailbox, uint32_t lane);
+/* Waits until the bell's number is not `heard`; may also return early. */
+void mailbox_wait_for_bell(struct mailbox *mailbox, uint32_t lane, uint32_t heard);
+void mailbox_ring_bell(struct mailbox *mailbox, uint32_t lane);
+
 /* Sends; waits while the ring is full. text_bytes <= MAILBOX_MESSAGE_MAX. */
 void mailbox_send(struct mailbox *mailbox, uint32_t lane, const struct message_head *head,
     const char *text);
@@ -164,5 +188,9 @@ enum mailbox_stop mailbox_told(const struct mailbox *mailbox, uint32_t lane, uin
  * go past this; they exec at once). False: out of memory.
  */
 bool mailbox_guard_fork(struct mailbox *mailbox);
+/* This is such a child. */
+bool mailbox_in_child(void);
+/* A child that came back out of a handler ends here: the parent goes on, not it. */
+void mailbox_end_child(void);
 
 #endif

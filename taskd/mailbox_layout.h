@@ -70,6 +70,8 @@ struct dispatcher_lane {
 /* What the lane's thread keeps to itself. */
 struct worker_lane {
 	_Alignas(64) uint32_t cursor; /* number of the next entry to look at */
+	bool leaves;                  /* mailbox_try_claim() has answered CLAIM_LEAVE */
+	uint32_t looked;              /* then: entries below it were looked at for WORK_STOP */
 	uint32_t sleep_number;        /* last value of `sleeping` */
 	uint32_t woken;               /* the `dispatcher_sleeps` that was woken last */
 	int64_t spin_ns;              /* how long to look before sleeping */

@@ -45,6 +45,17 @@ bool mailbox_guard_fork(struct mailbox *mailbox)
 	return pthread_atfork(NULL, NULL, forget_mailbox) == 0;
 }
 
+bool mailbox_in_child(void)
+{
+	return in_child;
+}
+
+void mailbox_end_child(void)
+{
+	if (in_child)
+		_exit(EXIT_FAILURE);
+}
+
 static int64_t monotonic_ns(void)
 {
 	struct timespec now;
@@ -98,19 +109,30 @@ static bool looks_different(const struct mailbox *mailbox, const struct mailbox_
 	    atomic_load_explicit(&mailbox->shared->retiring, memory_order_relaxed);
 }
 
+/* Announces the sleep; true: nothing was pushed from entry `next` on. */
+static bool announce_sleep(struct mailbox_lane *lane, struct worker_lane *own, uint32_t next)
+{
+	/* Partner: mailbox_wake(), which writes `announced` and then reads `sleeping`. */
+	atomic_store_explicit(&lane->sleeping, ++own->sleep_number, memory_order_seq_cst);
+	uint32_t announced = atomic_load_explicit(&lane->announced, memory_order_seq_cst);
+	return (int32_t)(announced - next) <= 0;
+}
+
+static void announce_awake(struct mailbox_lane *lane, struct worker_lane *own)
+{
+	atomic_store_explicit(&lane->sleeping, ++own->sleep_number, memory_order_relaxed);
+}
+
 static void sleep_for_work(struct mailbox *mailbox, struct mailbox_lane *lane, struct worker_lane *own)
 {
 	/* Before anything is looked at: a bell rung from here on makes the wait return. */
 	uint32_t bell = atomic_load_explicit(&lane->wake, memory_order_acquire);
+	bool nothing = announce_sleep(lane, own, own->cursor);
 
-	/* Partner: mailbox_wake(), which writes `announced` and then reads `sleeping`. */
-	atomic_store_explicit(&lane->sleeping, ++own->sleep_number, memory_order_seq_cst);
-	uint32_t announced = atomic_load_explicit(&lane->announced, memory_order_seq_cst);
-	bool nothing = (int32_t)(announced - own->cursor) <= 0;
 	/* Partner: mailbox_retire(), which writes `retiring` and then rings. */
 	if (nothing && !atomic_load_explicit(&mailbox->shared->retiring, memory_order_seq_cst))
 		wait_for_bell(lane, bell);
-	atomic_store_explicit(&lane->sleeping, ++own->sleep_number, memory_order_relaxed);
+	announce_awake(lane, own);
 }
 
 /*
@@ -136,6 +158,26 @@ static void wait_for_work(struct mailbox *mailbox, struct mailbox_lane *lane, st
 	own->spin_ns = monotonic_ns() - began <= 2 * SPIN_MOST_NS ? SPIN_MOST_NS : own->spin_ns / 2;
 }
 
+/* True: the next entry is claimed; false: there is none. What was passed is released. */
+static bool claim_and_release(struct mailbox_lane *lane, struct worker_lane *own)
+{
+	bool claimed = claim_next(lane, own);
+
+	/* Pairs with the acquire in see_released(): what came before is read no more. */
+	atomic_store_explicit(&lane->released, own->cursor, memory_order_release);
+	return claimed;
+}
+
+static void hand_out(const struct mailbox_lane *lane, uint32_t number, struct work_head *head,
+    const char **record, const char **message)
+{
+	const struct mailbox_entry *entry = &lane->entries[number % MAILBOX_DEPTH];
+
+	*head = entry->head;
+	*record = lane->work + entry->at;
+	*message = *record + head->record_bytes;
+}
+
 bool mailbox_claim(struct mailbox *mailbox, uint32_t lane, struct work_head *head,
     const char **record, const char **message)
 {
@@ -144,24 +186,101 @@ bool mailbox_claim(struct mailbox *mailbox, uint32_t lane, struct work_head *hea
 	struct worker_lane *own = &mailbox->worker[lane];
 
 	for (;;) {
-		/* A handler forked, and its child came back here: the parent goes on, not we. */
-		if (in_child)
-			_exit(EXIT_FAILURE);
+		mailbox_end_child();
 		if (atomic_load_explicit(&mailbox->shared->retiring, memory_order_acquire))
 			return false;
-		bool claimed = claim_next(shared, own);
-		/* Pairs with the acquire in see_released(): what came before is read no more. */
-		atomic_store_explicit(&shared->released, own->cursor, memory_order_release);
-		if (claimed)
+		if (claim_and_release(shared, own))
 			break;
 		wait_for_work(mailbox, shared, own);
 	}
-	const struct mailbox_entry *entry = &shared->entries[own->cursor % MAILBOX_DEPTH];
-	*head = entry->head;
-	*record = shared->work + entry->at;
-	*message = *record + head->record_bytes;
+	hand_out(shared, own->cursor, head, record, message);
 	own->cursor++;
 	return true;
+}
+
+/* ---- work, for a thread that has an event loop ------------------------------------------- */
+
+/* When leaving: releases what was looked at and is a WORK_STOP, or was taken back. */
+static void release_looked(struct mailbox_lane *lane, struct worker_lane *own)
+{
+	for (; (int32_t)(own->cursor - own->looked) < 0; own->cursor++) {
+		uint64_t word = atomic_load_explicit(&lane->entries[own->cursor % MAILBOX_DEPTH].word, memory_order_relaxed);
+		if (word != entry_word(own->cursor, ENTRY_CLAIMED) && word != entry_word(own->cursor, ENTRY_REVOKED))
+			break;
+	}
+	/* As in claim_and_release(). */
+	atomic_store_explicit(&lane->released, own->cursor, memory_order_release);
+}
+
+/*
+ * True: a WORK_STOP is claimed for us, of what was not looked at yet. Other work is left for the
+ * dispatcher to take back.
+ */
+static bool claim_stop(struct mailbox_lane *lane, struct worker_lane *own)
+{
+	for (; own->looked - own->cursor < MAILBOX_DEPTH; own->looked++) {
+		struct mailbox_entry *entry = &lane->entries[own->looked % MAILBOX_DEPTH];
+		uint64_t pushed = entry_word(own->looked, ENTRY_PUSHED);
+		/* Pairs with the release in mailbox_push(): the entry before the work. */
+		uint64_t seen = atomic_load_explicit(&entry->word, memory_order_acquire);
+		if (seen != pushed && seen != entry_word(own->looked, ENTRY_REVOKED))
+			return false; /* not pushed yet */
+		/* Nobody else claims; only mailbox_revoke() could be faster. */
+		if (seen == pushed && entry->head.kind == WORK_STOP &&
+		    atomic_compare_exchange_strong_explicit(&entry->word, &pushed,
+		    entry_word(own->looked, ENTRY_CLAIMED), memory_order_acq_rel, memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
+enum mailbox_claim mailbox_try_claim(struct mailbox *mailbox, uint32_t lane, struct work_head *head,
+    const char **record, const char **message)
+{
+	assert(lane < mailbox->threads);
+	struct mailbox_lane *shared = &mailbox->shared->lanes[lane];
+	struct worker_lane *own = &mailbox->worker[lane];
+
+	mailbox_end_child();
+	if (atomic_load_explicit(&mailbox->shared->retiring, memory_order_acquire)) {
+		if (!own->leaves)
+			own->looked = own->cursor;
+		own->leaves = true;
+		release_looked(shared, own);
+		if (!claim_stop(shared, own))
+			return CLAIM_LEAVE;
+		hand_out(shared, own->looked++, head, record, message);
+		return CLAIM_WORK;
+	}
+	if (!claim_and_release(shared, own))
+		return CLAIM_NOTHING;
+	hand_out(shared, own->cursor++, head, record, message);
+	return CLAIM_WORK;
+}
+
+bool mailbox_falls_asleep(struct mailbox *mailbox, uint32_t lane)
+{
+	struct worker_lane *own = &mailbox->worker[lane];
+	bool nothing = announce_sleep(&mailbox->shared->lanes[lane], own, own->leaves ? own->looked : own->cursor);
+	/* Partner: mailbox_retire(), which writes `retiring` and then rings. */
+	bool retiring = atomic_load_explicit(&mailbox->shared->retiring, memory_order_seq_cst);
+
+	return nothing && retiring == own->leaves;
+}
+
+void mailbox_wakes_up(struct mailbox *mailbox, uint32_t lane)
+{
+	announce_awake(&mailbox->shared->lanes[lane], &mailbox->worker[lane]);
+}
+
+uint32_t mailbox_bell(const struct mailbox *mailbox, uint32_t lane)
+{
+	return atomic_load_explicit(&mailbox->shared->lanes[lane].wake, memory_order_acquire);
+}
+
+void mailbox_wait_for_bell(struct mailbox *mailbox, uint32_t lane, uint32_t heard)
+{
+	wait_for_bell(&mailbox->shared->lanes[lane], heard);
 }
 
 enum mailbox_stop mailbox_told(const struct mailbox *mailbox, uint32_t lane, uint64_t serial)

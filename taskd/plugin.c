@@ -41,7 +41,7 @@ struct plugin {
 struct plugin_table {
 	struct plugin *plugins;
 	size_t count;
-	struct name_index handlers, callbacks;
+	struct name_index handlers, callbacks, resources;
 };
 
 static bool refuse(struct tr_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -113,20 +113,29 @@ const struct tr_callback *plugin_callback(const struct plugin_table *table, cons
 	return index_row(&table->callbacks, name, bytes)->item;
 }
 
+const struct tr_resource *plugin_resource(const struct plugin_table *table, const char *name, size_t bytes)
+{
+	return index_row(&table->resources, name, bytes)->item;
+}
+
 /* ---- one plug-in ------------------------------------------------------------------------- */
 
 static const char *table_fault(const struct tr_plugin *table)
 {
-	if (table->handler_count > ITEMS_MOST || table->callback_count > ITEMS_MOST)
-		return "handler_count or callback_count is out of bounds";
-	if ((table->handler_count && !table->handlers) || (table->callback_count && !table->callbacks))
-		return "handlers or callbacks is NULL";
+	if (table->handler_count > ITEMS_MOST || table->callback_count > ITEMS_MOST || table->resource_count > ITEMS_MOST)
+		return "handler_count, callback_count or resource_count is out of bounds";
+	if ((table->handler_count && !table->handlers) || (table->callback_count && !table->callbacks) ||
+	    (table->resource_count && !table->resources))
+		return "handlers, callbacks or resources is NULL";
 	for (uint32_t i = 0; i < table->handler_count; i++)
 		if (!table->handlers[i].run)
 			return "a handler has no run()";
 	for (uint32_t i = 0; i < table->callback_count; i++)
 		if (!table->callbacks[i].call)
 			return "a callback has no call()";
+	for (uint32_t i = 0; i < table->resource_count; i++)
+		if (!table->resources[i].open)
+			return "a resource has no open()";
 	return NULL;
 }
 
@@ -186,6 +195,19 @@ static bool open_all(struct plugin_table *table, const char *dir, struct tr_erro
 	return well;
 }
 
+/* Each resource that the plug-in's handlers need is there, whoever brings it. */
+static bool check_resources(const struct plugin_table *table, const struct plugin *plugin, struct tr_error *error)
+{
+	for (uint32_t i = 0; i < plugin->table->handler_count; i++) {
+		const struct tr_handler *handler = &plugin->table->handlers[i];
+		for (const char *const *name = handler->resources; name && *name; name++)
+			if (!plugin_resource(table, *name, strlen(*name)))
+				return refuse(error, "%s: the handler \"%s\" needs the resource \"%.*s\", which no plug-in has",
+				    plugin->file, handler->name, TR_NAME_MAX, *name);
+	}
+	return true;
+}
+
 static bool add_plugin(struct plugin_table *table, const struct plugin *plugin, struct tr_error *error)
 {
 	const struct tr_plugin *from = plugin->table;
@@ -198,12 +220,16 @@ static bool add_plugin(struct plugin_table *table, const struct plugin *plugin, 
 		if (!index_add(&table->callbacks, "callback", from->callbacks[i].name, &from->callbacks[i],
 		    plugin->file, error))
 			return false;
+	for (uint32_t i = 0; i < from->resource_count; i++)
+		if (!index_add(&table->resources, "resource", from->resources[i].name, &from->resources[i],
+		    plugin->file, error))
+			return false;
 	return true;
 }
 
 static bool add_all(struct plugin_table *table, struct tr_error *error)
 {
-	size_t handlers = BUILT_IN, callbacks = 0;
+	size_t handlers = BUILT_IN, callbacks = 0, resources = 0;
 
 	while (failure_callbacks[callbacks].name)
 		callbacks++;
@@ -211,8 +237,10 @@ static bool add_all(struct plugin_table *table, struct tr_error *error)
 	for (size_t i = 0; i < table->count; i++) {
 		handlers += table->plugins[i].table->handler_count;
 		callbacks += table->plugins[i].table->callback_count;
+		resources += table->plugins[i].table->resource_count;
 	}
-	if (!index_open(&table->handlers, handlers) || !index_open(&table->callbacks, callbacks))
+	if (!index_open(&table->handlers, handlers) || !index_open(&table->callbacks, callbacks) ||
+	    !index_open(&table->resources, resources))
 		return refuse(error, "out of memory");
 	for (size_t i = 0; i < BUILT_IN; i++)
 		if (!index_add(&table->handlers, "handler", built_in[i]->name, built_in[i], "taskd", error))
@@ -223,6 +251,9 @@ static bool add_all(struct plugin_table *table, struct tr_error *error)
 			return false;
 	for (size_t i = 0; i < table->count; i++)
 		if (!add_plugin(table, &table->plugins[i], error))
+			return false;
+	for (size_t i = 0; i < table->count; i++)
+		if (!check_resources(table, &table->plugins[i], error))
 			return false;
 	return true;
 }
@@ -254,6 +285,7 @@ void plugin_unload(struct plugin_table **table)
 	free(gone->plugins);
 	free(gone->handlers.rows);
 	free(gone->callbacks.rows);
+	free(gone->resources.rows);
 	free(gone);
 }
 

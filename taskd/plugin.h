@@ -13,7 +13,8 @@ struct plugin_table;
 /*
  * Loads every *.so of `dir` (NULL or "": only what is built in), in the order of their names. All
  * or nothing: one that cannot be loaded, has another ABI, a name that is not allowed or that is
- * taken already, makes it false, and *error names the file and what is wrong. A worker without one
+ * taken already, or a handler that needs a resource that no plug-in has, makes it false, and *error
+ * names the file and what is wrong. A worker without one
  * of its handlers would turn good tasks into dead ones; a worker that does not start leaves them
  * waiting until the plug-in is mended.
  */
@@ -24,6 +25,7 @@ void plugin_unload(struct plugin_table **table);
 /* NULL: no such name. `name` need not end with a zero. */
 const struct tr_handler *plugin_handler(const struct plugin_table *table, const char *name, size_t bytes);
 const struct tr_callback *plugin_callback(const struct plugin_table *table, const char *name, size_t bytes);
+const struct tr_resource *plugin_resource(const struct plugin_table *table, const char *name, size_t bytes);
 
 /* Runs each plug-in's start(); false: one of them did not answer 0, *error names it. */
 bool plugin_start(const struct plugin_table *table, struct tr_error *error);

@@ -8,9 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "taskd/arguments.h"
+#include "taskd/log.h"
+
+struct task_text {
+	struct task_text *next;
+	char text[];
+};
 
 static int64_t clock_ns(clockid_t clock)
 {
@@ -36,12 +44,17 @@ void task_begin(struct tr_task *task, const struct work_head *head, const struct
 	task->handler = task->handler_name;
 	task->args = record->args.at;
 	task->args_bytes = record->args.bytes;
-	task->spooled = task->enqueue = task->result = NULL;
-	task->calls = 0;
+	task->args_kept = false;
+	task->running = NULL;
+	task->depth = 0;
+	task->called_pends = task->asked_loop = task->finished_early = task->mute = task->stopped = false;
+	task->told = STOP_NONE;
+	task->stop = NULL;
 	task->snoozed = task->enqueue_refused = task->progress_waits = false;
+	task->retry_after_ms = 0;
 	task->progress_sent_ns = 0;
-	task->id_text = task->id;
 	task->id[0] = task->message[0] = '\0';
+	task->stage = TASK_RUNNING;
 	copy_text(task->handler_name, record->handler);
 	copy_text(task->queue, record->queue);
 	copy_text(task->trace, record->trace);
@@ -53,13 +66,66 @@ void task_end(struct tr_task *task)
 	free(task->enqueue);
 	free(task->result);
 	task->spooled = task->enqueue = task->result = NULL;
+	free(task->file);
+	task->file = NULL;
+	task_drop(task, NULL);
+	task->stage = TASK_ENDED;
+}
+
+void task_drop(struct tr_task *task, const struct task_text *down_to)
+{
+	while (task->texts != down_to) {
+		struct task_text *gone = task->texts;
+		task->texts = gone->next;
+		free(gone);
+	}
+}
+
+_Noreturn void task_out_of_memory(const struct tr_task *task)
+{
+	log_event(LOG_CRIT, "worker-out-of-memory", "handler=%s", task ? task->handler : "-");
+	_exit(EX_OSERR);
+}
+
+const char *task_keep(struct tr_task *task, const char *text, size_t bytes)
+{
+	struct task_text *kept = malloc(sizeof *kept + bytes + 1);
+
+	if (!kept)
+		return NULL;
+	memcpy(kept->text, text, bytes);
+	kept->text[bytes] = '\0';
+	kept->next = task->texts;
+	task->texts = kept;
+	return kept->text;
+}
+
+static void keep_args(struct tr_task *task)
+{
+	if (task->args_kept)
+		return;
+	task->args = task_keep(task, task->args, task->args_bytes);
+	if (!task->args)
+		task_out_of_memory(task);
+	task->args_kept = true;
+}
+
+void task_keep_all(struct tr_task *task)
+{
+	static const struct record_text nothing = { "", 0 };
+	struct record *record = &task->record;
+
+	keep_args(task);
+	record->handler = record->queue = record->on_failure = record->trace = record->args = nothing;
 }
 
 void task_send(struct tr_task *task, struct message_head *head, const char *text)
 {
+	if (task->mute)
+		return;
 	head->serial = task->serial;
 	head->at_ns = clock_ns(CLOCK_REALTIME);
-	mailbox_send(task->mailbox, task->lane, head, text);
+	mailbox_send(task->thread->mailbox, task->thread->lane, head, text);
 }
 
 /* ---- what a handler may know ------------------------------------------------------------- */
@@ -67,7 +133,7 @@ void task_send(struct tr_task *task, struct message_head *head, const char *text
 const char *tr_task_id(const struct tr_task *task)
 {
 	/* Made when asked for: most handlers do not ask. */
-	return *task->id_text ? task->id_text : tr_id_format(&task->record.id, task->id_text);
+	return *task->id ? task->id : tr_id_format(&task->record.id, task->self->id);
 }
 
 const char *tr_task_handler(const struct tr_task *task)
@@ -87,6 +153,8 @@ const char *tr_task_trace(const struct tr_task *task)
 
 const char *tr_task_args(const struct tr_task *task)
 {
+	/* Who asks may go on pending, and the mailbox's memory is another work's by then. */
+	keep_args(task->self);
 	return task->args;
 }
 
@@ -105,9 +173,22 @@ uint32_t tr_task_max_attempts(const struct tr_task *task)
 	return task->record.max_attempts;
 }
 
+const char *tr_task_file(const struct tr_task *task)
+{
+	struct tr_task *self = task->self;
+
+	if ((task->record.flags & RECORD_FILE) && !task->file &&
+	    asprintf(&self->file, "%s/%s.file", task->thread->spool_dir, tr_task_id(task)) < 0)
+		self->file = NULL;
+	return task->file;
+}
+
 enum tr_stop tr_should_stop(const struct tr_task *task)
 {
-	switch (mailbox_told(task->mailbox, task->lane, task->serial)) {
+	enum mailbox_stop told = task->told ? task->told :
+	    mailbox_told(task->thread->mailbox, task->thread->lane, task->serial);
+
+	switch (told) {
 	case STOP_CANCEL:
 		return TR_CANCELLED_NOW;
 	case STOP_DRAIN:
@@ -214,6 +295,23 @@ enum tr_outcome tr_fail(struct tr_task *task, const char *format, ...)
 	va_start(values, format);
 	format_line(task->message, format, values);
 	va_end(values);
+	task->retry_after_ms = 0;
+	return TR_FAILURE;
+}
+
+static uint64_t bounded_delay_ms(uint64_t delay_ms)
+{
+	return delay_ms < (uint64_t)TR_DELAY_MS_MAX ? delay_ms : (uint64_t)TR_DELAY_MS_MAX;
+}
+
+enum tr_outcome tr_fail_retry_after(struct tr_task *task, uint64_t delay_ms, const char *format, ...)
+{
+	va_list values;
+
+	va_start(values, format);
+	format_line(task->message, format, values);
+	va_end(values);
+	task->retry_after_ms = bounded_delay_ms(delay_ms);
 	return TR_FAILURE;
 }
 
@@ -230,36 +328,8 @@ enum tr_outcome tr_fail_permanently(struct tr_task *task, const char *format, ..
 enum tr_outcome tr_snooze(struct tr_task *task, uint64_t delay_ms)
 {
 	task->snoozed = true;
-	task->snooze_ms = delay_ms < (uint64_t)TR_DELAY_MS_MAX ? delay_ms : (uint64_t)TR_DELAY_MS_MAX;
+	task->snooze_ms = bounded_delay_ms(delay_ms);
 	return TR_SNOOZE;
-}
-
-enum tr_outcome tr_call(struct tr_task *task, const char *handler, const char *args)
-{
-	const char *outer_handler = task->handler, *outer_args = task->args;
-	size_t outer_bytes = task->args_bytes;
-	struct tr_error error;
-
-	if (task->calls >= TASK_CALLS_MAX)
-		return tr_fail_permanently(task, "tr_call: more than %d calls in each other", TASK_CALLS_MAX);
-	const struct tr_handler *called = handler ? plugin_handler(task->plugins, handler, strlen(handler)) : NULL;
-	if (!called)
-		return tr_fail_permanently(task, "tr_call: no handler named \"%s\"", handler ? handler : "");
-	task->args = args ? args : "{}";
-	task->args_bytes = strlen(task->args);
-	if (!arguments_are_json(task->args, task->args_bytes, &error)) {
-		task->args = outer_args;
-		task->args_bytes = outer_bytes;
-		return tr_fail_permanently(task, "tr_call: the arguments for \"%s\" are %s", handler, error.text);
-	}
-	task->handler = called->name;
-	task->calls++;
-	enum tr_outcome outcome = called->run(task);
-	task->calls--;
-	task->handler = outer_handler;
-	task->args = outer_args;
-	task->args_bytes = outer_bytes;
-	return outcome;
 }
 
 /* ---- what an on-failure callback answers ------------------------------------------------- */
@@ -273,7 +343,7 @@ struct tr_verdict tr_retry_after(uint64_t delay_ms)
 {
 	return (struct tr_verdict){
 		.kind = TR_VERDICT_RETRY,
-		.delay_ms = delay_ms < (uint64_t)TR_DELAY_MS_MAX ? delay_ms : (uint64_t)TR_DELAY_MS_MAX,
+		.delay_ms = bounded_delay_ms(delay_ms),
 	};
 }
 

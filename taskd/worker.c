@@ -4,8 +4,13 @@
  * SIGPIPE are ignored) and parent-death signal, and opened its log. It touches neither ring nor
  * board nor journal.
  *
+ * Each thread takes one piece of work after another. Once a handler has made it a loop (pending.h),
+ * pieces of work and turns of the loop alternate while tasks are pending, so that neither starves the
+ * other; a handler that takes its time holds up the loop nevertheless.
+ *
  * It leaves in order, with status 0, when the dispatcher says so, after max_tasks or above
- * max_memory; LEAVING is sent once, and nothing is claimed after it by the thread that sent it.
+ * max_memory; LEAVING is sent once, and no task is claimed after it by the thread that sent it. The
+ * process ends when nothing is pending any more.
  * It refuses to start (status 78, EX_CONFIG of sysexits.h) with a plug-in that is not right: the
  * tasks wait meanwhile, and the supervisor's back-off keeps the tries apart.
  */
@@ -23,7 +28,9 @@
 #include "taskd/attempt.h"
 #include "taskd/log.h"
 #include "taskd/mail.h"
+#include "taskd/pending.h"
 #include "taskd/roles.h"
+#include "taskd/worker_loop.h"
 
 #define MEMORY_LOOK_MS 20 /* resident memory is read at most this often */
 
@@ -41,9 +48,9 @@ struct worker {
 
 struct worker_thread {
 	struct worker *worker;
-	uint32_t lane;
 	pthread_t thread;
-	struct tr_task task;
+	struct task_thread tasks;
+	bool turn_due; /* the loop had no turn since work was claimed */
 };
 
 /* ---- leaving ----------------------------------------------------------------------------- */
@@ -99,35 +106,110 @@ static void thread_gone(void *context)
 {
 	const struct worker_thread *self = context;
 
-	log_event(LOG_ERR, "handler-left-thread", "handler=%s", self->task.handler);
+	log_event(LOG_ERR, "handler-left-thread", "handler=%s",
+	    self->tasks.current ? self->tasks.current->handler : "-");
 	_exit(EX_SOFTWARE);
+}
+
+static void turn(struct worker_thread *self, bool waits)
+{
+	struct worker_loop *loop = self->tasks.loop;
+
+	self->turn_due = false;
+	if (waits)
+		worker_loop_wait(loop);
+	else
+		worker_loop_turn(loop);
+	mailbox_end_child();
+	pending_end_lost(&self->tasks);
+	if (is_above_memory(self->worker))
+		leave(self->worker, self->tasks.lane, "max_memory");
+}
+
+/* While the thread has to look after its loop; as mailbox_try_claim(), but it waits for something. */
+static enum mailbox_claim claim_beside_loop(struct worker_thread *self, struct work_head *head,
+    const char **record, const char **message)
+{
+	struct worker *worker = self->worker;
+
+	mailbox_end_child();
+	if (self->turn_due)
+		turn(self, false);
+	enum mailbox_claim claim = mailbox_try_claim(worker->mailbox, self->tasks.lane, head, record, message);
+	if (claim == CLAIM_WORK)
+		return claim;
+	if (claim == CLAIM_LEAVE) {
+		leave(worker, self->tasks.lane, "told to");
+		if (!self->tasks.pending)
+			return claim;
+	}
+	turn(self, true);
+	return CLAIM_NOTHING;
+}
+
+/* The next piece of work; false: the process is to leave, and nothing is pending here. */
+static bool next_work(struct worker_thread *self, struct work_head *head, const char **record, const char **message)
+{
+	struct task_thread *tasks = &self->tasks;
+	enum mailbox_claim claim = CLAIM_NOTHING;
+
+	while (claim == CLAIM_NOTHING && pending_needs_loop(tasks))
+		claim = claim_beside_loop(self, head, record, message);
+	if (claim == CLAIM_NOTHING) {
+		if (tasks->loop)
+			worker_loop_rest(tasks->loop);
+		if (mailbox_claim(self->worker->mailbox, tasks->lane, head, record, message))
+			claim = CLAIM_WORK;
+	}
+	/* Timers that the handler starts count from now, not from the loop's last turn. */
+	if (tasks->loop)
+		uv_update_time(worker_loop_uv(tasks->loop));
+	self->turn_due = true;
+	return claim == CLAIM_WORK;
+}
+
+static void say_ready(const struct worker_thread *self)
+{
+	struct message_head ready = { .kind = MESSAGE_READY };
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	ready.at_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+	mailbox_send(self->worker->mailbox, self->tasks.lane, &ready, "");
 }
 
 static void work(struct worker_thread *self)
 {
 	struct worker *worker = self->worker;
-	struct message_head ready = { .kind = MESSAGE_READY };
 	struct work_head head;
 	const char *record, *message;
 
-	self->task.serial = 0;
-	task_send(&self->task, &ready, "");
-	while (mailbox_claim(worker->mailbox, self->lane, &head, &record, &message)) {
-		attempt_run(&self->task, &head, record, message);
+	say_ready(self);
+	while (next_work(self, &head, &record, &message)) {
+		if (head.kind == WORK_STOP) {
+			pending_stop(&self->tasks, head.serial, (enum mailbox_stop)head.attempt);
+			continue;
+		}
+		attempt_run(&self->tasks, &head, record, message);
 		uint64_t tasks = atomic_fetch_add_explicit(&worker->tasks, 1, memory_order_relaxed) + 1;
 		if (worker->pool->max_tasks && tasks >= worker->pool->max_tasks)
-			leave(worker, self->lane, "max_tasks");
+			leave(worker, self->tasks.lane, "max_tasks");
 		else if (is_above_memory(worker))
-			leave(worker, self->lane, "max_memory");
+			leave(worker, self->tasks.lane, "max_memory");
 	}
-	leave(worker, self->lane, "told to");
+	leave(worker, self->tasks.lane, "told to");
 }
 
 static void *thread_main(void *context)
 {
+	struct worker_thread *self = context;
+
+	if (!pending_open(&self->tasks))
+		task_out_of_memory(NULL);
 	pthread_cleanup_push(thread_gone, context);
-	work(context);
+	work(self);
 	pthread_cleanup_pop(0);
+	pending_close(&self->tasks);
 	return NULL;
 }
 
@@ -137,11 +219,10 @@ static bool run_threads(struct worker *worker, struct worker_thread *threads, ui
 	for (uint32_t i = 0; i < count; i++) {
 		struct worker_thread *self = &threads[i];
 		self->worker = worker;
-		self->lane = i;
-		self->task.mailbox = worker->mailbox;
-		self->task.lane = i;
-		self->task.plugins = worker->plugins;
-		self->task.spool_dir = worker->config->spool_dir;
+		self->tasks.lane = i;
+		self->tasks.mailbox = worker->mailbox;
+		self->tasks.plugins = worker->plugins;
+		self->tasks.spool_dir = worker->config->spool_dir;
 	}
 	for (uint32_t i = 1; i < count; i++) {
 		int failure = pthread_create(&threads[i].thread, NULL, thread_main, &threads[i]);
