@@ -19,6 +19,7 @@
 #include "taskd/worker_loop.h"
 
 #define NS_PER_MS 1000000LL
+#define SPARES_LEAST 64 /* this many tasks end before the memory of one is used again: 200 KB */
 
 static _Thread_local struct task_thread *here; /* NULL: not a worker's thread */
 
@@ -33,13 +34,14 @@ bool pending_open(struct task_thread *thread)
 
 struct tr_task *pending_current(struct task_thread *thread)
 {
-	struct tr_task *task = thread->current ? thread->current : thread->spare_first;
+	struct tr_task *task = thread->current;
 
-	if (thread->current)
+	if (task)
 		return task;
-	if (task) {
+	if (thread->spares >= SPARES_LEAST) {
+		task = thread->spare_first;
 		thread->spare_first = task->next;
-		task->next = NULL;
+		thread->spares--;
 	} else {
 		task = calloc(1, sizeof *task);
 		if (!task)
@@ -63,6 +65,7 @@ static void make_spare(struct tr_task *task)
 	else
 		thread->spare_first = task;
 	thread->spare_last = task;
+	thread->spares++;
 }
 
 void pending_set_aside(struct tr_task *task)

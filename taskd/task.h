@@ -34,6 +34,7 @@ struct task_thread {
 	struct tr_task *current;  /* for the next piece of work, or running; NULL: to be made */
 	struct tr_task *pending;  /* in no order */
 	struct tr_task *spare_first, *spare_last; /* ended; the first is used again first */
+	unsigned spares;
 };
 
 /* ENDED: also before the first piece of work. */

@@ -42,7 +42,7 @@ struct play {
 /* What came of one piece of work. */
 struct seen {
 	bool died; /* before it ended */
-	unsigned started, progressed, logged, results, ended, verdicts, leaving;
+	unsigned started, pending, progressed, logged, results, ended, verdicts, leaving;
 	struct message_head last; /* ENDED or VERDICT */
 	struct message_head progress;
 	char text[MAILBOX_MESSAGE_MAX + 1]; /* of `last` */
@@ -193,6 +193,9 @@ static inline void play_take(struct seen *seen, const struct message_head *head,
 	switch ((enum message_kind)head->kind) {
 	case MESSAGE_STARTED:
 		seen->started++;
+		break;
+	case MESSAGE_PENDING:
+		seen->pending++;
 		break;
 	case MESSAGE_PROGRESS:
 		seen->progressed++;
