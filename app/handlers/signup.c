@@ -7,9 +7,11 @@
  * table has one row for each registration, with the task's id as its key, so a task that runs
  * twice leaves one row. E-mail addresses are not unique: who registers twice has two rows, because
  * by then the request has been answered with 202 and there is nobody left to be told.
+ *
+ * The database is a resource: each worker thread has a connection of its own, opened by the first task
+ * that needs it, checked before each, and opened anew when the file was moved or a statement failed.
  */
 #include <jansson.h>
-#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,12 +23,12 @@
 #define CREATE_TRIES 50
 #define CREATE_PAUSE_MS 20
 
-/* One connection for the process, opened by the first task: other handlers need none. */
-static struct {
-	pthread_mutex_t lock;
+struct signups {
 	sqlite3 *connection;
 	sqlite3_stmt *insert;
-} database = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	sqlite3_stmt *probe; /* reads the table, to see that it can be read */
+	bool failed;         /* a statement failed: the next task begins from nothing */
+};
 
 static const char schema[] =
     "PRAGMA journal_mode = WAL;"
@@ -39,6 +41,8 @@ static const char schema[] =
 
 static const char insert_sql[] =
     "INSERT INTO signups (task_id, email, name) VALUES (?1, ?2, ?3) ON CONFLICT (task_id) DO NOTHING";
+
+static const char probe_sql[] = "SELECT 1 FROM signups LIMIT 1";
 
 struct signup {
 	json_t *root;
@@ -62,90 +66,107 @@ static enum tr_outcome read_signup(struct tr_task *task, struct signup *signup)
 	return tr_fail_permanently(task, "\"%s\" must be a string", signup->email == NULL ? "email" : "name");
 }
 
-/* ---- record_signup ----------------------------------------------------------------------- */
+/* ---- the database ------------------------------------------------------------------------ */
 
-static void close_database(void)
+static void close_signups(void *handle)
 {
-	sqlite3_finalize(database.insert);
-	sqlite3_close(database.connection);
-	database.insert = NULL;
-	database.connection = NULL;
+	struct signups *signups = handle;
+	sqlite3_finalize(signups->insert);
+	sqlite3_finalize(signups->probe);
+	sqlite3_close(signups->connection);
+	free(signups);
 }
 
 /*
  * SQLite does not wait where two processes switch a new database to WAL at the same time: one of
  * them gets SQLITE_BUSY at once, whatever the busy timeout is.
  */
-static int make_schema(void)
+static int make_schema(sqlite3 *connection)
 {
-	int code = sqlite3_exec(database.connection, schema, NULL, NULL, NULL);
+	int code = sqlite3_exec(connection, schema, NULL, NULL, NULL);
 	for (int i = 1; code == SQLITE_BUSY && i < CREATE_TRIES; i++) {
 		sqlite3_sleep(CREATE_PAUSE_MS);
-		code = sqlite3_exec(database.connection, schema, NULL, NULL, NULL);
+		code = sqlite3_exec(connection, schema, NULL, NULL, NULL);
 	}
 	return code;
 }
 
-/* SQLITE_OK, or its error; then *message is a sentence of SQLite's, valid until the next call. */
-static int open_database(const char **message)
+/* SQLITE_OK, or its error; what was opened by then is in *signups. */
+static int connect_signups(struct signups *signups, const char *path)
 {
-	if (database.insert != NULL)
-		return SQLITE_OK;
-	static char text[256];
+	int code = sqlite3_open(path, &signups->connection);
+	if (code == SQLITE_OK)
+		code = sqlite3_busy_timeout(signups->connection, BUSY_TIMEOUT_MS);
+	if (code == SQLITE_OK)
+		code = make_schema(signups->connection);
+	if (code == SQLITE_OK)
+		code = sqlite3_prepare_v3(signups->connection, insert_sql, -1, SQLITE_PREPARE_PERSISTENT,
+		    &signups->insert, NULL);
+	if (code == SQLITE_OK)
+		code = sqlite3_prepare_v3(signups->connection, probe_sql, -1, SQLITE_PREPARE_PERSISTENT,
+		    &signups->probe, NULL);
+	return code;
+}
+
+static bool open_signups(void **handle, struct tr_error *error)
+{
 	const char *path = getenv("TASKRING_SIGNUP_DB");
-	int code = sqlite3_open(path == NULL || path[0] == '\0' ? "signups.db" : path, &database.connection);
-	if (code == SQLITE_OK)
-		code = sqlite3_busy_timeout(database.connection, BUSY_TIMEOUT_MS);
-	if (code == SQLITE_OK)
-		code = make_schema();
-	if (code == SQLITE_OK)
-		code = sqlite3_prepare_v3(database.connection, insert_sql, -1, SQLITE_PREPARE_PERSISTENT,
-		    &database.insert, NULL);
-	if (code != SQLITE_OK) {
-		snprintf(text, sizeof text, "%s",
-		    database.connection == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database.connection));
-		*message = text;
-		close_database();
+	struct signups *signups = calloc(1, sizeof *signups);
+	if (signups == NULL) {
+		snprintf(error->text, sizeof error->text, "out of memory");
+		return false;
 	}
-	return code;
+	int code = connect_signups(signups, path == NULL || path[0] == '\0' ? "signups.db" : path);
+	if (code != SQLITE_OK) {
+		snprintf(error->text, sizeof error->text, "%s",
+		    signups->connection == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(signups->connection));
+		close_signups(signups);
+		return false;
+	}
+	*handle = signups;
+	return true;
 }
 
-/* A step that fails closes the database, so that the next attempt begins from nothing. */
-static enum tr_outcome insert_row(struct tr_task *task, const struct signup *signup)
+/* False: the file is no longer the one of that name, or the table cannot be read. */
+static bool check_signups(void *handle)
 {
-	const char *message = "";
-	if (open_database(&message) != SQLITE_OK)
-		return tr_fail(task, "the signup database cannot be opened: %s", message);
-
-	sqlite3_stmt *insert = database.insert;
-	int code = sqlite3_bind_text(insert, 1, tr_task_id(task), -1, SQLITE_STATIC);
-	if (code == SQLITE_OK)
-		code = sqlite3_bind_text(insert, 2, signup->email, -1, SQLITE_STATIC);
-	if (code == SQLITE_OK)
-		code = sqlite3_bind_text(insert, 3, signup->name, -1, SQLITE_STATIC);
-	if (code == SQLITE_OK && sqlite3_step(insert) != SQLITE_DONE)
-		code = sqlite3_reset(insert);
-	if (code != SQLITE_OK) {
-		enum tr_outcome outcome = tr_fail(task, "the signup cannot be written: %s", sqlite3_errmsg(database.connection));
-		close_database();
-		return outcome;
-	}
-	if (sqlite3_changes(database.connection) == 0)
-		tr_log(task, TR_INFO, "the signup was recorded by an earlier run");
-	sqlite3_reset(insert);
-	sqlite3_clear_bindings(insert);
-	return TR_SUCCESS;
+	struct signups *signups = handle;
+	int has_moved = 0;
+	if (signups->failed)
+		return false;
+	if (sqlite3_file_control(signups->connection, "main", SQLITE_FCNTL_HAS_MOVED, &has_moved) == SQLITE_OK && has_moved)
+		return false;
+	int code = sqlite3_step(signups->probe);
+	sqlite3_reset(signups->probe);
+	return code == SQLITE_ROW || code == SQLITE_DONE || code == SQLITE_BUSY;
 }
+
+/* ---- record_signup ----------------------------------------------------------------------- */
 
 static enum tr_outcome record_signup(struct tr_task *task)
 {
+	struct signups *signups = tr_resource(task, "signups");
 	struct signup signup;
 	enum tr_outcome outcome = read_signup(task, &signup);
 	if (outcome != TR_SUCCESS)
 		return outcome;
-	pthread_mutex_lock(&database.lock);
-	outcome = insert_row(task, &signup);
-	pthread_mutex_unlock(&database.lock);
+
+	sqlite3_stmt *insert = signups->insert;
+	int code = sqlite3_bind_text(insert, 1, tr_task_id(task), -1, SQLITE_STATIC);
+	if (code == SQLITE_OK)
+		code = sqlite3_bind_text(insert, 2, signup.email, -1, SQLITE_STATIC);
+	if (code == SQLITE_OK)
+		code = sqlite3_bind_text(insert, 3, signup.name, -1, SQLITE_STATIC);
+	if (code == SQLITE_OK && sqlite3_step(insert) != SQLITE_DONE)
+		code = sqlite3_reset(insert);
+	if (code != SQLITE_OK) {
+		signups->failed = true;
+		outcome = tr_fail(task, "the signup cannot be written: %s", sqlite3_errmsg(signups->connection));
+	} else if (sqlite3_changes(signups->connection) == 0) {
+		tr_log(task, TR_INFO, "the signup was recorded by an earlier run");
+	}
+	sqlite3_reset(insert);
+	sqlite3_clear_bindings(insert); /* they point into the arguments */
 	json_decref(signup.root);
 	return outcome;
 }
@@ -188,22 +209,25 @@ static struct tr_verdict on_mail_failure(struct tr_task *task, const struct tr_f
 
 /* ---- the plug-in ------------------------------------------------------------------------- */
 
+static const struct tr_resource resources[] = {
+	{ .name = "signups", .doc = "The application's database", .open = open_signups, .check = check_signups,
+	    .close = close_signups },
+};
+
+static const char *const record_signup_needs[] = { "signups", NULL };
+
 static const struct tr_handler handlers[] = {
-	{ .name = "record_signup", .doc = "Writes a registration into the application's database", .run = record_signup },
+	{ .name = "record_signup", .doc = "Writes a registration into the application's database", .run = record_signup,
+	    .resources = record_signup_needs },
 	{ .name = "send_email_notification", .doc = "Sends the welcome mail", .run = send_email_notification,
 	    .on_failure = on_mail_failure },
 };
-
-/* Runs when no task does, so without the lock. */
-static void stop(void)
-{
-	close_database();
-}
 
 __attribute__((visibility("default"))) extern const struct tr_plugin taskring_plugin;
 const struct tr_plugin taskring_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.handler_count = sizeof handlers / sizeof *handlers,
 	.handlers = handlers,
-	.stop = stop,
+	.resource_count = sizeof resources / sizeof *resources,
+	.resources = resources,
 };

@@ -341,11 +341,29 @@ static void test_record_signup_fails_and_recovers(void)
 	CU_ASSERT_EQUAL(mkdir(database, 0700), 0);
 	struct record record = play_record(&play, "record_signup", "{\"email\":\"b@example.org\",\"name\":\"B\"}");
 	play_push(&play, 0, &record, NULL, NULL);
-	expect_end(play_collect(&play, 0), TR_FAILURE, "the signup database cannot be opened: unable to open database file");
+	expect_end(play_collect(&play, 0), TR_FAILURE, "resource \"signups\": unable to open database file");
 	CU_ASSERT_EQUAL(rmdir(database), 0);
 	CU_ASSERT_EQUAL(rename(away, database), 0);
 	expect_end(run_again(&play, &record), TR_SUCCESS, "");
 	expect_rows("SELECT count(*) FROM signups", "3");
+	play_stop(&play);
+}
+
+/* Somebody removes the database from under an open connection: the next task makes a new one. */
+static void test_record_signup_sees_a_removed_database(void)
+{
+	static const char *const suffixes[] = { "", "-wal", "-shm" };
+	struct play play;
+	char path[128];
+	start_worker(&play);
+	expect_end(play_run(&play, "record_signup", "{\"email\":\"c@example.org\",\"name\":\"C\"}"), TR_SUCCESS, "");
+	expect_rows("SELECT count(*) FROM signups", "4");
+	for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+		snprintf(path, sizeof path, "%s%s", database, suffixes[i]);
+		CU_ASSERT_EQUAL(unlink(path), 0);
+	}
+	expect_end(play_run(&play, "record_signup", "{\"email\":\"d@example.org\",\"name\":\"D\"}"), TR_SUCCESS, "");
+	expect_rows("SELECT email FROM signups", "d@example.org");
 	play_stop(&play);
 }
 
@@ -411,6 +429,7 @@ int main(void)
 	CU_ADD_TEST(suite, test_wrong_configuration);
 	CU_ADD_TEST(suite, test_record_signup);
 	CU_ADD_TEST(suite, test_record_signup_fails_and_recovers);
+	CU_ADD_TEST(suite, test_record_signup_sees_a_removed_database);
 	CU_ADD_TEST(suite, test_send_email_notification);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
