@@ -97,7 +97,8 @@ $(BUILD)/tests/bad_plugins/%.so: tests/bad_plugins/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
 
-$(BUILD)/tests/test_worker $(BUILD)/tests/test_attempt $(BUILD)/tests/test_pending: | $(TEST_PLUGINS) $(BAD_PLUGINS)
+$(BUILD)/tests/test_worker $(BUILD)/tests/test_attempt: | $(TEST_PLUGINS) $(BAD_PLUGINS)
+$(BUILD)/tests/test_pending $(BUILD)/tests/test_pending_handlers: | $(TEST_PLUGINS)
 $(BUILD)/tests/test_mail_smtp $(BUILD)/tests/test_mail_handler: | $(MODULES) $(PLUGINS)
 
 # A unit test may reach into the library and into taskd, but not taskd's main().

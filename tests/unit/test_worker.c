@@ -214,7 +214,10 @@ static void test_bad_plugins(void)
 		{ "duplicate.so", "duplicate.so: the handler \\\"mail\\\" is also in taskd" },
 		{ "name.so", "name.so: a handler's name is not 1 to 63 of" },
 		{ "norun.so", "norun.so: a handler has no run()" },
+		{ "noopen.so", "noopen.so: a resource has no open()" },
 		{ "nosymbol.so", "nosymbol.so: no symbol taskring_plugin" },
+		{ "resource.so", "resource.so: the handler \\\"needy\\\" needs the resource \\\"moonlight\\\", which no plug-in has" },
+		{ "resource_twice.so", "resource_twice.so: the resource \\\"lamp\\\" is also in resource_twice.so" },
 		{ "unresolved.so", "undefined symbol: nobody_has_this" },
 	};
 	char bad[PATH_MAX], target[PATH_MAX + 32], link[PATH_MAX + 32], dir[] = "/tmp/taskring-test-plugins-XXXXXX";
