@@ -32,6 +32,18 @@ bool pending_open(struct task_thread *thread)
 	return thread->resources != NULL;
 }
 
+static struct tr_task *make_task(struct task_thread *thread)
+{
+	struct tr_task *task = calloc(1, sizeof *task);
+
+	if (task) {
+		task->magic = TASK_MAGIC;
+		task->thread = thread;
+		task->self = task;
+	}
+	return task;
+}
+
 struct tr_task *pending_current(struct task_thread *thread)
 {
 	struct tr_task *task = thread->current;
@@ -43,12 +55,9 @@ struct tr_task *pending_current(struct task_thread *thread)
 		thread->spare_first = task->next;
 		thread->spares--;
 	} else {
-		task = calloc(1, sizeof *task);
+		task = make_task(thread);
 		if (!task)
 			task_out_of_memory(NULL);
-		task->magic = TASK_MAGIC;
-		task->thread = thread;
-		task->self = task;
 	}
 	thread->current = task;
 	return task;
