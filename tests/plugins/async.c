@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -182,6 +183,23 @@ static enum tr_outcome end_and_finish(struct tr_task *task)
 static enum tr_outcome pend_on_nothing(struct tr_task *task)
 {
 	return tr_loop(task) ? TR_PENDING : tr_fail(task, "no loop");
+}
+
+/* The first to ask for the loop, when no descriptor is left; then again with some. */
+static enum tr_outcome loop_without_descriptors(struct tr_task *task)
+{
+	struct rlimit usual, none;
+
+	if (getrlimit(RLIMIT_NOFILE, &usual) != 0)
+		abort();
+	none = usual;
+	none.rlim_cur = 0;
+	if (setrlimit(RLIMIT_NOFILE, &none) != 0)
+		abort();
+	bool made = tr_loop(task) != NULL;
+	if (setrlimit(RLIMIT_NOFILE, &usual) != 0)
+		abort();
+	return tr_fail(task, "%s, %s", made ? "made" : "not made", tr_loop(task) ? "then made" : "then not made");
 }
 
 static enum tr_outcome pend_without_loop(struct tr_task *task)
@@ -399,6 +417,7 @@ static const struct tr_handler handlers[] = {
 	{ "finish_in_run", "finishes before it has returned", finish_in_run, NULL, NULL },
 	{ "end_and_finish", "succeeds, and finishes later", end_and_finish, NULL, NULL },
 	{ "pend_on_nothing", "is pending with an idle loop", pend_on_nothing, NULL, NULL },
+	{ "loop_without_descriptors", "asks for the loop without and with", loop_without_descriptors, NULL, NULL },
 	{ "pend_without_loop", "is pending without a loop", pend_without_loop, NULL, NULL },
 	{ "finish_elsewhere", "finishes on another thread", finish_elsewhere, NULL, NULL },
 	{ "fork_and_pend", "returns twice, pending", fork_and_pend, NULL, NULL },

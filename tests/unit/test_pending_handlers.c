@@ -57,6 +57,14 @@ static void test_misuse(void)
 	close(fd);
 }
 
+static void test_no_descriptors(void)
+{
+	begin(1);
+	expect(run("loop_without_descriptors", "{}"), TR_FAILURE, "not made, then made");
+	expect(run("wait", "{\"ms\":1}"), TR_SUCCESS, "");
+	leave();
+}
+
 static void test_forks(void)
 {
 	begin(1);
@@ -189,6 +197,7 @@ int main(void)
 		return 1;
 	CU_pSuite suite = CU_add_suite("pending handlers", NULL, NULL);
 	CU_ADD_TEST(suite, test_misuse);
+	CU_ADD_TEST(suite, test_no_descriptors);
 	CU_ADD_TEST(suite, test_forks);
 	CU_ADD_TEST(suite, test_calls);
 	CU_ADD_TEST(suite, test_callback_calls);
