@@ -5,10 +5,12 @@
  * status 1.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,14 +25,15 @@ struct push {
 	long interval_us;
 	bool concurrent, silent, impatient;
 	enum tr_durability durability;
-	const char *cancel, *show;
+	const char *own; /* a file whose content the last task of each batch gets as its own */
+	const char *cancel, *retry, *show;
 };
 
 static const char usage[] =
     "push [-n INSTANCE] [-c COUNT] [-b TASKS_A_BATCH] [-H HANDLER] [-a JSON | -A FILE] [-q QUEUE]\n"
     "     [-f ON_FAILURE] [-m MAX_ATTEMPTS] [-B BACKOFF_BASE_MS] [-t HARD_MS] [-T SOFT_MS] [-D DELAY_MS] [-x EXPIRES_MS]\n"
     "     [-S SPOOL_DIR] [-J JOURNAL] [-i INTERVAL_US] [-d (durable)] [-p (parallel)] [-s (silent)]\n"
-    "     [-F (a full ring is an error)] [-C ID (cancel it)] [-G ID (show it)]\n";
+    "     [-F (a full ring is an error)] [-O FILE (owned)] [-C ID (cancel it)] [-R ID (retry it)] [-G ID (show it)]\n";
 
 /* A number of the command line; ends the program when it is none. */
 static unsigned long number(const char *text)
@@ -66,7 +69,7 @@ static void parse(struct push *push, int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "n:c:b:H:a:A:q:f:m:B:t:T:D:x:S:J:i:dpsFC:G:")) != -1) {
+	while ((option = getopt(argc, argv, "n:c:b:H:a:A:q:f:m:B:t:T:D:x:S:J:i:dpsFO:C:R:G:")) != -1) {
 		switch (option) {
 		case 'n': push->instance = optarg; break;
 		case 'c': push->count = number(optarg); break;
@@ -89,7 +92,9 @@ static void parse(struct push *push, int argc, char **argv)
 		case 'p': push->concurrent = true; break;
 		case 's': push->silent = true; break;
 		case 'F': push->impatient = true; break;
+		case 'O': push->own = optarg; break;
 		case 'C': push->cancel = optarg; break;
+		case 'R': push->retry = optarg; break;
 		case 'G': push->show = optarg; break;
 		default: fputs(usage, stderr); exit(2);
 		}
@@ -118,13 +123,14 @@ static int show(struct taskring *ring, const char *text)
 	return 0;
 }
 
-static int cancel(struct taskring *ring, const char *text)
+static int command(struct taskring *ring, const char *text,
+    enum tr_result (*give)(struct taskring *ring, const struct tr_id *id))
 {
 	struct tr_id id;
 
 	if (!tr_id_parse(text, &id))
 		return fail(text, TR_INVALID, "not an id");
-	enum tr_result result = tr_task_cancel(ring, &id);
+	enum tr_result result = give(ring, &id);
 	return result == TR_OK ? 0 : fail(text, result, tr_result_text(result));
 }
 
@@ -138,8 +144,24 @@ static void print_ids(size_t count, struct tr_id first)
 	}
 }
 
+/* The last task owns a copy of the file. 0 or an exit status. */
+static int attach(struct taskring *ring, struct background_tasks *background, const char *path)
+{
+	struct tr_error error;
+	int from = open(path, O_RDONLY | O_CLOEXEC), fd = tr_spool_file(ring, &error);
+	ssize_t copied = 1;
+
+	while (from >= 0 && fd >= 0 && copied > 0)
+		copied = sendfile(fd, from, NULL, 1u << 30);
+	if (from < 0 || fd < 0 || copied < 0)
+		return fail(path, TR_SYSTEM, fd < 0 ? error.text : strerror(errno));
+	close(from);
+	enum tr_result result = background_tasks_attach(background, fd);
+	return result == TR_OK ? 0 : fail(path, result, background_tasks_error(background));
+}
+
 /* One batch of at most `most` tasks; 0 or an exit status. */
-static int push_batch(struct background_tasks *background, const struct push *push, unsigned long most)
+static int push_batch(struct taskring *ring, struct background_tasks *background, const struct push *push, unsigned long most)
 {
 	enum tr_result result;
 
@@ -148,6 +170,8 @@ static int push_batch(struct background_tasks *background, const struct push *pu
 		if (result != TR_OK)
 			return fail("adding", result, background_tasks_error(background));
 	}
+	if (push->own && attach(ring, background, push->own) != 0)
+		return 1;
 	size_t count = background_tasks_count(background);
 	struct tr_id first = background_tasks_id(background, 0);
 	while ((result = background_tasks_publish(background, 30000)) == TR_RING_FULL || result == TR_LANE_FULL) {
@@ -176,7 +200,7 @@ static int push_all(struct taskring *ring, const struct push *push)
 	clock_gettime(CLOCK_MONOTONIC, &begun);
 	for (unsigned long done = 0; done < push->count && !status; done += push->batch) {
 		unsigned long left = push->count - done;
-		status = push_batch(background, push, left < push->batch ? left : push->batch);
+		status = push_batch(ring, background, push, left < push->batch ? left : push->batch);
 		if (push->interval_us)
 			nanosleep(&interval, NULL);
 	}
@@ -202,7 +226,9 @@ int main(int argc, char **argv)
 	if (push.show)
 		status = show(ring, push.show);
 	else if (push.cancel)
-		status = cancel(ring, push.cancel);
+		status = command(ring, push.cancel, tr_task_cancel);
+	else if (push.retry)
+		status = command(ring, push.retry, tr_task_retry);
 	else
 		status = push_all(ring, &push);
 	tr_close(&ring);
