@@ -457,6 +457,57 @@ static void retention_removes_the_old(void)
 	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM attempt"), 100);
 }
 
+static struct { struct tr_id id; uint8_t flags; } told[16];
+static _Atomic unsigned tellings;
+
+/* On the journal's thread, after the commit: nobody finds the row any more. */
+static void note_removed(void *context, const struct tr_id *id, uint8_t flags)
+{
+	char query[100];
+
+	CU_ASSERT_PTR_EQUAL(context, &place);
+	snprintf(query, sizeof query, "SELECT count(*) FROM task WHERE id = x'0190000000007000800000000000%04x'",
+	    (unsigned)(id->bytes[14] << 8 | id->bytes[15]));
+	CU_ASSERT_EQUAL(ask_number(&place, query), 0);
+	told[tellings % 16].id = *id;
+	told[tellings % 16].flags = flags;
+	tellings++;
+}
+
+/* Of the removed ones those are told of that were dead and have files. */
+static void removed_files_are_told(void)
+{
+	static const struct { enum tr_state state; uint8_t flags; } tasks[] = {
+		{ TR_DEAD, RECORD_SPOOLED }, { TR_DEAD, RECORD_FILE | RECORD_SEQUENTIAL }, { TR_DEAD, RECORD_SEQUENTIAL | RECORD_DISK },
+		{ TR_SUCCEEDED, RECORD_FILE }, { TR_CANCELLED, RECORD_SPOOLED }, { TR_QUEUED, RECORD_FILE }, { TR_DEAD, 15 },
+	};
+	const struct journal_options options = { .path = place.path, .retention_count = 1, .wake = place_wake,
+		.wake_context = &place, .removed = note_removed, .removed_context = &place };
+
+	tellings = 0;
+	CU_ASSERT_EQUAL_FATAL(journal_open(&place.journal, &options, &place.error), TR_OK);
+	struct journal_batch *batch = batch_of(&place);
+	for (unsigned i = 0; i < sizeof tasks / sizeof *tasks; i++) {
+		const struct journal_state state = state_of(tasks[i].state, 1000 + i);
+		struct record record = record_of(i);
+		record.flags = tasks[i].flags;
+		if (record.flags & RECORD_SPOOLED)
+			record.args.bytes = 0;
+		CU_ASSERT_TRUE(journal_batch_insert(batch, &record, &state));
+	}
+	const struct journal_state newest = state_of(TR_DEAD, 9000);
+	add_task(batch, 100, "q", &newest);
+	keep(&place, batch);
+	wait_removed(6);
+	journal_close(&place.journal);
+	CU_ASSERT_EQUAL_FATAL(tellings, 3);
+	CU_ASSERT_TRUE(id_equal(&told[0].id, &(struct tr_id){ { 1, 0x90, 0, 0, 0, 0, 0x70, 0, 0x80 } }));
+	CU_ASSERT_EQUAL(told[0].flags, RECORD_SPOOLED);
+	CU_ASSERT_EQUAL(told[1].flags, RECORD_FILE | RECORD_SEQUENTIAL);
+	CU_ASSERT_EQUAL(told[2].id.bytes[15], 6);
+	CU_ASSERT_EQUAL(told[2].flags, 15);
+}
+
 static void set_up(void)
 {
 	place_make(&place);
@@ -484,6 +535,7 @@ int main(void)
 	CU_ADD_TEST(suite, closing_finishes_what_was_handed_in);
 	CU_ADD_TEST(suite, retention_keeps_the_newest);
 	CU_ADD_TEST(suite, retention_removes_the_old);
+	CU_ADD_TEST(suite, removed_files_are_told);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	unsigned failures = CU_get_number_of_failures();

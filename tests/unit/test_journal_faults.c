@@ -217,6 +217,50 @@ static void migrating_fails_whole(void)
 	CU_ASSERT(failed > 1 && points < POINTS_MAX);
 }
 
+/* The rows are there, and nobody is told of their files; or they are gone, and all files are told of. */
+static void retention_fails_whole(void)
+{
+	static const struct { enum fault_point point; int code; } ways[] = { { FAULT_WRITE, SQLITE_FULL }, { FAULT_MEMORY, 0 } };
+
+	for (int way = 0; way < 2; way++) {
+		struct journal_db db;
+		struct tr_error error;
+		bool fired = true;
+		long points = 0, failed = 0;
+
+		place_make(&place);
+		CU_ASSERT_EQUAL_FATAL(journal_db_open(&db, place.path, &error), TR_OK);
+		while (fired && ++points < POINTS_MAX) {
+			struct journal_batch *batch = journal_batch_new(NULL);
+			const struct journal_state dead = state_of(TR_DEAD, 10);
+			struct journal_removed removed;
+			int64_t next_ms;
+			for (unsigned i = 0; i < 2; i++) {
+				struct record record = record_of(i);
+				record.flags = RECORD_FILE;
+				CU_ASSERT_TRUE(journal_batch_insert(batch, &record, &dead));
+				add_attempt(batch, i, 1, "failed");
+			}
+			CU_ASSERT_TRUE(journal_db_write(&db, batch, false, &error)); /* those that stayed are left alone */
+			journal_batch_free(&batch);
+			fault_arm(ways[way].point, points, ways[way].code);
+			uint64_t count = journal_db_retain(&db, 1000, 0, 1000000, 100, &next_ms, &removed);
+			fired = fault_disarm();
+			CU_ASSERT(fired || count == 2);
+			CU_ASSERT(count == 0 || count == 2);
+			CU_ASSERT_EQUAL(removed.count, count);
+			CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task"), 2 - (int64_t)count);
+			CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM attempt"), 2 - (int64_t)count);
+			failed += count == 0;
+			free(removed.at);
+		}
+		journal_db_close(&db);
+		place_remove(&place);
+		printf("%ld of %ld ", failed, points - 1);
+		CU_ASSERT(failed > 0 && points < POINTS_MAX);
+	}
+}
+
 static void a_lock_of_another_program_is_said(void)
 {
 	sqlite3 *other;
@@ -314,6 +358,7 @@ int main(void)
 	CU_ADD_TEST(suite, a_failed_sync_is_made_good);
 	CU_ADD_TEST(suite, making_a_file_fails_whole);
 	CU_ADD_TEST(suite, migrating_fails_whole);
+	CU_ADD_TEST(suite, retention_fails_whole);
 	CU_ADD_TEST(suite, a_lock_of_another_program_is_said);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();

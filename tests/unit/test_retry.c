@@ -5,7 +5,10 @@
 #include "tests/unit/dispatch_client.h"
 #include "tests/unit/dispatch_worker.h"
 
+#include <fcntl.h>
+
 #include "shared/spool.h"
+#include "taskd/heartbeat.h"
 
 static void command(enum record_kind kind, struct tr_id id, int64_t asked_ns)
 {
@@ -400,6 +403,54 @@ static void test_files_go_with_the_end(void)
 	close_client();
 }
 
+static void make_file(const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof path, "%s/%s", world.spool, name);
+	CU_ASSERT_EQUAL(close(open(path, O_WRONLY | O_CREAT | O_EXCL, 0600)), 0);
+}
+
+/* The sweep takes what no task can need any more, and no name that it does not know. */
+static void test_sweep(void)
+{
+	static const char *const others[] = { "01900000-0000-7000-8000-0000000000ab.tmp", "01900000-0000-7000-8000-0000000000AB",
+		"01900000-0000-7000-8000-0000000000ab.file.bak", "01900000-0000-7000-8000-0000000000a", "notes", ".file" };
+	char path[200];
+
+	open_client();
+	const struct tr_id dead = with_files();
+	EXPECT_ID(run_next(EV_BURY), dead);
+	dispatch();
+	const struct tr_id waits = with_files();
+	make_file("01900000-0000-7000-8000-0000000000ab");
+	make_file("01900000-0000-7000-8000-0000000000ab.file");
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+		make_file(others[i]);
+	for (int hours = 0; hours < 2; hours++) {
+		for (int i = 0; i < 4; i++)
+			heartbeat(&world.dispatcher);
+		snprintf(path, sizeof path, "%s/01900000-0000-7000-8000-0000000000ab", world.spool);
+		CU_ASSERT_EQUAL(access(path, F_OK) == 0, hours == 0); /* a young one may be about to be published */
+		strcat(path, ".file");
+		CU_ASSERT_EQUAL(access(path, F_OK) == 0, hours == 0);
+		pass(2 * 3600000);
+	}
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		snprintf(path, sizeof path, "%s/%s", world.spool, others[i]);
+		CU_ASSERT_EQUAL(access(path, F_OK), 0);
+	}
+	EXPECT_FILES(dead, true);
+	EXPECT_FILES(waits, true);
+	/* Its row went while taskd was dead, or in a crash: then they are left over. */
+	sql("DELETE FROM task WHERE id = x'%s'", hex(dead));
+	for (int i = 0; i < 4; i++)
+		heartbeat(&world.dispatcher);
+	EXPECT_FILES(dead, false);
+	EXPECT_FILES(waits, true);
+	close_client();
+}
+
 int main(void)
 {
 	static const struct dispatch_test tests[] = {
@@ -418,6 +469,7 @@ int main(void)
 		{ "tr_task_retry", test_public },
 		{ "files stay while dead", test_files_stay_while_dead },
 		{ "files go with the end", test_files_go_with_the_end },
+		{ "sweep", test_sweep },
 	};
 	return RUN_DISPATCH_TESTS("retry", tests);
 }

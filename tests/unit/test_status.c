@@ -2,7 +2,7 @@
  * Looking from outside: opening an instance, a task's status wherever the task is (ring, board,
  * journal), the instance's health, asking for a cancellation.
  */
-#include "tests/unit/dispatch_fixture.h"
+#include "tests/unit/dispatch_worker.h"
 
 static struct taskring *client;
 static struct tr_task_status status;
@@ -272,6 +272,41 @@ static void test_open_refuses(void)
 	CU_ASSERT_PTR_NULL(client);
 }
 
+/* Asked to be cancelled, it goes on until its handler heeds it; that shows, from the board and from the journal. */
+static void test_cancelling(void)
+{
+	char name[80];
+
+	open_client(world.journal);
+	const struct tr_id id = run_handler("h")->id;
+	tasks_show_all(&world.dispatcher);
+	expect_status(id, TR_RUNNING, 1);
+	CU_ASSERT_FALSE(status.cancelling);
+	CU_ASSERT_EQUAL(tr_task_cancel(client, &id), TR_OK);
+	settle();
+	expect_status(id, TR_RUNNING, 1);
+	CU_ASSERT_TRUE(status.cancelling);
+	snprintf(name, sizeof name, "/%s.board", world.instance);
+	char kept[90];
+	snprintf(kept, sizeof kept, "/dev/shm%s.kept", name);
+	char path[90];
+	snprintf(path, sizeof path, "/dev/shm%s", name);
+	CU_ASSERT_EQUAL(rename(path, kept), 0);
+	tr_close(&client);
+	open_client(world.journal);
+	expect_status(id, TR_RUNNING, 1);
+	CU_ASSERT_TRUE(status.cancelling);
+	CU_ASSERT_EQUAL(rename(kept, path), 0);
+	set_now(real_ms());
+	end(&one, 0, TR_FAILURE, 0, "stopped");
+	settle();
+	expect_status(id, TR_CANCELLED, 1);
+	CU_ASSERT_FALSE(status.cancelling);
+	player_dies(&one, EXIT(0), false);
+	tr_task_status_clear(&status);
+	tr_close(&client);
+}
+
 int main(void)
 {
 	static const struct dispatch_test tests[] = {
@@ -282,6 +317,7 @@ int main(void)
 		{ "origin", test_origin },
 		{ "unknown", test_unknown },
 		{ "cancel", test_cancel },
+		{ "cancelling", test_cancelling },
 		{ "health", test_health },
 		{ "before taskd", test_before_taskd },
 		{ "open refuses", test_open_refuses },
