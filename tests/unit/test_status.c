@@ -287,7 +287,7 @@ static void test_cancelling(void)
 	expect_status(id, TR_RUNNING, 1);
 	CU_ASSERT_TRUE(status.cancelling);
 	snprintf(name, sizeof name, "/%s.board", world.instance);
-	char kept[90];
+	char kept[100];
 	snprintf(kept, sizeof kept, "/dev/shm%s.kept", name);
 	char path[90];
 	snprintf(path, sizeof path, "/dev/shm%s", name);
