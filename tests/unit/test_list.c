@@ -265,7 +265,7 @@ static unsigned statements, bad_plans;
 
 static void explain(sqlite3_stmt *done)
 {
-	char *query = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", sqlite3_expanded_sql(done));
+	char *expanded = sqlite3_expanded_sql(done), *query = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", expanded);
 	sqlite3_stmt *plan;
 
 	CU_ASSERT_EQUAL(sqlite3_prepare_v2(sqlite3_db_handle(done), query, -1, &plan, NULL), SQLITE_OK);
@@ -282,6 +282,7 @@ static void explain(sqlite3_stmt *done)
 	}
 	sqlite3_finalize(plan);
 	sqlite3_free(query);
+	sqlite3_free(expanded);
 }
 
 static int on_statement(unsigned what, void *context, void *statement, void *ns)
@@ -316,7 +317,7 @@ static void make_many(bool others_wait)
 
 static void done_with_many(void)
 {
-	sqlite3_cancel_auto_extension((void (*)(void))trace_all);
+	sqlite3_reset_auto_extension();
 	CU_ASSERT_EQUAL(bad_plans, 0);
 	close_client();
 }

@@ -86,11 +86,11 @@ static void test_young(void)
 	CU_ASSERT_EQUAL(count, 3);
 	end(&one, 0, TR_SUCCESS, 0, "");
 	settle();
+	player_dies(&one, EXIT(0), false);
 	world_kill();
 	world_start(); /* the board forgets what it does not show */
 	log_of(id);
 	CU_ASSERT_EQUAL(count, 3);
-	one = (struct player){ 0 };
 	start_worker();
 	finish();
 }
