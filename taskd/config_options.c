@@ -33,7 +33,7 @@ const struct option config_options[] = {
 	{ IN_CONFIG(journal), .section = "", .name = "journal", .type = OPTION_PATH, .initial = "/var/lib/taskring/%i/journal.db",
 	    .restart = true, .help = "The journal, a SQLite file; its directory must be writable." },
 	{ IN_CONFIG(spool_dir), .section = "", .name = "spool_dir", .type = OPTION_PATH, .initial = "/var/lib/taskring/%i/spool",
-	    .restart = true, .help = "Directory of arguments too large for the ring; producers write it too." },
+	    .restart = true, .help = "Directory of arguments too large for the ring, and of files that tasks own; producers write it too." },
 	{ IN_CONFIG(lock_file), .section = "", .name = "lock_file", .type = OPTION_PATH, .initial = "/run/taskring/%i.lock",
 	    .restart = true, .help = "Locked while taskd runs, so that an instance has only one." },
 	{ IN_CONFIG(plugin_dir), .section = "", .name = "plugin_dir", .type = OPTION_PATH, .initial = "%l/handlers",
@@ -72,7 +72,7 @@ const struct option config_options[] = {
 	    .initial = "16384", .restart = true, .help = "Events that a reader may be behind before it misses some (120 bytes each)." },
 
 	{ IN_CONFIG(retention_age_ms), .section = "retention", .name = "age", .type = OPTION_DURATION, .unit_ms = 1, .zero = true,
-	    .least = SECOND_MS, .most = 3660 * DAY_MS, .initial = "7d", .help = "Ended tasks older than this are removed from the journal." },
+	    .least = SECOND_MS, .most = 3660 * DAY_MS, .initial = "7d", .help = "Ended tasks older than this are removed from the journal, with what they logged and, of dead ones, their files." },
 	{ IN_CONFIG(retention_count), .section = "retention", .name = "count", .type = OPTION_NUMBER, .zero = true, .least = 1,
 	    .most = 1000000000000LL, .initial = "1000000", .help = "All but the newest this many ended tasks are removed." },
 
