@@ -316,7 +316,7 @@ static void test_manual(void)
 	CU_ASSERT_EQUAL(fclose(out), 0);
 	CU_ASSERT_PTR_EQUAL(strstr(options, ".Ss Outside of sections\n.Bl -tag -width Ds\n.It Ic instance\n"), options);
 	CU_ASSERT_PTR_NOT_NULL(strstr(options, ".It Ic age\n"
-	    "Ended tasks older than this are removed from the journal.\n"
+	    "Ended tasks older than this are removed from the journal, with what they logged and, of dead ones, their files.\n"
 	    "Allowed: a time (ms, s, m, h, d) from 1s to 3660d, or 0 for none.\n"
 	    "Default:\n.Ql 7d .\n.It Ic count\n"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(options, ".El\n.Ss Section pool\n.Bl -tag -width Ds\n.It Ic queues\n"));
