@@ -372,25 +372,40 @@ static void test_pages_of_many(void)
 	done_with_many();
 }
 
-/* What is in no index is looked for 20,000 rows at a time: pages are empty until it is found. */
+/*
+ * What is in no index is looked for 20,000 rows at a time: pages are empty until it is found. The oldest match of all is on
+ * the board only, and must not come before those that nobody has looked at yet.
+ */
 static void test_rare_handler(void)
 {
 	const struct tr_task_filter filter = { .handler = "rare" };
-	struct tr_id before;
+	const struct tr_id oldest = { "\1" "00000000000000!" };
+	struct tr_id before, found_last;
 	unsigned pages = 0, found = 0;
+	struct record record = record_for("rare");
+	char bytes[256];
+	uint64_t position;
 
 	make_many(false);
+	record.id = oldest;
+	record_encode(&record, bytes);
+	CU_ASSERT_EQUAL(ring_publish(world.producer, &world.hint, bytes, record_size(&record), &position), TR_OK);
+	intake_turn(&world.dispatcher);
+	tasks_show_all(&world.dispatcher);
 	memset(&before, 0xff, sizeof before);
 	do {
 		start_counting();
 		size_t count = list(&filter, &before, 10);
 		CU_ASSERT_TRUE(steps < 20000 * 30);
 		found += (unsigned)count;
+		if (count > 0)
+			found_last = rows[count - 1].id;
 		clear(count);
 		before = next;
 		pages++;
 	} while (!is_none(&next) && pages < 100);
-	CU_ASSERT_EQUAL(found, 1);
+	CU_ASSERT_EQUAL(found, 2);
+	EXPECT_ID(found_last, oldest);
 	CU_ASSERT_TRUE(pages == 10 || pages == 11);
 	done_with_many();
 }
