@@ -373,14 +373,14 @@ static void test_pages_of_many(void)
 }
 
 /*
- * What is in no index is looked for 20,000 rows at a time: pages are empty until it is found. The oldest match of all is on
- * the board only, and must not come before those that nobody has looked at yet.
+ * What is in no index is looked for 20,000 rows at a time: pages are empty until it is found. The oldest
+ * match of all is on the board only, and must not come before those that nobody has looked at yet.
  */
 static void test_rare_handler(void)
 {
 	const struct tr_task_filter filter = { .handler = "rare" };
 	const struct tr_id oldest = { "\1" "00000000000000!" };
-	struct tr_id before, found_last;
+	struct tr_id before, found_last = { { 0 } };
 	unsigned pages = 0, found = 0;
 	struct record record = record_for("rare");
 	char bytes[256];
