@@ -47,8 +47,7 @@ void deadline_begun(struct dispatcher *dispatcher, struct work *work, int64_t st
 
 void deadline_cancelled(struct dispatcher *dispatcher, struct work *work)
 {
-	if (!work->term_ms)
-		work->term_ms = dispatcher->now_ms + dispatcher->config->cancel_term_ms;
+	work->term_ms = dispatcher->now_ms + dispatcher->config->cancel_term_ms;
 	wait_for(dispatcher, work->term_ms);
 }
 

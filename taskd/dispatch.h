@@ -398,7 +398,7 @@ void lane_pending_tick(struct dispatcher *dispatcher);
 uint32_t deadline_hard_ms(const struct dispatcher *dispatcher, const struct task *task);
 /* The work has started: from now on its time runs. */
 void deadline_begun(struct dispatcher *dispatcher, struct work *work, int64_t started_ns);
-/* Its task was cancelled: from now on that time runs. Told again, it runs on. */
+/* Its task was cancelled: from now on that time runs. */
 void deadline_cancelled(struct dispatcher *dispatcher, struct work *work);
 /* Ends and kills workers of what is past its time; sets next_deadline_ms. */
 void deadline_tick(struct dispatcher *dispatcher);

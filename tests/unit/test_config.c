@@ -227,6 +227,11 @@ static void test_queues(void)
 	refuses("pool a { queues = { x, x, \"*\" } }", "c:1: queues: got \"x\" in pool a, allowed once: pool a has it\n");
 	refuses("pool a { }\npool b { processes = 1 }\n",
 	    "c: queues: got \"*\" in pool b, allowed once: pool a has it\n");
+	refuses("cancel_term = 2h\ncancel_kill = none\npool a { concurrency = 1025 }\npool b { concurrency = 0 }\n",
+	    "c:1: cancel_term: got \"2h\", allowed a time (ms, s, m, h, d) from 0ms to 1h\n"
+	    "c:2: cancel_kill: got \"none\", allowed a time (ms, s, m, h, d) from 0ms to 1h\n"
+	    "c:3: concurrency: got \"1025\", allowed a number from 1 to 1024\n"
+	    "c:4: concurrency: got \"0\", allowed a number from 1 to 1024\n");
 	refuses("pool a { queues = { x } }",
 	    "c: queues: got no pool with \"*\", allowed exactly one: it runs the queues that no pool names\n");
 	refuses("pool a { queues = { \"no way\" } }",
