@@ -320,8 +320,8 @@ static void run(struct loop *loop)
 				naps++;
 				nanosleep(&nap, NULL);
 			}
-		} else if (!done && now_ns - busy_ns > SPIN_NS) {
-			sleep_until(loop, next_ms);
+		} else if (!done && now_ns - busy_ns > SPIN_NS && !drain_is_over(&loop->dispatcher)) {
+			sleep_until(loop, next_ms); /* once the draining is over, nobody wakes us */
 		}
 		if (++turns % LOOP_EVERY == 0)
 			uv_run(&loop->uv, UV_RUN_NOWAIT);
