@@ -189,14 +189,14 @@ static bool about_work(struct dispatcher *dispatcher, struct lane *lane, const s
 			return false;
 		answered(dispatcher, lane, work, message, text);
 		return true;
+	case MESSAGE_READY:
+	case MESSAGE_LEAVING:
+		break;
 	case MESSAGE_PENDING:
 		if (work->kind != WORK_RUN || work->pending)
 			return false;
 		workforce_pending(dispatcher, lane, message->at_ns);
 		return true;
-	case MESSAGE_READY:
-	case MESSAGE_LEAVING:
-		break;
 	}
 	return false;
 }

@@ -60,7 +60,8 @@ TR_API uint32_t tr_task_max_attempts(const struct tr_task *task);
 TR_API const char *tr_task_file(const struct tr_task *task);
 /*
  * The handle of a resource that the running handler names in its `resources`, opened or checked
- * before its run(): never NULL for those. NULL: the handler has not named it; so too in callbacks.
+ * before its run(): never NULL for those. NULL: the handler has not named it, or
+ * an on-failure callback asks.
  */
 TR_API void *tr_resource(struct tr_task *task, const char *name);
 
