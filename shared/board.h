@@ -88,7 +88,7 @@ struct board_worker {
 	int64_t last_exit_ms;
 	int32_t last_exit_code, last_signal;
 	uint64_t peak_memory_kb; /* of the last process that ended */
-	struct tr_id running;    /* the task begun last on any of its threads; zero: none */
+	struct tr_id running;    /* a task that it runs, on a thread before pending; zero: none */
 	char pool[TR_NAME_MAX + 1];
 };
 

@@ -224,7 +224,7 @@ static struct tr_failure failure_of(const struct work_head *head, const struct r
 		.attempt = head->attempt, .max_attempts = record->max_attempts,
 		.backoff_base_ms = record->backoff_base_ms, .backoff_cap_ms = record->backoff_cap_ms,
 		.message = message, .exit_code = head->exit_code, .signal = head->signal,
-		.peak_memory_kb = head->peak_memory_kb,
+		.peak_memory_kb = head->peak_memory_kb, .retry_after_ms = head->retry_after_ms,
 	};
 }
 

@@ -19,6 +19,7 @@ struct config_pool {
 	char name[TR_NAME_MAX + 1];
 	uint32_t processes; /* 1..256 */
 	uint32_t threads;   /* 1..MAILBOX_THREADS_MAX */
+	uint32_t concurrency; /* works in one thread's hands at most, 1..MAILBOX_PENDING_MAX */
 	uint64_t max_tasks; /* a process is replaced after this many; 0: never */
 	uint64_t max_memory_bytes; /* or when its resident memory is above this; 0: never */
 	uint64_t limit_memory_bytes; /* RLIMIT_AS; 0: none */
@@ -57,6 +58,8 @@ struct config {
 	uint32_t drain_timeout_ms;
 	uint32_t hard_timeout_ms; /* for tasks that name none; 0: none */
 	uint32_t callback_timeout_ms;
+	uint32_t cancel_term_ms; /* from telling a cancelled task to SIGTERM for its worker */
+	uint32_t cancel_kill_ms; /* from there to SIGKILL */
 	uint32_t queue_window;    /* waiting tasks of one queue held in memory */
 	int log_level;            /* syslog's, messages above it are dropped */
 	struct config_mail mail;

@@ -13,11 +13,11 @@
 enum control_kind {
 	/* supervisor → dispatcher */
 	CONTROL_WORKER_STARTED = 1, /* row, pid, pool, threads, number = restarts; the mailbox's memfd comes along */
-	CONTROL_WORKER_ENDED,       /* row, pid, status (waitpid's), killed_by_us, peak_memory_kb, number = back-off in ms before the next start */
+	CONTROL_WORKER_ENDED,       /* row, pid, status (waitpid's), killed_by_us (either signal was sent), peak_memory_kb, number = back-off in ms before the next start */
 	CONTROL_DRAIN,              /* start nothing more; answer with CONTROL_DRAINED */
 	CONTROL_RELOAD,             /* read the configuration again; the workers are replaced by the supervisor */
 	/* dispatcher → supervisor */
-	CONTROL_KILL,               /* row, pid: SIGKILL it, if it is still that process */
+	CONTROL_KILL,               /* row, pid, number = SIGTERM or SIGKILL: send it that, if it is still that process */
 	CONTROL_RECYCLED,           /* row, pid: it leaves on our demand or its own; replace it without back-off */
 	CONTROL_READY,              /* the ring is served */
 	CONTROL_PROGRESS,           /* the event loop turned: sent once a second */

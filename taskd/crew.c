@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -183,18 +184,24 @@ void crew_reap(struct crew *crew, uint32_t row, int64_t now_ms)
 	outbox_put(crew->outbox, &message, -1);
 }
 
-static void kill_process(struct crew_row *one)
+static void send_signal(struct crew_row *one, int signal)
 {
 	one->killed = true;
 	/* ESRCH: it has ended and waits to be reaped. */
-	if (syscall(SYS_pidfd_send_signal, one->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-		log_event(LOG_ERR, "kill-failed", "worker_pid=%d error=%m", (int)one->pid);
+	if (syscall(SYS_pidfd_send_signal, one->pidfd, signal, NULL, 0) < 0 && errno != ESRCH)
+		log_event(LOG_ERR, "kill-failed", "worker_pid=%d signal=%d error=%m", (int)one->pid, signal);
 }
 
-void crew_kill(struct crew *crew, uint32_t row, pid_t pid)
+void crew_signal(struct crew *crew, uint32_t row, pid_t pid, uint64_t signal)
 {
-	if (row < crew->count && pid > 0 && crew->rows[row].pid == pid)
-		kill_process(&crew->rows[row]);
+	if (row >= crew->count || pid <= 0 || crew->rows[row].pid != pid)
+		return;
+	if (signal == SIGKILL)
+		send_signal(&crew->rows[row], SIGKILL);
+	else if (signal == SIGTERM)
+		send_signal(&crew->rows[row], SPAWN_END_SIGNAL);
+	else
+		log_event(LOG_ERR, "kill-refused", "worker_pid=%d signal=%llu", (int)pid, (unsigned long long)signal);
 }
 
 void crew_leaves(struct crew *crew, uint32_t row, pid_t pid, int64_t now_ms)
@@ -215,5 +222,5 @@ void crew_kill_all(struct crew *crew)
 {
 	for (uint32_t row = 0; row < crew->count; row++)
 		if (crew->rows[row].pid > 0)
-			kill_process(&crew->rows[row]);
+			send_signal(&crew->rows[row], SIGKILL);
 }

@@ -22,7 +22,7 @@ struct crew_row {
 	pid_t pid;      /* 0: no process */
 	int pidfd;
 	pid_t last_pid; /* of the process before */
-	bool killed;    /* by us */
+	bool killed;    /* by us, or sent SIGTERM by us */
 	bool leaving;   /* the dispatcher has announced its end */
 	uint32_t restarts, pause_ms;
 	int64_t started_ms; /* monotonic */
@@ -58,8 +58,11 @@ void crew_start_due(struct crew *crew, int64_t now_ms);
 int64_t crew_next_ms(const struct crew *crew);
 /* The process of `row` has ended: waits for it and plans the next. */
 void crew_reap(struct crew *crew, uint32_t row, int64_t now_ms);
-/* The dispatcher's wishes; a pid that is not that row's process any more is left alone. */
-void crew_kill(struct crew *crew, uint32_t row, pid_t pid);
+/*
+ * The dispatcher's wishes; a pid that is not that row's process any more is left alone. `signal`:
+ * SIGTERM or SIGKILL, anything else is refused.
+ */
+void crew_signal(struct crew *crew, uint32_t row, pid_t pid, uint64_t signal);
 void crew_leaves(struct crew *crew, uint32_t row, pid_t pid, int64_t now_ms);
 void crew_kill_all(struct crew *crew);
 

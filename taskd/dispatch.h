@@ -2,13 +2,14 @@
  * The dispatcher's data: tasks, queues, pools, workers, and what its files do with them. All of it
  * belongs to the dispatcher's one thread. A task meets the files in this order:
  *
- *   intake.c     ring -> task            tasks.c      the table of tasks; every change of state
- *   scheduler.c  when and which next     workforce.c  lanes of workers; giving out work
- *   outcome.c    what workers say        recorder.c   journal, retiring, durability
- *   window.c     tasks that rest in the journal only
- *   wanted.c     commands; tasks looked up by id
- *   lines.c      what handlers log, on its way into the journal
- *   drain.c      the end of taskd            dispatcher.c the loop around them
+ *   intake.c     ring -> task            tasks.c         the table of tasks; every change of state
+ *   scheduler.c  when and which next     workforce.c     lanes of workers; giving out work
+ *   workers.c    workers come and go     lane_pending.c  works that run and hold no thread
+ *   outcome.c    what workers say        deadline.c      who is ended by force, and when
+ *   settle.c     what a dead worker ran  recorder.c      journal, retiring, durability
+ *   wanted.c     commands; tasks looked  window.c        tasks that rest in the journal only
+ *                up by id                lines.c         what handlers log, on its way into the journal
+ *   drain.c      the end of taskd        dispatcher.c    the loop around them
  */
 #ifndef TASKD_DISPATCH_H
 #define TASKD_DISPATCH_H
@@ -38,7 +39,7 @@ enum whereabouts {
 	NOWHERE,   /* blocked behind its predecessor, resting until committed, or ended */
 	IN_READY,  /* in its queue's ready list */
 	IN_HEAP,   /* in its queue's heap, until it is due */
-	AT_WORKER, /* pushed into a worker's lane */
+	AT_WORKER, /* pushed into a worker's lane, or pending there */
 };
 
 struct task {
@@ -47,6 +48,7 @@ struct task {
 	TAILQ_ENTRY(task) ready_link, dirty_link, hold_link, show_link;
 	struct queue *queue;
 	struct lane *lane;      /* with AT_WORKER */
+	struct work *work;      /* with AT_WORKER */
 	struct record record;   /* views into encoded[] */
 	uint32_t heap_at;       /* with IN_HEAP */
 	uint32_t board_slot;
@@ -65,6 +67,7 @@ struct task {
 	int32_t exit_code, signal, worker_pid;
 	uint64_t peak_memory_kb;
 	bool log_cut;           /* the attempt's last line was not kept */
+	uint64_t retry_after_ms; /* the failed attempt's: the default waits at least so long */
 	uint32_t attempt, failures;
 	uint32_t log_lines;     /* of the attempt that runs, or was put off */
 	struct task_line *lines; /* that wait until the task has a row; the newest first */
@@ -111,7 +114,9 @@ TAILQ_HEAD(lane_list, lane);
 struct pool {
 	char name[TR_NAME_MAX + 1];
 	struct queue_list turns; /* queues with ready tasks, taken in turn */
-	struct lane_list open;   /* lanes that take work: the idle ones first */
+	/* Lanes that take work, in this order: idle ones, idle but for pending works, and those at work. */
+	struct lane_list idle, waiting, busy;
+	uint32_t concurrency;    /* works in a lane's hands at most: given to it, running, pending */
 };
 
 /* The pools of one reading of the configuration; workers of an older one may still be leaving. */
@@ -121,38 +126,50 @@ struct pool_set {
 	struct pool pools[];
 };
 
-/* One piece of work in a lane, in the order of pushing. task NULL: revoked. */
+/*
+ * One piece of work in a lane: in the order of pushing until its handler has ended or has answered
+ * TR_PENDING, from then on among the lane's pending ones. task NULL: revoked.
+ */
 struct work {
 	uint64_t serial;
 	struct task *task;
 	int64_t expected_ns;
+	int64_t deadline_ms; /* hard timeout; 0: none, or not started */
+	int64_t term_ms;     /* cancelled: its worker gets SIGTERM then; 0: it is not cancelled */
 	uint32_t entry;
 	uint8_t kind; /* enum work_kind */
+	uint8_t stop; /* enum mailbox_stop that found no room in the mailbox yet; of a pending one */
 	bool started;
+	bool pending;
+	bool timed_out; /* its worker is being killed for it */
 };
+
+struct pending_work; /* lane_pending.c */
 
 struct lane {
 	struct worker *worker;
 	uint32_t number;
 	bool ready;     /* its thread takes work */
-	bool is_open;   /* in pool->open */
 	bool touched;   /* pushed to since the last wake */
 	bool stuffed;   /* takes nothing more until a work is over, or its thread has passed what was taken back */
-	bool timed_out; /* its worker is being killed for what it runs */
-	const char *lie; /* the same, for what it said; NULL: nothing wrong */
+	const char *lie; /* its worker is being killed for what it said; NULL: nothing wrong */
+	struct lane_list *open_in; /* of its pool; NULL: it takes nothing more */
 	TAILQ_ENTRY(lane) open_link;
 	struct work works[MAILBOX_DEPTH];
 	uint32_t first, count;
 	int64_t expected_ns; /* of all works */
 	int64_t pushed_ns;   /* when the oldest work came into the empty lane */
 	int64_t started_ns;  /* of the running work; 0: none */
-	int64_t deadline_ms; /* hard timeout of the running work; 0: none */
+	struct pending_work *pending; /* uthash by serial */
+	uint32_t pending_count;
+	uint32_t stops;      /* of the pending ones, how many have `stop` */
 };
 
 struct worker {
 	bool alive;
 	bool leaving; /* gets nothing more */
 	bool doomed;  /* to be killed: said again every second, in case it was not heard */
+	int64_t kill_ms; /* it was sent SIGTERM, and is killed then; 0: it was not */
 	int64_t idle_ms; /* with leaving: since when it has nothing left to do; 0: it has */
 	uint32_t row;
 	int32_t pid;
@@ -162,7 +179,6 @@ struct worker {
 	struct lane *lanes;
 	uint64_t restarts, tasks;
 	int64_t started_ms;
-	struct tr_id running;
 	int32_t last_exit_code, last_signal;
 	int64_t last_exit_ms;
 	uint64_t last_peak_kb;
@@ -204,10 +220,12 @@ struct dispatcher {
 	uint64_t known_until; /* ring positions below this may hold ids that the journal knows */
 	int64_t now_ns, now_ms; /* of this turn */
 	int64_t next_due_ms;    /* of all heaps; INT64_MAX: none */
-	int64_t next_deadline_ms; /* of all running works; INT64_MAX: none */
+	int64_t next_deadline_ms; /* of all works and workers; INT64_MAX: none */
 	int64_t deferred_since_ns;
 	uint64_t deferred_position;
 	bool pushed_ahead;      /* some lane may hold work behind a running one */
+	bool stops_wait;        /* some lane may have stops that found no room */
+	bool caught_up;         /* all that lay in the ring at the start has been taken */
 	int control, wake_fd;
 	SLIST_HEAD(wanted_list, wanted) unread; /* to be asked of the journal again, when it can be read */
 	int64_t unread_ms;           /* then */
@@ -223,8 +241,8 @@ struct dispatcher {
 	uint64_t drain_position; /* what is published beyond it stays in the ring */
 	int64_t drain_until_ms;  /* of this stage */
 	enum drain_stage drain_stage;
-	/* dispatcher.c's, to tell the supervisor: kill it; it leaves in order. */
-	void (*kill_worker)(struct dispatcher *dispatcher, struct worker *worker);
+	/* dispatcher.c's, to tell the supervisor: send it SIGTERM or SIGKILL; it leaves in order. */
+	void (*signal_worker)(struct dispatcher *dispatcher, struct worker *worker, int signal);
 	void (*worker_recycled)(struct dispatcher *dispatcher, struct worker *worker);
 };
 
@@ -255,7 +273,7 @@ void tasks_show_gauges(struct dispatcher *dispatcher);
 void tasks_changed(struct dispatcher *dispatcher, struct task *task);
 /* Replaces task->error; NULL clears. A failure to allocate loses the text only. */
 void tasks_error(struct task *task, const char *text);
-/* Cancels a waiting task, or tells a running one's handler. */
+/* Cancels a waiting task, or tells a running one's handler, and from then on presses: deadline.c. */
 void tasks_cancel(struct dispatcher *dispatcher, struct task *task, const char *why);
 /* Queues a dead task again, with fresh attempts, as was asked at `asked_ns` by the producer's clock. */
 void tasks_retry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns);
@@ -332,11 +350,6 @@ void intake_accept(struct dispatcher *dispatcher, struct record *record, uint64_
 
 /* ---- workforce.c ------------------------------------------------------------------------- */
 
-/* The configuration's pools, the queues moved to them. False: out of memory, nothing has changed. */
-bool workforce_pools(struct dispatcher *dispatcher, const struct config *config);
-bool workforce_open(struct dispatcher *dispatcher);
-void workforce_started(struct dispatcher *dispatcher, uint32_t row, int32_t pid, uint32_t pool,
-    uint32_t threads, uint64_t restarts, int mailbox_fd);
 /* Gives out ready tasks to open lanes and wakes them. Returns works pushed. */
 unsigned workforce_assign(struct dispatcher *dispatcher);
 /* Takes back what was pushed ahead into a lane and has not started. */
@@ -347,23 +360,64 @@ void workforce_return(struct lane *lane);
 void workforce_refile(struct lane *lane);
 /* Takes back from lanes whose running work turned out long. */
 void workforce_rebalance(struct dispatcher *dispatcher);
-/* Kills workers whose work is past its hard timeout; sets next_deadline_ms. */
-void workforce_deadlines(struct dispatcher *dispatcher);
-/* The lane's oldest work is over: it leaves the lane. */
-void workforce_finish(struct dispatcher *dispatcher, struct lane *lane);
 /* A lane's thread has begun its oldest work. */
 void workforce_begun(struct dispatcher *dispatcher, struct lane *lane, int64_t started_ns);
-/* The work with that serial, which must be the lane's oldest; NULL: it is not. */
+/*
+ * The running work's handler has answered TR_PENDING at that time: it joins the lane's pending ones
+ * and the thread is free. How long it held the thread is its handler's pace.
+ */
+void workforce_pending(struct dispatcher *dispatcher, struct lane *lane, int64_t at_ns);
+/* A work that had begun is over: it leaves the lane. `work` is gone afterwards. */
+void workforce_finish(struct dispatcher *dispatcher, struct lane *lane, struct work *work);
+/* The work with that serial, which must be the lane's oldest or pending; NULL: it is not. */
 struct work *workforce_work(struct lane *lane, uint64_t serial);
+/* The lane's oldest work, if its thread has begun it; NULL: it has begun none. */
+struct work *workforce_running(struct lane *lane);
+/* Works are at the lane, given, running or pending. */
+bool workforce_has_work(const struct lane *lane);
 void workforce_lane_ready(struct lane *lane);
-/* The worker takes nothing more: all that has not started is taken back. */
-void workforce_leaving(struct worker *worker);
-/* The same, and the supervisor is told to kill it. */
-void workforce_kill(struct dispatcher *dispatcher, struct worker *worker);
-/* The process is gone; its messages have been read and its works settled. */
-void workforce_gone(struct dispatcher *dispatcher, struct worker *worker);
-void workforce_show(struct dispatcher *dispatcher, struct worker *worker);
+void workforce_close_lane(struct lane *lane); /* it takes nothing more, for good */
 void workforce_pace(struct dispatcher *dispatcher, const struct task *task, int64_t run_ns);
+
+/* ---- lane_pending.c ---------------------------------------------------------------------- */
+
+/* Takes the work, which is about to leave the lane's order, over into the lane's pending ones. */
+void lane_pending_add(struct dispatcher *dispatcher, struct lane *lane, const struct work *work);
+struct work *lane_pending_find(const struct lane *lane, uint64_t serial); /* NULL: none */
+/* The oldest after that one (NULL: of all); NULL: no more. */
+struct work *lane_pending_next(const struct lane *lane, const struct work *after);
+void lane_pending_remove(struct lane *lane, struct work *work);
+/* Has the work's handler told; as soon as its mailbox has room. */
+void lane_pending_stop(struct dispatcher *dispatcher, struct lane *lane, struct work *work, enum mailbox_stop stop);
+/* Tells those who could not be told before. Wants to be called again while stops_wait. */
+void lane_pending_tick(struct dispatcher *dispatcher);
+
+/* ---- deadline.c -------------------------------------------------------------------------- */
+
+/* An attempt of the task may take so long; 0: as long as it likes. */
+uint32_t deadline_hard_ms(const struct dispatcher *dispatcher, const struct task *task);
+/* The work has started: from now on its time runs. */
+void deadline_begun(struct dispatcher *dispatcher, struct work *work, int64_t started_ns);
+/* Its task was cancelled: from now on that time runs. */
+void deadline_cancelled(struct dispatcher *dispatcher, struct work *work);
+/* Ends and kills workers of what is past its time; sets next_deadline_ms. */
+void deadline_tick(struct dispatcher *dispatcher);
+
+/* ---- workers.c --------------------------------------------------------------------------- */
+
+/* The configuration's pools, the queues moved to them. False: out of memory, nothing has changed. */
+bool workers_pools(struct dispatcher *dispatcher, const struct config *config);
+bool workers_open(struct dispatcher *dispatcher);
+void workers_started(struct dispatcher *dispatcher, uint32_t row, int32_t pid, uint32_t pool,
+    uint32_t threads, uint64_t restarts, int mailbox_fd);
+/* The worker takes nothing more: all that has not started is taken back. */
+void workers_leaving(struct worker *worker);
+/* The same, and the supervisor is told to send it SIGTERM, or to kill it. */
+void workers_terminate(struct dispatcher *dispatcher, struct worker *worker);
+void workers_kill(struct dispatcher *dispatcher, struct worker *worker);
+/* The process is gone; its messages have been read and its works settled. */
+void workers_gone(struct dispatcher *dispatcher, struct worker *worker);
+void workers_show(struct dispatcher *dispatcher, struct worker *worker);
 
 /* ---- outcome.c --------------------------------------------------------------------------- */
 
@@ -371,8 +425,13 @@ void workforce_pace(struct dispatcher *dispatcher, const struct task *task, int6
 unsigned outcome_turn(struct dispatcher *dispatcher);
 /* Reads all that a worker that ended has said before: it counts, also that it was leaving. */
 void outcome_last_words(struct dispatcher *dispatcher, struct worker *worker);
+/* Its attempt was cut off without a fault of its own: it runs again, or, cancelled, ends; `how` says by what. */
+void outcome_interrupted(struct dispatcher *dispatcher, struct task *task, const char *how);
+
+/* ---- settle.c ---------------------------------------------------------------------------- */
+
 /* A worker process ended: settles what it ran. `status` is waitpid's. */
-void outcome_worker_ended(struct dispatcher *dispatcher, struct worker *worker, int status,
+void settle_worker_ended(struct dispatcher *dispatcher, struct worker *worker, int status,
     bool killed_by_us, uint64_t peak_memory_kb);
 
 /* ---- verdict.c --------------------------------------------------------------------------- */

@@ -61,10 +61,11 @@ static void read_clock(struct dispatcher *dispatcher)
 
 /* ---- the supervisor ---------------------------------------------------------------------- */
 
-static void tell_supervisor(struct dispatcher *dispatcher, enum control_kind kind, const struct worker *worker)
+static void tell_supervisor(struct dispatcher *dispatcher, enum control_kind kind, const struct worker *worker,
+    int signal)
 {
 	const struct control_message message = {
-		.kind = kind, .row = worker ? worker->row : 0, .pid = worker ? worker->pid : 0,
+		.kind = kind, .row = worker ? worker->row : 0, .pid = worker ? worker->pid : 0, .number = (uint64_t)signal,
 	};
 
 	/* A socket that is full is one that nobody reads: the supervisor hangs, and then kills nobody. */
@@ -72,14 +73,14 @@ static void tell_supervisor(struct dispatcher *dispatcher, enum control_kind kin
 		log_event(LOG_ERR, "control-lost", "kind=%d errno=%d", (int)kind, errno);
 }
 
-static void kill_worker(struct dispatcher *dispatcher, struct worker *worker)
+static void signal_worker(struct dispatcher *dispatcher, struct worker *worker, int signal)
 {
-	tell_supervisor(dispatcher, CONTROL_KILL, worker);
+	tell_supervisor(dispatcher, CONTROL_KILL, worker, signal);
 }
 
 static void worker_recycled(struct dispatcher *dispatcher, struct worker *worker)
 {
-	tell_supervisor(dispatcher, CONTROL_RECYCLED, worker);
+	tell_supervisor(dispatcher, CONTROL_RECYCLED, worker, 0);
 }
 
 /*
@@ -90,7 +91,7 @@ static void reload(struct dispatcher *dispatcher)
 {
 	struct config *next = config_load(dispatcher->config->path);
 
-	if (!next || !workforce_pools(dispatcher, next)) {
+	if (!next || !workers_pools(dispatcher, next)) {
 		log_event(LOG_CRIT, "reload-failed", "file=%s", dispatcher->config->path);
 		exit(EXIT_FAILURE);
 	}
@@ -100,7 +101,7 @@ static void reload(struct dispatcher *dispatcher)
 		struct worker *worker = &dispatcher->workers[row];
 		if (!worker->alive || worker->leaving)
 			continue;
-		workforce_leaving(worker);
+		workers_leaving(worker);
 		mailbox_retire(worker->mailbox);
 		worker_recycled(dispatcher, worker);
 	}
@@ -114,7 +115,7 @@ static void obey(struct loop *loop, const struct control_message *message, int f
 
 	switch ((enum control_kind)message->kind) {
 	case CONTROL_WORKER_STARTED:
-		workforce_started(dispatcher, message->row, message->pid, message->pool, message->threads,
+		workers_started(dispatcher, message->row, message->pid, message->pool, message->threads,
 		    message->number, fd);
 		break;
 	case CONTROL_WORKER_ENDED:
@@ -214,7 +215,8 @@ static unsigned turn(struct loop *loop, int64_t *next_ms)
 		heartbeat_ring_lost(dispatcher);
 	window_poll(dispatcher);
 	*next_ms = scheduler_tick(dispatcher);
-	workforce_deadlines(dispatcher);
+	deadline_tick(dispatcher);
+	lane_pending_tick(dispatcher);
 	if (dispatcher->pushed_ahead)
 		workforce_rebalance(dispatcher);
 	window_tick(dispatcher);
@@ -228,7 +230,7 @@ static unsigned turn(struct loop *loop, int64_t *next_ms)
 		loop->heartbeat_ms = dispatcher->now_ms + 1000;
 	}
 	*next_ms = earlier(*next_ms, earlier(dispatcher->next_deadline_ms, loop->heartbeat_ms));
-	if (dispatcher->pushed_ahead)
+	if (dispatcher->pushed_ahead || dispatcher->stops_wait)
 		*next_ms = earlier(*next_ms, dispatcher->now_ms + REBALANCE_MS);
 	if (dispatcher->deferred_since_ns)
 		*next_ms = earlier(*next_ms, dispatcher->now_ms + REBALANCE_MS);
@@ -318,8 +320,8 @@ static void run(struct loop *loop)
 				naps++;
 				nanosleep(&nap, NULL);
 			}
-		} else if (!done && now_ns - busy_ns > SPIN_NS) {
-			sleep_until(loop, next_ms);
+		} else if (!done && now_ns - busy_ns > SPIN_NS && !drain_is_over(&loop->dispatcher)) {
+			sleep_until(loop, next_ms); /* once the draining is over, nobody wakes us */
 		}
 		if (++turns % LOOP_EVERY == 0)
 			uv_run(&loop->uv, UV_RUN_NOWAIT);
@@ -391,12 +393,12 @@ static bool open_all(struct loop *loop, struct tr_error *error)
 	struct dispatcher *dispatcher = &loop->dispatcher;
 
 	snprintf(error->text, sizeof error->text, "out of memory or of file descriptors");
-	if (!open_loop(loop) || !id_source_open(&dispatcher->ids) || !workforce_open(dispatcher))
+	if (!open_loop(loop) || !id_source_open(&dispatcher->ids) || !workers_open(dispatcher))
 		return false;
 	TAILQ_INIT(&dispatcher->unshown);
 	dispatcher->random = dispatcher->ids.state;
 	dispatcher->next_due_ms = dispatcher->next_deadline_ms = INT64_MAX;
-	dispatcher->kill_worker = kill_worker;
+	dispatcher->signal_worker = signal_worker;
 	dispatcher->worker_recycled = worker_recycled;
 	/* The journal first: where it is refused, no ring and no board are made. */
 	if (!recorder_open(dispatcher, wake_from_journal, &loop->journal, error) || !open_ring(loop, error))
@@ -415,7 +417,7 @@ static void close_all(struct loop *loop)
 	bool removed = ring_consumer_close(&dispatcher->ring, true);
 	/* Producers that live go on publishing; until a taskd is back, the board tells how it was. */
 	board_writer_close(&dispatcher->writer, removed);
-	tell_supervisor(dispatcher, CONTROL_DRAINED, NULL);
+	tell_supervisor(dispatcher, CONTROL_DRAINED, NULL, 0);
 	log_event(LOG_INFO, "drained", "ring=%s", removed ? "removed" : "kept for its producers");
 }
 
@@ -443,7 +445,7 @@ void dispatcher_run(struct config *config, int control, int wake_fd)
 	}
 	board_life(loop->dispatcher.writer, BOARD_RUNNING);
 	heartbeat(&loop->dispatcher);
-	tell_supervisor(&loop->dispatcher, CONTROL_READY, NULL);
+	tell_supervisor(&loop->dispatcher, CONTROL_READY, NULL, 0);
 	log_event(LOG_INFO, "serving", "instance=%s waiting=%llu", config->instance,
 	    (unsigned long long)loop->dispatcher.live[TR_QUEUED]);
 	run(loop);

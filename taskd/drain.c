@@ -24,6 +24,9 @@ void drain_begin(struct dispatcher *dispatcher)
 			workforce_take_back(lane);
 			if (lane->count)
 				mailbox_tell(worker->mailbox, i, lane->works[lane->first].serial, STOP_DRAIN);
+			for (struct work *work = NULL; (work = lane_pending_next(lane, work)) != NULL;)
+				if (!work->task->cancel_wanted)
+					lane_pending_stop(dispatcher, lane, work, STOP_DRAIN);
 		}
 	}
 	log_event(LOG_INFO, "draining", "timeout_ms=%u", dispatcher->config->drain_timeout_ms);
@@ -33,7 +36,7 @@ static bool is_running(const struct dispatcher *dispatcher)
 {
 	for (uint32_t row = 0; row < dispatcher->worker_rows; row++)
 		for (uint32_t i = 0; dispatcher->workers[row].alive && i < dispatcher->workers[row].lane_count; i++)
-			if (dispatcher->workers[row].lanes[i].count)
+			if (workforce_has_work(&dispatcher->workers[row].lanes[i]))
 				return true;
 	return false;
 }
@@ -55,10 +58,10 @@ static void press(struct dispatcher *dispatcher, enum drain_stage stage)
 		if (!worker->alive)
 			continue;
 		if (stage == DRAIN_KILL) {
-			workforce_kill(dispatcher, worker);
+			workers_kill(dispatcher, worker);
 			continue;
 		}
-		workforce_leaving(worker);
+		workers_leaving(worker);
 		mailbox_retire(worker->mailbox);
 	}
 }

@@ -38,6 +38,9 @@ struct tr_verdict failure_default(const struct tr_failure *failure, uint64_t ran
 		return (struct tr_verdict){ .kind = TR_VERDICT_BURY };
 	/* Scales 64 bits to 0..backoff (Lemire, 2019, without the rejection: 2^-32 of bias). */
 	uint64_t delay_ms = (uint64_t)((unsigned __int128)random * (failure_backoff_ms(failure) + 1) >> 64);
+	uint64_t least_ms = failure->retry_after_ms < TR_DELAY_MS_MAX ? failure->retry_after_ms : TR_DELAY_MS_MAX;
+	if (delay_ms < least_ms)
+		delay_ms = least_ms;
 	return (struct tr_verdict){ .kind = TR_VERDICT_RETRY, .delay_ms = delay_ms };
 }
 

@@ -8,7 +8,8 @@
  * The default policy, a pure function: a permanent failure and the last attempt are buried; else
  * another attempt after a time drawn uniformly from 0 to min(cap, base * 2^(attempt-1)) ms:
  * exponential backoff with full jitter (Marc Brooker, "Exponential Backoff And Jitter", AWS
- * Architecture Blog, 2015). `random` is 64 uniform bits. Never TR_VERDICT_DEFAULT.
+ * Architecture Blog, 2015); but at least retry_after_ms, capped at TR_DELAY_MS_MAX. `random` is 64
+ * uniform bits. Never TR_VERDICT_DEFAULT.
  */
 struct tr_verdict failure_default(const struct tr_failure *failure, uint64_t random);
 

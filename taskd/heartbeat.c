@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -127,7 +128,7 @@ void heartbeat_worker_ended(struct dispatcher *dispatcher, struct worker *worker
 		    WIFEXITED(message->status) ? WEXITSTATUS(message->status) : 0,
 		    (unsigned long long)message->peak_memory_kb, (unsigned long long)message->number);
 	}
-	outcome_worker_ended(dispatcher, worker, message->status, message->killed_by_us != 0,
+	settle_worker_ended(dispatcher, worker, message->status, message->killed_by_us != 0,
 	    message->peak_memory_kb);
 }
 
@@ -150,7 +151,7 @@ static void mind_lane(struct dispatcher *dispatcher, struct lane *lane)
 static bool has_work(const struct worker *worker)
 {
 	for (uint32_t i = 0; i < worker->lane_count; i++)
-		if (worker->lanes[i].count)
+		if (workforce_has_work(&worker->lanes[i]))
 			return true;
 	return false;
 }
@@ -160,14 +161,14 @@ static void mind_worker(struct dispatcher *dispatcher, struct worker *worker)
 	for (uint32_t i = 0; i < worker->lane_count; i++)
 		mind_lane(dispatcher, &worker->lanes[i]);
 	if (worker->doomed) {
-		dispatcher->kill_worker(dispatcher, worker); /* the first time it may not have been heard */
+		dispatcher->signal_worker(dispatcher, worker, SIGKILL); /* the first time it may not have been heard */
 	} else if (!worker->leaving || has_work(worker)) {
 		worker->idle_ms = 0;
 	} else if (!worker->idle_ms) {
 		worker->idle_ms = dispatcher->now_ms;
 	} else if (dispatcher->now_ms - worker->idle_ms > LEAVE_MS) {
 		log_event(LOG_ERR, "worker-does-not-leave", "row=%u pid=%d", worker->row, worker->pid);
-		workforce_kill(dispatcher, worker);
+		workers_kill(dispatcher, worker);
 	}
 }
 
@@ -187,7 +188,7 @@ void heartbeat(struct dispatcher *dispatcher)
 		if (!dispatcher->workers[row].alive)
 			continue;
 		mind_worker(dispatcher, &dispatcher->workers[row]);
-		workforce_show(dispatcher, &dispatcher->workers[row]);
+		workers_show(dispatcher, &dispatcher->workers[row]);
 	}
 	if (!dispatcher->journal)
 		return;

@@ -134,7 +134,7 @@ static uint64_t take_until(struct dispatcher *dispatcher)
 		dispatcher->deferred_since_ns = 0;
 		return dispatcher->drain_position;
 	}
-	if (!have_enough(dispatcher)) {
+	if (!dispatcher->caught_up || !have_enough(dispatcher)) {
 		dispatcher->deferred_since_ns = 0;
 		return UINT64_MAX;
 	}

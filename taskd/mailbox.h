@@ -64,7 +64,8 @@ struct work_head {
 	uint8_t reserved;
 	uint32_t attempt;
 	uint32_t soft_timeout_ms; /* from the handler's start; 0: none */
-	int32_t exit_code, signal;
+	int16_t exit_code, signal;
+	uint64_t retry_after_ms; /* of a callback: the default waits at least so long */
 	uint64_t peak_memory_kb;
 };
 

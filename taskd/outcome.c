@@ -1,12 +1,10 @@
 /*
  * What workers say, turned into events of tasks. Enters: messages from the mailboxes, which a
- * handler may have scribbled on, and the ends of processes. Leaves: changes of state, progress and
- * log lines on the board, failures for verdict.c.
+ * handler may have scribbled on. Leaves: changes of state, progress and log lines on the board,
+ * failures for verdict.c.
  */
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "dispatch.h"
 #include "log.h"
@@ -15,7 +13,7 @@
 
 /*
  * A worker whose messages make no sense gets nothing more and is killed; its death settles the rest.
- * What the lane runs is held to have done it, or it would be run, and do it, for ever.
+ * What the lane runs, pending works too, is held to have done it, or it would be run, and do it, for ever.
  */
 static void distrust(struct dispatcher *dispatcher, struct lane *lane, const char *what)
 {
@@ -26,7 +24,7 @@ static void distrust(struct dispatcher *dispatcher, struct lane *lane, const cha
 	lane->lie = what;
 	log_event(LOG_ERR, "worker-message-bad", "row=%u pid=%d message=%s", worker->row, worker->pid, what);
 	stat_add(dispatcher->board, STAT_worker_bad_messages, 1);
-	workforce_kill(dispatcher, worker);
+	workers_kill(dispatcher, worker);
 }
 
 /* ---- an attempt's way -------------------------------------------------------------------- */
@@ -47,7 +45,7 @@ static void started(struct dispatcher *dispatcher, struct lane *lane, struct wor
 	task->started_ms = at_ns / 1000000;
 	task->worker_pid = lane->worker->pid;
 	task->exit_code = task->signal = 0; /* the last attempt's */
-	task->peak_memory_kb = 0;
+	task->peak_memory_kb = task->retry_after_ms = 0;
 	stat_add(board, STAT_attempt_started, 1);
 	int64_t due_ns = task->due_ms * 1000000;
 	if (due_ns < task->record.created_ns)
@@ -73,19 +71,20 @@ static void snoozed(struct dispatcher *dispatcher, struct task *task, uint64_t d
 	window_admit(dispatcher, task);
 }
 
-static void cancelled(struct dispatcher *dispatcher, struct task *task)
+static void cancelled(struct dispatcher *dispatcher, struct task *task, const char *how)
 {
+	char text[TR_TEXT_MAX + 1];
+
+	snprintf(text, sizeof text, "cancelled on demand: %s", how);
+	tasks_error(task, text);
 	recorder_attempt(dispatcher, task, "cancelled", "");
-	if (!task->error)
-		tasks_error(task, "cancelled on demand while it ran");
 	tasks_move(dispatcher, task, EV_CANCEL);
 }
 
-/* Cut off without a fault of its own: it runs again, and that is no failure. */
-static void interrupted(struct dispatcher *dispatcher, struct task *task)
+void outcome_interrupted(struct dispatcher *dispatcher, struct task *task, const char *how)
 {
 	if (task->cancel_wanted) {
-		cancelled(dispatcher, task);
+		cancelled(dispatcher, task, how);
 		return;
 	}
 	stat_add(dispatcher->board, STAT_attempt_rerun, 1);
@@ -102,17 +101,20 @@ static void ended(struct dispatcher *dispatcher, struct lane *lane, struct work 
 	int64_t run_ns = ended_ns > task->started_ns ? ended_ns - task->started_ns : 0;
 
 	hist_add(&dispatcher->board->hists[HIST_run_ns], (uint64_t)run_ns);
-	workforce_pace(dispatcher, task, run_ns);
-	workforce_finish(dispatcher, lane);
+	if (!work->pending)
+		workforce_pace(dispatcher, task, run_ns);
+	workforce_finish(dispatcher, lane, work);
 	if (message->code == TR_SUCCESS) {
 		succeeded(dispatcher, task);
 	} else if (message->code == TR_SNOOZE && !task->cancel_wanted) {
 		snoozed(dispatcher, task, message->number);
 	} else if (message->code == TR_SNOOZE || (message->code == TR_FAILURE && dispatcher->draining)) {
-		interrupted(dispatcher, task); /* cancelled, or it gave up because taskd ends: not its failure */
+		/* Cancelled, or it gave up because taskd ends: not its failure. */
+		outcome_interrupted(dispatcher, task, "it ended when it was told");
 	} else if (message->flag) {
 		verdict_failed(dispatcher, task, TR_FAILED_BAD_ARGUMENTS, message->code == TR_PERMANENT_FAILURE, text);
 	} else {
+		task->retry_after_ms = message->number;
 		verdict_failed(dispatcher, task, TR_FAILED_RETURNED, message->code == TR_PERMANENT_FAILURE, text);
 	}
 }
@@ -122,7 +124,7 @@ static void answered(struct dispatcher *dispatcher, struct lane *lane, struct wo
 {
 	struct task *task = work->task;
 
-	workforce_finish(dispatcher, lane);
+	workforce_finish(dispatcher, lane, work);
 	if (message->flag)
 		verdict_default(dispatcher, task, "it is not there, or its answer was none");
 	else
@@ -189,8 +191,12 @@ static bool about_work(struct dispatcher *dispatcher, struct lane *lane, const s
 		return true;
 	case MESSAGE_READY:
 	case MESSAGE_LEAVING:
-	case MESSAGE_PENDING: /* nobody pushes an asynchronous handler's task yet */
 		break;
+	case MESSAGE_PENDING:
+		if (work->kind != WORK_RUN || work->pending)
+			return false;
+		workforce_pending(dispatcher, lane, message->at_ns);
+		return true;
 	}
 	return false;
 }
@@ -201,13 +207,13 @@ static void read_message(struct dispatcher *dispatcher, struct lane *lane, const
 
 	if (message->kind == MESSAGE_READY) {
 		workforce_lane_ready(lane);
-		workforce_show(dispatcher, worker);
+		workers_show(dispatcher, worker);
 	} else if (message->kind == MESSAGE_LEAVING) {
 		if (!worker->leaving) {
 			stat_add(dispatcher->board, STAT_worker_recycled, 1);
 			dispatcher->worker_recycled(dispatcher, worker);
 		}
-		workforce_leaving(worker);
+		workers_leaving(worker);
 	} else if (!about_work(dispatcher, lane, message, dispatcher->text)) {
 		distrust(dispatcher, lane, "it speaks of work that it was not given");
 	}
@@ -240,100 +246,9 @@ unsigned outcome_turn(struct dispatcher *dispatcher)
 	return got;
 }
 
-/* ---- a worker's end ---------------------------------------------------------------------- */
-
-static bool is_killed(int status)
-{
-	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-}
-
-static enum tr_failure_kind kind_of(const struct lane *lane, int status)
-{
-	if (lane->timed_out)
-		return TR_FAILED_TIMEOUT;
-	if (!WIFSIGNALED(status) || (lane->lie && is_killed(status)))
-		return TR_FAILED_CRASHED;
-	switch (WTERMSIG(status)) {
-	case SIGKILL: case SIGTERM: case SIGINT: case SIGHUP: case SIGQUIT: case SIGUSR1: case SIGUSR2:
-		return TR_FAILED_KILLED; /* nobody does that to himself by mistake */
-	default:
-		return TR_FAILED_CRASHED;
-	}
-}
-
-static void describe(char *text, size_t size, const struct lane *lane, int status, uint64_t peak_memory_kb)
-{
-	if (lane->timed_out)
-		snprintf(text, size, "the hard timeout passed after %lld ms",
-		    (long long)(lane->worker->last_exit_ms - lane->started_ns / 1000000));
-	else if (lane->lie && is_killed(status))
-		snprintf(text, size, "the worker was killed: %s", lane->lie);
-	else if (WIFSIGNALED(status))
-		snprintf(text, size, "the worker was ended by signal %d (%s), peak memory %llu kB", WTERMSIG(status),
-		    strsignal(WTERMSIG(status)), (unsigned long long)peak_memory_kb);
-	else
-		snprintf(text, size, "the worker left with exit code %d, peak memory %llu kB", WEXITSTATUS(status),
-		    (unsigned long long)peak_memory_kb);
-}
-
-/* Killed by us for another lane's timeout or lie, or at the end of the draining: not this task's doing. */
-static bool is_innocent(const struct lane *lane, int status, bool killed_by_us)
-{
-	/* Ended otherwise, it was faster than we. */
-	return killed_by_us && is_killed(status) && !lane->timed_out && !lane->lie;
-}
-
-/* What the lane was running when the process ended. */
-static void settle(struct dispatcher *dispatcher, struct lane *lane, int status, bool killed_by_us,
-    uint64_t peak_memory_kb)
-{
-	struct task *task = lane->works[lane->first].task;
-	enum tr_failure_kind kind = kind_of(lane, status);
-	bool callback = lane->works[lane->first].kind == WORK_CALLBACK;
-	bool innocent = is_innocent(lane, status, killed_by_us);
-	char text[160];
-
-	describe(text, sizeof text, lane, status, peak_memory_kb);
-	workforce_finish(dispatcher, lane);
-	if (callback && innocent) {
-		scheduler_add_first(task); /* it is asked again */
-		return;
-	}
-	if (callback) {
-		verdict_default(dispatcher, task, text);
-		return;
-	}
-	if (innocent) {
-		interrupted(dispatcher, task);
-		return;
-	}
-	task->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-	task->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-	task->peak_memory_kb = peak_memory_kb;
-	verdict_failed(dispatcher, task, kind, false, text);
-}
-
 void outcome_last_words(struct dispatcher *dispatcher, struct worker *worker)
 {
 	for (uint32_t i = 0; i < worker->lane_count; i++)
 		while (read_lane(dispatcher, &worker->lanes[i], MESSAGES_A_TURN) == MESSAGES_A_TURN)
 			continue;
-}
-
-void outcome_worker_ended(struct dispatcher *dispatcher, struct worker *worker, int status,
-    bool killed_by_us, uint64_t peak_memory_kb)
-{
-	worker->last_exit_ms = dispatcher->now_ms;
-	worker->last_exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-	worker->last_signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-	worker->last_peak_kb = peak_memory_kb;
-	outcome_last_words(dispatcher, worker);
-	worker->leaving = true;
-	for (uint32_t i = 0; i < worker->lane_count; i++) {
-		struct lane *lane = &worker->lanes[i];
-		if (lane->count && lane->works[lane->first].task && lane->works[lane->first].started)
-			settle(dispatcher, lane, status, killed_by_us, peak_memory_kb);
-		workforce_return(lane);
-	}
-	workforce_gone(dispatcher, worker);
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,34 @@ static void set_signals(const sigset_t *mask)
 		give_up("sigprocmask");
 }
 
+/*
+ * The supervisor's word that this process is to end by SIGTERM. Not by SIGTERM itself, which all of a
+ * group may get; and ignored until now, not caught: a signal that is caught interrupts system calls,
+ * and handlers need not expect that when somebody stops taskd.
+ */
+static void end_by_sigterm(int signal)
+{
+	struct sigaction now, leave = { .sa_handler = SIG_DFL };
+	int saved = errno;
+
+	(void)signal;
+	sigemptyset(&leave.sa_mask);
+	/* A plug-in may have put a handler of its own in its place. */
+	if (sigaction(SIGTERM, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_IGN)
+		sigaction(SIGTERM, &leave, NULL);
+	kill(getpid(), SIGTERM);
+	errno = saved;
+}
+
+static void await_end_signal(void)
+{
+	struct sigaction catch = { .sa_handler = end_by_sigterm, .sa_flags = SA_RESTART };
+
+	sigemptyset(&catch.sa_mask);
+	if (sigaction(SPAWN_END_SIGNAL, &catch, NULL) < 0)
+		give_up("sigaction");
+}
+
 static void set_limit(int resource, const char *name, uint64_t limit)
 {
 	const struct rlimit both = { (rlim_t)limit, (rlim_t)limit };
@@ -107,6 +136,7 @@ static void become_child(const struct spawn_plan *plan, pid_t parent)
 	set_signals(plan->mask);
 	if (plan->pool == NULL)
 		return;
+	await_end_signal();
 	raise_oom_score();
 	if (setrlimit(RLIMIT_NOFILE, &plan->files) < 0)
 		give_up("RLIMIT_NOFILE");

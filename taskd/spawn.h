@@ -12,6 +12,8 @@
 #define SPAWN_KEEP_MAX 4
 /* A child that could not be bounded as configured ends with this (sysexits.h: EX_OSERR). */
 #define SPAWN_FAILED 71
+/* Makes a worker end by SIGTERM, which it ignores otherwise; nobody else sends this one. */
+#define SPAWN_END_SIGNAL (SIGRTMAX - 1)
 
 struct spawn_plan {
 	const char *role;       /* in its log lines */
@@ -26,7 +28,8 @@ struct spawn_plan {
 /*
  * fork(). In the parent: the pid and *pidfd; -1 and errno: there is no child. In the child 0: it dies
  * with its parent, gains no privileges, ignores the signals that only the supervisor answers
- * (SIGINT, SIGTERM, SIGHUP), and has its limits.
+ * (SIGINT, SIGTERM, SIGHUP), and has its limits. A worker ends by SIGTERM at SPAWN_END_SIGNAL, unless a
+ * plug-in has installed a handler for SIGTERM: then that one is called.
  */
 pid_t spawn_fork(const struct spawn_plan *plan, int *pidfd);
 

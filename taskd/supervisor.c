@@ -202,7 +202,7 @@ static void on_message(struct supervisor *self, const struct control_message *me
 	struct dispatcher *dispatcher = &self->dispatcher;
 	switch (message->kind) {
 	case CONTROL_KILL:
-		crew_kill(&self->crew, message->row, message->pid);
+		crew_signal(&self->crew, message->row, message->pid, message->number);
 		break;
 	case CONTROL_RECYCLED:
 		crew_leaves(&self->crew, message->row, message->pid, now);

@@ -197,25 +197,25 @@ bool tasks_is_expired(const struct dispatcher *dispatcher, const struct task *ta
 	    task->record.expires_at_ms < dispatcher->now_ms;
 }
 
-/* True: the work had not started, and never will. */
-static bool take_from_worker(struct task *task)
+/* True: the work had not started, and never will. Else its handler is told, and pressed. */
+static bool take_from_worker(struct dispatcher *dispatcher, struct task *task)
 {
 	struct lane *lane = task->lane;
+	struct work *work = task->work;
 
-	for (uint32_t i = 0; i < lane->count; i++) {
-		struct work *work = &lane->works[(lane->first + i) % MAILBOX_DEPTH];
-		if (work->task != task)
-			continue;
-		if (!work->started && mailbox_revoke(lane->worker->mailbox, lane->number, work->entry)) {
-			work->task = NULL;
-			task->where = NOWHERE;
-			task->lane = NULL;
-			workforce_refile(lane);
-			return true;
-		}
-		mailbox_tell(lane->worker->mailbox, lane->number, work->serial, STOP_CANCEL);
-		return false;
+	if (!work->started && mailbox_revoke(lane->worker->mailbox, lane->number, work->entry)) {
+		work->task = NULL;
+		task->where = NOWHERE;
+		task->lane = NULL;
+		task->work = NULL;
+		workforce_refile(lane);
+		return true;
 	}
+	if (work->pending)
+		lane_pending_stop(dispatcher, lane, work, STOP_CANCEL);
+	else
+		mailbox_tell(lane->worker->mailbox, lane->number, work->serial, STOP_CANCEL);
+	deadline_cancelled(dispatcher, work);
 	return false;
 }
 
@@ -223,7 +223,9 @@ void tasks_cancel(struct dispatcher *dispatcher, struct task *task, const char *
 {
 	if (tr_state_is_ended((enum tr_state)task->state))
 		return;
-	if (task->where == AT_WORKER && !take_from_worker(task)) {
+	if (task->where == AT_WORKER && task->cancel_wanted)
+		return; /* told already */
+	if (task->where == AT_WORKER && !take_from_worker(dispatcher, task)) {
 		task->cancel_wanted = true;
 		tasks_changed(dispatcher, task);
 		return;

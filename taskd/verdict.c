@@ -29,6 +29,16 @@ static const char *outcome_of(enum tr_failure_kind kind)
 	return kind == TR_FAILED_RETURNED ? "failed" : tr_failure_kind_name(kind);
 }
 
+/* Its attempt's row keeps the failure's message; the task says how it came to its end. */
+static void end_cancelled(struct dispatcher *dispatcher, struct task *task, const char *how)
+{
+	char text[TR_TEXT_MAX + 1];
+
+	snprintf(text, sizeof text, "cancelled on demand: %.*s", TR_TEXT_MAX - 30, how);
+	tasks_error(task, text);
+	tasks_move(dispatcher, task, EV_CANCEL);
+}
+
 void verdict_failed(struct dispatcher *dispatcher, struct task *task, enum tr_failure_kind kind,
     bool permanent, const char *message)
 {
@@ -45,7 +55,7 @@ void verdict_failed(struct dispatcher *dispatcher, struct task *task, enum tr_fa
 	    tr_failure_kind_name(kind), message);
 	recorder_attempt(dispatcher, task, outcome_of(kind), "");
 	if (task->cancel_wanted) {
-		tasks_move(dispatcher, task, EV_CANCEL);
+		end_cancelled(dispatcher, task, kind == TR_FAILED_RETURNED ? "it ended when it was told" : message);
 		return;
 	}
 	task->deciding = true;
@@ -65,6 +75,7 @@ static struct tr_verdict default_verdict(struct dispatcher *dispatcher, const st
 		.backoff_base_ms = task->record.backoff_base_ms,
 		.backoff_cap_ms = task->record.backoff_cap_ms,
 		.message = task->error ? task->error : "",
+		.retry_after_ms = task->retry_after_ms,
 	};
 
 	/* SplitMix64's step, as the ids' source; its high bits are good enough for a jitter. */
@@ -129,7 +140,7 @@ static void carry_out(struct dispatcher *dispatcher, struct task *task, struct t
 	stat_add(dispatcher->board, rows[verdict.kind].counter, 1);
 	recorder_attempt(dispatcher, task, outcome_of((enum tr_failure_kind)task->failure_kind), name);
 	if (task->cancel_wanted) {
-		tasks_move(dispatcher, task, EV_CANCEL);
+		end_cancelled(dispatcher, task, "its attempt had failed");
 		return;
 	}
 	if (verdict.kind == TR_VERDICT_RETRY) {

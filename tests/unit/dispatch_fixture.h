@@ -37,7 +37,7 @@ static struct world {
 	uint32_t hint;
 	_Atomic bool gated;   /* the journal's thread stops after each answer: at_gate is posted, */
 	sem_t at_gate, gate;  /* and it waits for gate */
-	unsigned kills, recycles; /* what the supervisor was told */
+	unsigned kills, terms, recycles; /* what the supervisor was told */
 } world;
 
 /* On the journal's thread. */
@@ -50,11 +50,12 @@ static inline void world_wake(void *context)
 	sem_wait(&world.gate);
 }
 
-static inline void world_killed(struct dispatcher *dispatcher, struct worker *worker)
+static inline void world_signalled(struct dispatcher *dispatcher, struct worker *worker, int signal)
 {
 	(void)dispatcher;
 	(void)worker;
-	world.kills++;
+	world.kills += signal == SIGKILL;
+	world.terms += signal == SIGTERM;
 }
 
 static inline void world_recycled(struct dispatcher *dispatcher, struct worker *worker)
@@ -90,10 +91,10 @@ static inline void world_start(void)
 
 	*dispatcher = (struct dispatcher){ .config = &world.config, .control = -1, .wake_fd = -1,
 		.next_due_ms = INT64_MAX, .next_deadline_ms = INT64_MAX, .swept_ms = now_ms,
-		.kill_worker = world_killed, .worker_recycled = world_recycled, .random = 42, .ids = { 4711 } };
+		.signal_worker = world_signalled, .worker_recycled = world_recycled, .random = 42, .ids = { 4711 } };
 	TAILQ_INIT(&dispatcher->unshown);
 	set_now(now_ms);
-	CU_ASSERT_FATAL(workforce_open(dispatcher));
+	CU_ASSERT_FATAL(workers_open(dispatcher));
 	CU_ASSERT_FATAL(recorder_open(dispatcher, world_wake, NULL, &error));
 	CU_ASSERT_EQUAL_FATAL(ring_attach(&ring, world.instance, &small_ring, 0600, &error), TR_OK);
 	dispatcher->batch = malloc(ring_batch_max(ring));
@@ -135,8 +136,12 @@ static inline void world_kill(void)
 	recorder_close(dispatcher);
 	free_tasks(dispatcher);
 	for (uint32_t row = 0; row < dispatcher->worker_rows; row++) {
-		mailbox_close(&dispatcher->workers[row].mailbox);
-		free(dispatcher->workers[row].lanes);
+		struct worker *worker = &dispatcher->workers[row];
+		for (uint32_t i = 0; worker->alive && i < worker->lane_count; i++)
+			while (worker->lanes[i].pending_count)
+				lane_pending_remove(&worker->lanes[i], lane_pending_next(&worker->lanes[i], NULL));
+		mailbox_close(&worker->mailbox);
+		free(worker->lanes);
 	}
 	free(dispatcher->workers);
 	for (struct pool_set *set = dispatcher->pools, *older; set; set = older) {
@@ -165,10 +170,11 @@ static inline void world_open(void)
 	strcpy(world.pool.name, "default");
 	world.pool.processes = world.pool.threads = 1;
 	world.pool.queue_count = 1;
+	world.pool.concurrency = MAILBOX_PENDING_MAX;
 	world.pool.queues = world.queues;
 	world.config = (struct config){ .journal = world.journal, .spool_dir = world.spool, .pools = &world.pool,
 		.pool_count = 1, .commit_interval_ms = 5, .sync_interval_ms = 1000, .history = HISTORY_ALL,
-		.queue_window = 4, .callback_timeout_ms = 3000, .log_level = LOG_EMERG };
+		.queue_window = 4, .callback_timeout_ms = 3000, .cancel_term_ms = 10000, .cancel_kill_ms = 2000, .log_level = LOG_EMERG };
 	sem_init(&world.at_gate, 0, 0);
 	sem_init(&world.gate, 0, 0);
 	CU_ASSERT_EQUAL_FATAL(ring_attach(&world.producer, world.instance, &small_ring, 0600, &error), TR_OK);

@@ -24,7 +24,7 @@ static inline struct player player_start(uint32_t row, uint32_t threads)
 	struct player player = { .row = row, .memory_fd = mailbox_create(threads) };
 
 	CU_ASSERT_FATAL(player.memory_fd >= 0);
-	workforce_started(&world.dispatcher, row, 1000 + (int32_t)row, 0, threads, 0, player.memory_fd);
+	workers_started(&world.dispatcher, row, 1000 + (int32_t)row, 0, threads, 0, player.memory_fd);
 	player.worker = &world.dispatcher.workers[row];
 	player.mailbox = mailbox_open(player.memory_fd, threads, -1);
 	CU_ASSERT_FATAL(player.worker->alive && player.mailbox);
@@ -34,7 +34,7 @@ static inline struct player player_start(uint32_t row, uint32_t threads)
 /* The supervisor tells of its end; status as waitpid's. */
 static inline void player_dies(struct player *player, int status, bool killed_by_us)
 {
-	outcome_worker_ended(&world.dispatcher, player->worker, status, killed_by_us, 4321);
+	settle_worker_ended(&world.dispatcher, player->worker, status, killed_by_us, 4321);
 	CU_ASSERT_FALSE(player->worker->alive);
 	mailbox_close(&player->mailbox);
 	close(player->memory_fd);
@@ -88,6 +88,34 @@ static inline void answer(struct player *player, enum tr_verdict_kind verdict, u
 {
 	say(player, 0, MESSAGE_VERDICT, player->head.serial, (uint8_t)verdict, number, text, bytes);
 	outcome_turn(&world.dispatcher);
+}
+
+/* Claims what lies in the lane, begins it, and its handler answers TR_PENDING; the work's serial. */
+static inline uint64_t begin_pending(struct player *player, uint32_t lane)
+{
+	begin(player, lane);
+	say(player, lane, MESSAGE_PENDING, player->head.serial, 0, 0, "", 0);
+	outcome_turn(&world.dispatcher);
+	return player->head.serial;
+}
+
+static inline void end_pending(const struct player *player, uint32_t lane, uint64_t serial, enum tr_outcome outcome,
+    const char *text)
+{
+	say(player, lane, MESSAGE_ENDED, serial, (uint8_t)outcome, 0, text, strlen(text));
+	outcome_turn(&world.dispatcher);
+}
+
+/* Claims what tells a pending work to stop: its serial. */
+static inline uint64_t claim_stop(struct player *player, uint32_t lane, enum mailbox_stop why)
+{
+	const char *record, *message;
+
+	CU_ASSERT_TRUE_FATAL(mailbox_claim(player->mailbox, lane, &player->head, &record, &message));
+	CU_ASSERT_EQUAL_FATAL(player->head.kind, WORK_STOP);
+	CU_ASSERT_EQUAL(player->head.attempt, (uint32_t)why);
+	CU_ASSERT_EQUAL(player->head.record_bytes + player->head.message_bytes, 0);
+	return player->head.serial;
 }
 
 /* Takes from the ring and gives out. */

@@ -54,8 +54,10 @@ static struct world {
 	_Atomic uint32_t say;      /* enum control_kind to send once, about say_row and say_pid */
 	_Atomic uint32_t say_row;
 	_Atomic int say_pid;
+	_Atomic uint64_t say_number;
 	/* What the workers of a row do: 0: stay, else exit with this - 1. */
 	_Atomic int exit_with[ROWS];
+	_Atomic int catch_term; /* as a plug-in may: exits with 42, or 43 where somebody else sent it */
 	/* What they found. */
 	_Atomic int dispatchers, dispatcher_pid, leftovers, worker_fault;
 	_Atomic int worker_pid[ROWS];
@@ -115,7 +117,7 @@ static inline void dispatcher_turn(int control, int life)
 	if (atomic_exchange(&world->leave, 0))
 		close(control);
 	struct control_message say = { .kind = atomic_exchange(&world->say, 0), .row = atomic_load(&world->say_row),
-		.pid = atomic_load(&world->say_pid) };
+		.pid = atomic_load(&world->say_pid), .number = atomic_load(&world->say_number) };
 	if (say.kind != 0)
 		control_send(control, &say, -1);
 	if (atomic_load(&world->progress))
@@ -179,6 +181,13 @@ static inline int worker_fault(int mailbox_fd, int wake_fd)
 	return 0;
 }
 
+static inline void on_term(int signal, siginfo_t *info, void *context)
+{
+	(void)signal;
+	(void)context;
+	_exit(info->si_pid == getpid() ? 42 : 43);
+}
+
 static inline void stand_in_worker(const struct config *config, const struct config_pool *pool, uint32_t row, int mailbox_fd,
     int wake_fd)
 {
@@ -186,6 +195,9 @@ static inline void stand_in_worker(const struct config *config, const struct con
 	int fault = pool->limit_files == 64 ? worker_fault(mailbox_fd, wake_fd) : 0;
 	if (fault != 0)
 		atomic_store(&world->worker_fault, fault);
+	const struct sigaction caught = { .sa_sigaction = on_term, .sa_flags = SA_SIGINFO };
+	if (atomic_load(&world->catch_term))
+		sigaction(SIGTERM, &caught, NULL);
 	atomic_store(&world->worker_pid[row], getpid());
 	for (;;) {
 		int exit_with = atomic_load(&world->exit_with[row]);
@@ -297,12 +309,18 @@ static inline int find(enum control_kind kind, uint32_t row, uint32_t nth)
 	return -1;
 }
 
-static inline void say(enum control_kind kind, uint32_t row, int pid)
+static inline void say_number(enum control_kind kind, uint32_t row, int pid, uint64_t number)
 {
 	atomic_store(&world->say_row, row);
 	atomic_store(&world->say_pid, pid);
+	atomic_store(&world->say_number, number);
 	atomic_store(&world->say, (uint32_t)kind);
 	WAIT_UNTIL(atomic_load(&world->say) == 0);
+}
+
+static inline void say(enum control_kind kind, uint32_t row, int pid)
+{
+	say_number(kind, row, pid, 0);
 }
 
 #endif

@@ -105,6 +105,9 @@ static void test_defaults(void)
 	CU_ASSERT_STRING_EQUAL(config->pools[0].name, "default");
 	CU_ASSERT_EQUAL(config->pools[0].processes, 2);
 	CU_ASSERT_EQUAL(config->pools[0].threads, 1);
+	CU_ASSERT_EQUAL(config->pools[0].concurrency, 1024);
+	CU_ASSERT_EQUAL(config->cancel_term_ms, 10000);
+	CU_ASSERT_EQUAL(config->cancel_kill_ms, 2000);
 	CU_ASSERT_EQUAL(config_pool_of(config, "anything", 8), 0);
 	config_free(&config);
 	CU_ASSERT_PTR_NULL(config);
@@ -122,7 +125,7 @@ static const char everything[] =
     "board { entries = 128 events = 100 }\n"
     "retention { age = 2h count = 0 }\n"
     "mail { server = \"smtp://localhost:2525\" user = u password_file = secret require_tls = no timeout = 250ms }\n"
-    "pool fast { processes = 3 threads = 4 queues = { high, default } max_tasks = 1000 max_memory = 64M limit_cpu = 5m }\n"
+    "pool fast { processes = 3 threads = 4 concurrency = 7 queues = { high, default } max_tasks = 1000 max_memory = 64M limit_cpu = 5m }\n"
     "pool rest { limit_memory = 1G limit_files = 256 }\n";
 
 static void test_everything(void)
@@ -159,6 +162,7 @@ static void test_everything(void)
 	CU_ASSERT_STRING_EQUAL(config->pools[0].name, "fast");
 	CU_ASSERT_EQUAL(config->pools[0].processes, 3);
 	CU_ASSERT_EQUAL(config->pools[0].threads, 4);
+	CU_ASSERT_EQUAL(config->pools[0].concurrency, 7);
 	CU_ASSERT_EQUAL(config->pools[0].max_tasks, 1000);
 	CU_ASSERT_EQUAL(config->pools[0].max_memory_bytes, 64u << 20);
 	CU_ASSERT_EQUAL(config->pools[0].limit_cpu_s, 300);
@@ -223,6 +227,11 @@ static void test_queues(void)
 	refuses("pool a { queues = { x, x, \"*\" } }", "c:1: queues: got \"x\" in pool a, allowed once: pool a has it\n");
 	refuses("pool a { }\npool b { processes = 1 }\n",
 	    "c: queues: got \"*\" in pool b, allowed once: pool a has it\n");
+	refuses("cancel_term = 2h\ncancel_kill = none\npool a { concurrency = 1025 }\npool b { concurrency = 0 }\n",
+	    "c:1: cancel_term: got \"2h\", allowed a time (ms, s, m, h, d) from 0ms to 1h\n"
+	    "c:2: cancel_kill: got \"none\", allowed a time (ms, s, m, h, d) from 0ms to 1h\n"
+	    "c:3: concurrency: got \"1025\", allowed a number from 1 to 1024\n"
+	    "c:4: concurrency: got \"0\", allowed a number from 1 to 1024\n");
 	refuses("pool a { queues = { x } }",
 	    "c: queues: got no pool with \"*\", allowed exactly one: it runs the queues that no pool names\n");
 	refuses("pool a { queues = { \"no way\" } }",

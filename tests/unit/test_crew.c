@@ -101,9 +101,13 @@ static void test_kill(void)
 	start(&quick, "pool a { processes=2 }");
 	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 1, 0) >= 0);
 	int pid = world->heard[find(CONTROL_WORKER_STARTED, 1, 0)].message.pid;
-	say(CONTROL_KILL, 0, pid);  /* another row's */
-	say(CONTROL_KILL, 99, pid);
-	say(CONTROL_KILL, 1, pid);
+	say_number(CONTROL_KILL, 0, pid, SIGKILL); /* another row's */
+	say_number(CONTROL_KILL, 99, pid, SIGKILL);
+	say_number(CONTROL_KILL, 1, pid, SIGSTOP);
+	say_number(CONTROL_KILL, 1, pid, 1ull << 32 | SIGKILL);
+	WAIT_UNTIL(logged(" kill-refused ") == 2);
+	CU_ASSERT_EQUAL(find(CONTROL_WORKER_ENDED, 1, 0), -1);
+	say_number(CONTROL_KILL, 1, pid, SIGKILL);
 	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 1, 1) >= 0);
 	const struct control_message *message = &world->heard[find(CONTROL_WORKER_ENDED, 1, 0)].message;
 	CU_ASSERT_EQUAL(message->pid, pid);
@@ -115,6 +119,34 @@ static void test_kill(void)
 	kill(world->heard[find(CONTROL_WORKER_STARTED, 0, 0)].message.pid, SIGKILL);
 	WAIT_UNTIL(find(CONTROL_WORKER_ENDED, 0, 0) >= 0);
 	CU_ASSERT_EQUAL(world->heard[find(CONTROL_WORKER_ENDED, 0, 0)].message.killed_by_us, 0);
+	kill(supervisor, SIGTERM);
+	CU_ASSERT_EQUAL(ended(), 0);
+}
+
+/* A worker dies of SIGTERM when the supervisor wants it to, and of nobody else's. */
+static void test_terminate(void)
+{
+	start(&quick, "pool a { processes=1 }");
+	WAIT_UNTIL(world->worker_pid[0] != 0);
+	int pid = world->worker_pid[0];
+	kill(pid, SIGTERM);
+	say_number(CONTROL_KILL, 0, pid + 100000, SIGTERM); /* answered: the worker has had its SIGTERM by now */
+	CU_ASSERT_EQUAL(find(CONTROL_WORKER_ENDED, 0, 0), -1);
+	CU_ASSERT_EQUAL(kill(pid, 0), 0);
+	atomic_store(&world->catch_term, 1);
+	say_number(CONTROL_KILL, 0, pid, SIGTERM);
+	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 0, 1) >= 0);
+	const struct control_message *message = &world->heard[find(CONTROL_WORKER_ENDED, 0, 0)].message;
+	CU_ASSERT_TRUE(WIFSIGNALED(message->status) && WTERMSIG(message->status) == SIGTERM);
+	CU_ASSERT_EQUAL(message->killed_by_us, 1);
+	CU_ASSERT_EQUAL(message->number, 0); /* it is replaced without a pause */
+	/* Where a plug-in has a handler of its own, that one is called. */
+	WAIT_UNTIL(world->worker_pid[0] != pid);
+	say_number(CONTROL_KILL, 0, world->worker_pid[0], SIGTERM);
+	WAIT_UNTIL(find(CONTROL_WORKER_ENDED, 0, 1) >= 0);
+	message = &world->heard[find(CONTROL_WORKER_ENDED, 0, 1)].message;
+	CU_ASSERT_TRUE(WIFEXITED(message->status) && WEXITSTATUS(message->status) == 42);
+	CU_ASSERT_EQUAL(message->killed_by_us, 1);
 	kill(supervisor, SIGTERM);
 	CU_ASSERT_EQUAL(ended(), 0);
 }
@@ -179,6 +211,7 @@ int main(void)
 	    CU_add_test(suite, "a worker that ends again and again", test_worker_pauses) == NULL ||
 	    CU_add_test(suite, "a worker that leaves in order", test_recycled) == NULL ||
 	    CU_add_test(suite, "a worker killed on demand", test_kill) == NULL ||
+	    CU_add_test(suite, "a worker that is terminated", test_terminate) == NULL ||
 	    CU_add_test(suite, "a dispatcher that does not read", test_deaf_dispatcher) == NULL)
 		return 2;
 	CU_basic_run_tests();

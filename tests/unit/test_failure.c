@@ -66,6 +66,22 @@ static void test_jitter_covers_the_whole_range(void)
 		CU_ASSERT(counts[i] > 24000 && counts[i] < 26000);
 }
 
+/* A peer's Retry-After is a lower bound, whatever the backoff's cap says. */
+static void test_retry_after(void)
+{
+	struct tr_failure f = failure(3, 5, 1000, 2000);
+
+	f.retry_after_ms = 1500;
+	CU_ASSERT_EQUAL(failure_default(&f, 0).delay_ms, 1500);
+	CU_ASSERT_EQUAL(failure_default(&f, UINT64_MAX).delay_ms, 2000);
+	f.retry_after_ms = 120000;
+	CU_ASSERT_EQUAL(failure_default(&f, UINT64_MAX).delay_ms, 120000);
+	f.retry_after_ms = UINT64_MAX;
+	CU_ASSERT_EQUAL(failure_default(&f, 0).delay_ms, TR_DELAY_MS_MAX);
+	f.permanent = true;
+	CU_ASSERT_EQUAL(failure_default(&f, 0).kind, TR_VERDICT_BURY);
+}
+
 static void test_bury(void)
 {
 	struct tr_failure last = failure(5, 5, 1000, 600000);
@@ -166,6 +182,7 @@ int main(void)
 	CU_ADD_TEST(policy, test_backoff_doubles_up_to_the_cap);
 	CU_ADD_TEST(policy, test_backoff_never_overflows);
 	CU_ADD_TEST(policy, test_jitter_covers_the_whole_range);
+	CU_ADD_TEST(policy, test_retry_after);
 	CU_ADD_TEST(policy, test_bury);
 	CU_ADD_TEST(policy, test_built_in_callbacks);
 	CU_ADD_TEST(policy, test_kind_names);

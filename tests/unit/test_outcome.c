@@ -341,12 +341,12 @@ static void test_timeout(void)
 	begin(&one, 0);
 	CU_ASSERT_EQUAL(world.dispatcher.next_deadline_ms, world.dispatcher.now_ms + 1500);
 	pass(1499);
-	workforce_deadlines(&world.dispatcher);
+	deadline_tick(&world.dispatcher);
 	CU_ASSERT_EQUAL(world.kills, 0);
 	pass(1);
-	workforce_deadlines(&world.dispatcher);
+	deadline_tick(&world.dispatcher);
 	CU_ASSERT_EQUAL(world.kills, 1);
-	workforce_deadlines(&world.dispatcher);
+	deadline_tick(&world.dispatcher);
 	CU_ASSERT_EQUAL(world.kills, 1);
 	pass(2);
 	player_dies(&one, SIGKILL, true);
@@ -375,7 +375,7 @@ static void test_timeout_that_came_too_late(void)
 	const uint64_t serial = one.head.serial;
 	claim(&one, 0); /* it has ended the first, but we have not read so yet */
 	pass(1500);
-	workforce_deadlines(&world.dispatcher);
+	deadline_tick(&world.dispatcher);
 	CU_ASSERT_EQUAL(world.kills, 1);
 	say(&one, 0, MESSAGE_ENDED, serial, TR_SUCCESS, 0, "", 0);
 	say(&one, 0, MESSAGE_STARTED, one.head.serial, 0, 0, "", 0);

@@ -18,7 +18,7 @@ static int set_up(void)
 	config_pools[1] = (struct config_pool){ .name = "mail", .queue_count = 1, .queues = second_queues };
 	config = (struct config){ .pools = config_pools, .pool_count = 2, .queue_window = 100 };
 	dispatcher = (struct dispatcher){ .config = &config, .next_due_ms = INT64_MAX, .now_ms = NOW_MS };
-	return workforce_pools(&dispatcher, &config) ? 0 : 1;
+	return workers_pools(&dispatcher, &config) ? 0 : 1;
 }
 
 static struct task *make(const char *queue, unsigned number, int64_t due_ms)

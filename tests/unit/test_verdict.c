@@ -48,8 +48,8 @@ static void test_cancel_what_runs(void)
 		const char *error;
 	} rows[] = {
 		{ TR_SUCCESS, TR_SUCCEEDED, "" },
-		{ TR_FAILURE, TR_CANCELLED, "stopped" },
-		{ TR_SNOOZE, TR_CANCELLED, "cancelled on demand while it ran" },
+		{ TR_FAILURE, TR_CANCELLED, "cancelled on demand: it ended when it was told" },
+		{ TR_SNOOZE, TR_CANCELLED, "cancelled on demand: it ended when it was told" },
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -223,10 +223,10 @@ static void test_callback_hangs(void)
 	struct task *task = ask_callback(TR_FAILURE);
 
 	pass(2999);
-	workforce_deadlines(&world.dispatcher);
+	deadline_tick(&world.dispatcher);
 	CU_ASSERT_EQUAL(world.kills, 0);
 	pass(1);
-	workforce_deadlines(&world.dispatcher);
+	deadline_tick(&world.dispatcher);
 	CU_ASSERT_EQUAL(world.kills, 1);
 	player_dies(&one, SIGKILL, true);
 	CU_ASSERT_EQUAL(task->state, TR_RETRYING);
@@ -276,7 +276,7 @@ static void test_worker_that_does_not_begin(void)
 	/* The first goes on, and passes what was taken back. */
 	atomic_store(&one.mailbox->shared->lanes[0].released, 1);
 	heartbeat(&world.dispatcher);
-	CU_ASSERT_TRUE(one.worker->lanes[0].is_open);
+	CU_ASSERT_PTR_NOT_NULL(one.worker->lanes[0].open_in);
 	player_dies(&one, EXIT(0), false);
 	player_dies(&two, EXIT(0), false);
 }

@@ -68,11 +68,20 @@ TR_API void *tr_resource(struct tr_task *task, const char *name);
 enum tr_stop {
 	TR_GO_ON,
 	TR_OUT_OF_TIME,   /* the soft timeout has passed; the hard one will kill the worker */
-	TR_CANCELLED_NOW, /* somebody cancelled the task */
+	TR_CANCELLED_NOW, /* somebody cancelled the task; see below what comes next */
 	TR_SHUTTING_DOWN, /* taskd drains; after drain_timeout the worker is killed and the task re-queued */
 };
 
-/* Cheap (one atomic load and a clock read): ask it in every round of a long loop. */
+/*
+ * Cheap (one atomic load and a clock read): ask it in every round of a long loop.
+ *
+ * A cancelled task that has not ended cancel_term (10 s) after it was told costs its worker: the
+ * process gets SIGTERM, and SIGKILL cancel_kill (2 s) later, whatever else it runs, which then runs
+ * again elsewhere. Otherwise a worker ignores SIGTERM, so that signals to the whole process group end
+ * no task. A plug-in that must leave something in order may install a handler of its own with
+ * sigaction(2), from its start(): it is then called for signals to the group, too (si_pid tells them
+ * apart: taskd's own comes from the process itself), and must end the process itself (_exit(2)).
+ */
 TR_API enum tr_stop tr_should_stop(const struct tr_task *task);
 
 /* ---- what a handler may say -------------------------------------------------------------- */
@@ -183,7 +192,9 @@ TR_API void tr_finish(struct tr_task *task, enum tr_outcome outcome);
 enum tr_failure_kind {
 	TR_FAILED_RETURNED,      /* run() returned TR_FAILURE or TR_PERMANENT_FAILURE */
 	TR_FAILED_TIMEOUT,       /* the hard timeout passed and the worker was killed */
-	TR_FAILED_CRASHED,       /* the worker died by a signal of its own making, or by exit() */
+	/* The worker died by a signal of its own making, or by exit(). Of all that it ran, the pending ones
+	 * too: nobody knows whose code did it. */
+	TR_FAILED_CRASHED,
 	TR_FAILED_KILLED,        /* somebody else killed the worker: kill -9, the OOM killer */
 	TR_FAILED_BAD_ARGUMENTS, /* the arguments are not JSON, or no such handler */
 	TR_FAILURE_KINDS
@@ -200,6 +211,7 @@ struct tr_failure {
 	const char *message;     /* never NULL */
 	int exit_code, signal;   /* of a worker that died; else 0 */
 	uint64_t peak_memory_kb; /* of a worker that died; else 0 */
+	uint64_t retry_after_ms; /* what tr_fail_retry_after() was given; else 0. The default waits at least so long */
 };
 
 enum tr_verdict_kind { TR_VERDICT_DEFAULT, TR_VERDICT_RETRY, TR_VERDICT_BURY, TR_VERDICT_DISCARD, TR_VERDICT_ENQUEUE };

@@ -233,7 +233,8 @@ TR_API void tr_task_status_clear(struct tr_task_status *status);
 
 /*
  * Asks taskd to cancel a task. The request travels through the ring like a task. A waiting task
- * ends as cancelled; a running one is told (see tr_should_stop()). Errors: as
+ * ends as cancelled; a running one is told (see tr_should_stop()), and if it does not end, its worker
+ * is ended (cancel_term and cancel_kill in taskd.conf(5)). It never starts again. Errors: as
  * background_tasks_publish(). TR_OK means: asked.
  */
 TR_API enum tr_result tr_task_cancel(struct taskring *ring, const struct tr_id *id);
