@@ -73,6 +73,7 @@ configure() { # [MORE [POOLS]]
 		plugin_dir = "${PLUGIN_DIR:-$TOOLS/plugins}"
 		drain_timeout = 5s
 		callback_timeout = ${CALLBACK_TIMEOUT:-500ms}
+		exec_keeper = "$BUILD/modules/exec_keeper"
 		mail { maildir = "mail" module = "$BUILD/modules/mail_smtp.so" ${MAIL:-} }
 		${1:-}
 		$pools
