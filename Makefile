@@ -81,9 +81,12 @@ $(BUILD)/include/%: shared/include/%
 	@mkdir -p $(@D)
 	cp $< $@
 
+PLUGIN_LIBS = -ljansson
+$(BUILD)/handlers/signup.so: PLUGIN_LIBS += -lsqlite3
+$(BUILD)/handlers/digest_file.so: PLUGIN_LIBS += -lnettle
 $(BUILD)/handlers/%.so: app/handlers/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $< -ljansson -lsqlite3
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $< $(PLUGIN_LIBS)
 
 $(BUILD)/modules/%.so: taskd/modules/%.c
 	@mkdir -p $(@D)
@@ -106,6 +109,7 @@ $(BUILD)/tests/bad_plugins/%.so: tests/bad_plugins/%.c
 $(BUILD)/tests/test_worker $(BUILD)/tests/test_attempt: | $(TEST_PLUGINS) $(BAD_PLUGINS)
 $(BUILD)/tests/test_pending $(BUILD)/tests/test_pending_handlers: | $(TEST_PLUGINS)
 $(BUILD)/tests/test_mail_smtp $(BUILD)/tests/test_mail_handler: | $(MODULES) $(PLUGINS)
+$(BUILD)/tests/test_handlers: | $(PLUGINS)
 
 # A unit test may reach into the library and into taskd, but not taskd's main().
 $(BUILD)/tests/test_%: $(OBJ)/tests/unit/test_%.o $(filter-out $(OBJ)/taskd/main.o,$(TASKD_OBJECTS)) $(BUILD)/libtaskring.a
