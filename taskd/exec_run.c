@@ -122,15 +122,19 @@ static void kill_now(struct exec_run *run)
 	enter(run, KILLED, STUCK_MS);
 }
 
+static uint64_t passed_ms(const struct exec_run *run)
+{
+	return uv_hrtime() / 1000000 - run->started_ms;
+}
+
 /* How long it may take to end by itself; all must be over before the worker is killed. */
 static uint64_t grace_ms(const struct exec_run *run)
 {
-	uint64_t passed_ms = uv_hrtime() / 1000000 - run->started_ms;
-	uint64_t grace = run->program->kill_after_ms;
+	uint64_t grace = run->program->kill_after_ms, passed = passed_ms(run);
 
-	if (run->hard_timeout_ms <= passed_ms)
+	if (run->hard_timeout_ms <= passed)
 		return grace;
-	uint64_t half_left_ms = (run->hard_timeout_ms - passed_ms) / 2;
+	uint64_t half_left_ms = (run->hard_timeout_ms - passed) / 2;
 	return grace < half_left_ms ? grace : half_left_ms;
 }
 
@@ -199,8 +203,7 @@ static enum tr_outcome stopped_outcome(struct exec_run *run)
 		tr_log(run->task, TR_INFO, "%s was stopped because taskd shuts down; it will run again", name);
 		return tr_snooze(run->task, 0);
 	default:
-		return tr_fail(run->task, "%s was stopped: out of time after %.1f s", name,
-		    (double)(uv_hrtime() / 1000000 - run->started_ms) / 1000);
+		return tr_fail(run->task, "%s was stopped: out of time after %.1f s", name, (double)passed_ms(run) / 1000);
 	}
 }
 

@@ -131,7 +131,7 @@ static enum tr_outcome count_all(struct tr_task *task, struct sieve *sieve, uint
 static enum tr_outcome count_primes(struct tr_task *task)
 {
 	struct sieve sieve;
-	uint64_t limit, count = 0;
+	uint64_t limit = 0, count = 0;
 	char result[96];
 	enum tr_outcome outcome = read_limit(task, &limit);
 

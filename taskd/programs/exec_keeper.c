@@ -133,13 +133,18 @@ static void signal_group(int number)
 /* Children are the program and orphans, which are nobody else's. */
 static void kill_children(void)
 {
+	static char *word; /* kept until the end */
+	static size_t room;
 	FILE *children = fopen("/proc/thread-self/children", "re");
-	int pid;
 
-	while (children != NULL && fscanf(children, "%d", &pid) == 1)
-		kill(pid, SIGKILL);
-	if (children != NULL)
-		fclose(children);
+	if (children == NULL)
+		return; /* no /proc: those of the group are killed all the same */
+	while (getdelim(&word, &room, ' ', children) > 0) {
+		long pid = strtol(word, NULL, 10);
+		if (pid > 0)
+			kill((pid_t)pid, SIGKILL);
+	}
+	fclose(children);
 }
 
 /* Again and again: a killed process leaves its children to us. */
