@@ -110,6 +110,7 @@ $(BUILD)/tests/test_worker $(BUILD)/tests/test_attempt: | $(TEST_PLUGINS) $(BAD_
 $(BUILD)/tests/test_pending $(BUILD)/tests/test_pending_handlers: | $(TEST_PLUGINS)
 $(BUILD)/tests/test_mail_smtp $(BUILD)/tests/test_mail_handler: | $(MODULES) $(PLUGINS)
 $(BUILD)/tests/test_handlers: | $(PLUGINS)
+$(BUILD)/tests/test_exec: | $(HELPERS) $(TEST_PLUGINS)
 
 # A unit test may reach into the library and into taskd, but not taskd's main().
 $(BUILD)/tests/test_%: $(OBJ)/tests/unit/test_%.o $(filter-out $(OBJ)/taskd/main.o,$(TASKD_OBJECTS)) $(BUILD)/libtaskring.a
