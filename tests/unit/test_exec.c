@@ -15,6 +15,7 @@ static struct config_program programs[] = {
 	{ .name = "says", .kill_after_ms = 1000, .max_output_bytes = 1 << 20 },
 	{ .name = "sleeps", .kill_after_ms = 1000, .max_output_bytes = 1 << 20 },
 	{ .name = "ignores", .kill_after_ms = 50, .max_output_bytes = 1 << 20 },
+	{ .name = "takes_long", .kill_after_ms = 1000, .max_output_bytes = 1 << 20 },
 };
 #define PROGRAMS (sizeof programs / sizeof *programs)
 static const char *const scripts[PROGRAMS] = {
@@ -23,6 +24,7 @@ static const char *const scripts[PROGRAMS] = {
 	"printf 'progress 18446744073709551616 1\\nend' >&2; echo '[1]'",
 	"echo ready >&2; sleep 1000",
 	"trap '' TERM; echo ready >&2; sleep 1000 & wait; wait; wait",
+	"cat; exec sleep 0.5",
 };
 static char *args[PROGRAMS][2];
 
@@ -154,7 +156,7 @@ static void test_out_of_time(void)
 /* ---- many, and too many ------------------------------------------------------------------ */
 
 /* Pushes as many as the lane takes, and collects; each must answer with what it was given. */
-static unsigned run_many(struct play *play, unsigned count, enum tr_outcome outcome)
+static unsigned run_many(struct play *play, const char *program, unsigned count, enum tr_outcome outcome)
 {
 	static char text[MAILBOX_MESSAGE_MAX + 1];
 	struct message_head head;
@@ -163,7 +165,7 @@ static unsigned run_many(struct play *play, unsigned count, enum tr_outcome outc
 	uint64_t first = play->serial + 1;
 
 	for (unsigned i = 0; i < count; i++) {
-		snprintf(arguments, sizeof arguments, "{\"program\":\"echo\",\"input\":%u}", i);
+		snprintf(arguments, sizeof arguments, "{\"program\":\"%s\",\"input\":%u}", program, i);
 		struct record record = play_record(play, "exec", arguments);
 		play_push(play, 0, &record, NULL, NULL);
 	}
@@ -184,7 +186,7 @@ static void test_many(void)
 {
 	struct play play;
 	start_worker(&play);
-	CU_ASSERT_EQUAL(run_many(&play, 60, TR_SUCCESS), 60);
+	CU_ASSERT_EQUAL(run_many(&play, "echo", 60, TR_SUCCESS), 60);
 	play_stop(&play);
 }
 
@@ -200,8 +202,8 @@ static void test_descriptors_run_out(void)
 	play_start(&play);
 	CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &before), 0);
 	play_ready(&play);
-	unsigned put_off = run_many(&play, 30, TR_SNOOZE);
-	CU_ASSERT(put_off > 10 && put_off < 30);
+	unsigned put_off = run_many(&play, "takes_long", 30, TR_SNOOZE);
+	CU_ASSERT(put_off > 5 && put_off < 30);
 	expect_end(run(&play, "{\"program\":\"echo\",\"input\":1}"), TR_SUCCESS, "");
 	play_stop(&play);
 }
