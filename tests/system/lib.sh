@@ -264,7 +264,10 @@ extract_file() { # DOCUMENT NAME
 
 # Whether the lines of one file stand in another, one after the other.
 stands_in() { # BLOCK FILE
-	python3 -c 'import sys; sys.exit(open(sys.argv[1]).read() not in open(sys.argv[2]).read())' "$1" "$2"
+	local block text
+	IFS= read -rd '' block <"$1" || : # to its end
+	IFS= read -rd '' text <"$2" || :
+	[[ $text == *"$block"* ]]
 }
 
 # ---- running --------------------------------------------------------------------------------
