@@ -100,7 +100,7 @@ scan() { # STATE TEXT [PUSH_OPTION...]: sets ID
 	local state=$1
 	printf '%s' "$2" >"$WORK/file"
 	shift 2
-	ID=$(push -H scan_file -o "$WORK/file" "$@")
+	ID=$(push -H scan_file -O "$WORK/file" "$@")
 	[ -z "$state" ] || wait_row "$ID" "$state"
 }
 
