@@ -41,17 +41,16 @@ static void end(struct scan *scan, enum tr_outcome outcome)
 /* "PATH: OK" or "PATH: NAME FOUND"; anything else is an error of clamd's. */
 static enum tr_outcome judge(struct scan *scan)
 {
-	char result[1100], virus[1024] = "";
-	const char *verdict = strrchr(scan->answer, ':');
+	char result[1100] = "";
+	const char *verdict = strrchr(scan->answer, ':'), *found = verdict != NULL ? strstr(verdict, " FOUND") : NULL;
 
 	if (verdict != NULL && strcmp(verdict, ": OK") == 0)
 		snprintf(result, sizeof result, "{\"virus\":null}");
-	else if (verdict != NULL && sscanf(verdict, ": %1000[A-Za-z0-9._-] FOUND", virus) == 1)
-		snprintf(result, sizeof result, "{\"virus\":\"%s\"}", virus);
-	else
-		return tr_fail(scan->task, "clamd: %s", scan->answer);
-	tr_result_json(scan->task, result);
-	return TR_SUCCESS;
+	else if (found != NULL)
+		snprintf(result, sizeof result, "{\"virus\":\"%.*s\"}", (int)(found - verdict) - 2, verdict + 2);
+	if (result[0] != '\0' && tr_result_json(scan->task, result))
+		return TR_SUCCESS;
+	return tr_fail(scan->task, "clamd: %s", scan->answer);
 }
 
 static void on_answer(uv_stream_t *pipe, ssize_t count, const uv_buf_t *buffer)
