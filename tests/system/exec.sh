@@ -126,6 +126,27 @@ test_outputs() {
 	stop_taskd
 }
 
+# The file that the task owns: its path is there, and the file itself until the task has ended.
+test_owned_file() {
+	program sum <<-'END'
+		read -r sum rest <<-FILE
+			$(sha256sum "$TASKRING_FILE")
+		FILE
+		echo "\"$sum\""
+	END
+	start_programs
+	seq 1 100000 >"$WORK/file"
+	ID=$(exec_task '{"program":"sum"}' -O "$WORK/file")
+	wait_row "$ID" succeeded
+	expect "its sum" "\"$(sha256sum "$WORK/file" | cut -d' ' -f1)\"" "$(result_of "$ID" | tr -d '\n')"
+	wait_until 5 is_empty "$RUN/spool"
+	stop_taskd
+}
+
+is_empty() { # DIRECTORY
+	[ -z "$(ls -A "$1")" ]
+}
+
 # Each class of the table: once, or three times and dead.
 test_ends() {
 	local id
