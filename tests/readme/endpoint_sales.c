@@ -1,4 +1,12 @@
-/* Shown by docs/endpoints.md, and below it what that adds to app/routes.c and app/endpoints.h. */
+/*
+ * The endpoints that docs/endpoints.md shows: first what it adds to app/endpoints.h, at the end what
+ * it adds to app/routes.c. Compiled by tests/system/readme.sh, built in by tests/system/endpoints.sh.
+ */
+#include "app/web.h"
+
+web_endpoint post_sales_sum, get_sales;
+extern const struct schema sales_sum_schema, sales_schema;
+
 #include "app/endpoints.h"
 #include "sales.h"
 
@@ -65,6 +73,3 @@ const struct route sales_routes[] = {
 		.answers = (const struct route_answer[]){ { 200, "Their sum", &sales_schema }, { 0 } },
 	},
 };
-
-web_endpoint post_sales_sum, get_sales;
-extern const struct schema sales_sum_schema, sales_schema;

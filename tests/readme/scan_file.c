@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* <uv.h> needs it with -std=c11 */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@ struct scan {
 	uv_pipe_t pipe; /* to clamd */
 	uv_connect_t connect;
 	uv_write_t write;
-	char *request;
+	char request[PATH_MAX + 8];
 	char answer[1024];
 	size_t answer_bytes;
 	enum tr_outcome outcome;
@@ -25,7 +25,6 @@ static void on_closed(uv_handle_t *pipe)
 	struct tr_task *task = scan->task;
 	enum tr_outcome outcome = scan->outcome;
 
-	free(scan->request);
 	free(scan);
 	tr_finish(task, outcome);
 }
@@ -103,10 +102,11 @@ static enum tr_outcome scan_file(struct tr_task *task)
 		return tr_fail_permanently(task, "the task owns no file");
 
 	struct scan *scan = calloc(1, sizeof *scan);
-	if (loop == NULL || scan == NULL || asprintf(&scan->request, "zSCAN %s", tr_task_file(task)) < 0) {
+	if (loop == NULL || scan == NULL) {
 		free(scan);
 		return tr_fail(task, "out of memory");
 	}
+	snprintf(scan->request, sizeof scan->request, "zSCAN %s", tr_task_file(task));
 	scan->task = task;
 	scan->pipe.data = scan->connect.data = scan;
 	uv_pipe_init(loop, &scan->pipe, 0);

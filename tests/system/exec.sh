@@ -12,8 +12,8 @@ program() { # NAME [OPTIONS [INTERPRETER]]
 }
 
 # Programs that were defined, and one worker with one thread: what runs at the same time runs in it.
-start_programs() { # [MORE]
-	configure "${PROGRAMS:-} ${1:-}" 'pool default { processes = 1 threads = 1 }'
+start_programs() {
+	configure "$PROGRAMS" 'pool default { processes = 1 threads = 1 }'
 	start_taskd
 }
 
@@ -86,7 +86,7 @@ test_input_result_log_and_environment() {
 }
 
 test_outputs() {
-	local id big
+	local id
 	program words <<-'END'
 		printf 'plain "text"\n\377 and more\n'
 	END

@@ -20,7 +20,7 @@ test_c_is_what_compiles() {
 	for file in "$CHECKOUT"/tests/readme/*.c; do
 		for compiler in gcc clang; do
 			# The endpoint is the responder's and sees its header; all else sees what is installed only.
-			$compiler -std=c11 -Wall -Wextra -Wpedantic -Werror -fPIC -I"$BUILD/include" -I"$CHECKOUT" \
+			$compiler -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -fPIC -I"$BUILD/include" -I"$CHECKOUT" \
 				-c -o "$WORK/object.o" "$file"
 		done
 	done

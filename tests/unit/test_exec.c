@@ -20,8 +20,7 @@ static struct config_program programs[] = {
 #define PROGRAMS (sizeof programs / sizeof *programs)
 static const char *const scripts[PROGRAMS] = {
 	"cat",
-	"echo 'progress 3 7 some' >&2; echo 'progress 3 x' >&2; echo '<4>careful' >&2; echo '<9>plain' >&2; printf 'a\\0b\\r\\n\\n' >&2; "
-	"printf 'progress 18446744073709551616 1\\nend' >&2; echo '[1]'",
+	"printf 'progress 3 7 some\\nprogress 3 x\\n<4>careful\\n<9>plain\\na\\0b\\r\\n\\nprogress 18446744073709551616 1\\nend' >&2; echo '[1]'",
 	"echo ready >&2; sleep 1000",
 	"trap '' TERM; echo ready >&2; sleep 1000 & wait; wait; wait",
 	"cat; exec sleep 0.5",
