@@ -163,6 +163,8 @@ build_responder() {
 	gcc -o "$WORK/own/taskring-app" "$WORK"/{endpoint_sales,sales,routes}.o $(cat "$WORK/objects") "$BUILD/libtaskring.a" \
 		$(make -s -C "$CHECKOUT" -pRrq : 2>/dev/null | sed -n 's/^APP_LIBS := //p' | sed "s/\$(LIB_LIBS)/-lsqlite3 -pthread/")
 	install "$WORK/plugins/sum_sales.so" "$WORK/own/handlers/"
+	touch "$WORK/stamp"
+	find "$WORK/own" -type f -exec touch -r "$WORK/stamp" {} +
 }
 
 test_endpoint() {
