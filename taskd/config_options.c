@@ -100,7 +100,7 @@ const struct option config_options[] = {
 	    .most = 3600 * SECOND_MS, .initial = "30s", .help = "Sending one mail may take this long." },
 
 	{ IN_PROGRAM(program), .name = "program", .type = OPTION_TEXT, .choices = "/", .unset = "a fault",
-	    .help = "The program's absolute path. It must be an executable file that not everybody may write." },
+	    .help = "The program's absolute path, of an executable file that not everybody may write." },
 	{ IN_PROGRAM(args), .name = "args", .type = OPTION_TEXTS, .unset = "none",
 	    .help = "Its arguments, as they are: no shell reads them." },
 	{ IN_PROGRAM(directory), .name = "directory", .type = OPTION_PATH, .initial = "/",
