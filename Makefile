@@ -33,6 +33,7 @@ APP_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard app/*.c))
 STAT_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard shared/tools/*.c))
 PLUGINS := $(patsubst app/handlers/%.c,$(BUILD)/handlers/%.so,$(wildcard app/handlers/*.c))
 MODULES := $(patsubst taskd/modules/%.c,$(BUILD)/modules/%.so,$(wildcard taskd/modules/*.c))
+HELPERS := $(patsubst taskd/programs/%.c,$(BUILD)/modules/%,$(wildcard taskd/programs/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 APP_TESTS := $(patsubst tests/unit/app/%.c,$(BUILD)/tests/app/%,$(wildcard tests/unit/app/test_*.c))
 UNIT_TESTS += $(APP_TESTS)
@@ -46,7 +47,7 @@ PROGRAMS := $(BUILD)/taskd $(BUILD)/taskring-app $(BUILD)/taskstat
 LIBRARIES := $(BUILD)/libtaskring.a $(BUILD)/libtaskring.so
 HEADERS := $(patsubst shared/include/%,$(BUILD)/include/%,$(wildcard shared/include/taskring/*))
 
-all: $(PROGRAMS) $(LIBRARIES) $(HEADERS) $(PLUGINS) $(MODULES) $(BUILD)/taskring.pc $(BUILD)/man/taskstat.1 $(BUILD)/man/taskd.conf.5
+all: $(PROGRAMS) $(LIBRARIES) $(HEADERS) $(PLUGINS) $(MODULES) $(HELPERS) $(BUILD)/taskring.pc $(BUILD)/man/taskstat.1 $(BUILD)/man/taskd.conf.5
 
 $(OBJ)/%.o: %.c
 	@mkdir -p $(@D)
@@ -80,13 +81,21 @@ $(BUILD)/include/%: shared/include/%
 	@mkdir -p $(@D)
 	cp $< $@
 
+PLUGIN_LIBS = -ljansson
+$(BUILD)/handlers/signup.so: PLUGIN_LIBS += -lsqlite3
+$(BUILD)/handlers/digest_file.so: PLUGIN_LIBS += -lnettle
 $(BUILD)/handlers/%.so: app/handlers/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $< -ljansson -lsqlite3
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $< $(PLUGIN_LIBS)
 
 $(BUILD)/modules/%.so: taskd/modules/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $< -lcurl
+
+# Programs that taskd starts beside its own processes: small, and linked with nothing but the C library.
+$(BUILD)/modules/%: taskd/programs/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
 $(BUILD)/tests/plugins/%.so: tests/plugins/%.c
 	@mkdir -p $(@D)
@@ -100,6 +109,8 @@ $(BUILD)/tests/bad_plugins/%.so: tests/bad_plugins/%.c
 $(BUILD)/tests/test_worker $(BUILD)/tests/test_attempt: | $(TEST_PLUGINS) $(BAD_PLUGINS)
 $(BUILD)/tests/test_pending $(BUILD)/tests/test_pending_handlers: | $(TEST_PLUGINS)
 $(BUILD)/tests/test_mail_smtp $(BUILD)/tests/test_mail_handler: | $(MODULES) $(PLUGINS)
+$(BUILD)/tests/test_handlers: | $(PLUGINS)
+$(BUILD)/tests/test_exec: | $(HELPERS) $(TEST_PLUGINS)
 
 # A unit test may reach into the library and into taskd, but not taskd's main().
 $(BUILD)/tests/test_%: $(OBJ)/tests/unit/test_%.o $(filter-out $(OBJ)/taskd/main.o,$(TASKD_OBJECTS)) $(BUILD)/libtaskring.a
@@ -195,6 +206,7 @@ install: all
 	ln -sf libtaskring.so.0 $(TO)/lib/libtaskring.so
 	$(if $(PLUGINS),install $(PLUGINS) $(TO)/lib/taskring/handlers)
 	$(if $(MODULES),install $(MODULES) $(TO)/lib/taskring/modules)
+	install $(HELPERS) $(TO)/lib/taskring/modules
 	install -m 644 $(HEADERS) $(TO)/include/taskring
 	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(BUILD)/taskring.pc >$(TO)/lib/pkgconfig/taskring.pc
 	$(foreach page,$(MANUALS),install -D -m 644 $(page) \

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "taskd/config_exec.h"
 #include "taskd/config_option.h"
 
 /* Where plug-ins and modules are installed. */
@@ -25,19 +26,20 @@
 #endif
 
 #define FILE_BYTES_MAX (1 << 20)
-#define OPTIONS_MAX 64
-#define SECTIONS_MAX 8
+#define OPTIONS_MAX 96
+#define SECTIONS_MAX 12
 
 /* What is known while a file is read. libconfuse's callbacks have no argument for it. */
 struct loading {
 	const char *path; /* as the caller wrote it, for messages */
 	struct config *config;
 	size_t faults;
-	bool in_pool;     /* the last of config->pools is still being read */
+	bool in_record;   /* the last record of a titled section is still being read */
 	int lines;        /* of the file */
 	bool at_end;      /* the end of the file has been read, outside of all sections */
 	int line[OPTIONS_MAX]; /* where each option was given; 0: not yet */
-	int pool_line[CONFIG_POOLS_MAX][OPTIONS_MAX];
+	int record_line[CONFIG_TITLED][CONFIG_RECORDS_MAX][OPTIONS_MAX];
+	int record_end[CONFIG_TITLED][CONFIG_RECORDS_MAX];
 };
 static struct loading *loading; /* one thread reads configurations; libconfuse's scanner allows no more */
 
@@ -88,25 +90,44 @@ static size_t find_option(const char *section, const char *name)
 	return 0;
 }
 
-/* The pool that is being read, begun now if this is its first value. NULL: one too many. */
-static struct config_pool *current_pool(cfg_t *section)
+/* NULL: it is not a titled section. */
+static const struct titled *find_titled(const char *section)
 {
-	struct config *config = loading->config;
-	if (loading->in_pool)
-		return &config->pools[config->pool_count - 1];
-	if (config->pool_count == CONFIG_POOLS_MAX) {
-		fault(section->line, "pool: got one more, allowed at most %d pools", CONFIG_POOLS_MAX);
+	for (size_t i = 0; i < CONFIG_TITLED; i++)
+		if (strcmp(config_titled[i].section, section) == 0)
+			return &config_titled[i];
+	return NULL;
+}
+
+static size_t record_count(const struct titled *titled, const struct config *config)
+{
+	return *(const size_t *)(const void *)((const char *)config + titled->count_at);
+}
+
+static void *record_at(const struct titled *titled, const struct config *config, size_t number)
+{
+	return *(char *const *)(const void *)((const char *)config + titled->at) + number * titled->record_bytes;
+}
+
+/* The record of the section that is being read, begun now if this is its first value. NULL: one too many. */
+static void *current_record(const struct titled *titled, cfg_t *section)
+{
+	size_t *count = (size_t *)(void *)((char *)loading->config + titled->count_at);
+	if (loading->in_record)
+		return record_at(titled, loading->config, *count - 1);
+	if (*count == titled->most) {
+		fault(section->line, "%s: got one more, allowed at most %u %ss", titled->section, (unsigned)titled->most, titled->section);
 		return NULL;
 	}
 	const char *title = cfg_title(section);
-	struct config_pool *pool = &config->pools[config->pool_count++];
-	loading->in_pool = true;
+	char *name = record_at(titled, loading->config, (*count)++);
+	loading->in_record = true;
 	if (record_name_ok(title, strlen(title)))
-		memcpy(pool->name, title, strlen(title) + 1);
+		memcpy(name, title, strlen(title) + 1);
 	else
-		fault(section->line, "pool: got the name \"%.80s\", allowed 1 to %d of A-Z a-z 0-9 . _ -, no leading dot",
-		    title, TR_NAME_MAX);
-	return pool;
+		fault(section->line, "%s: got the name \"%.80s\", allowed 1 to %d of A-Z a-z 0-9 . _ -, no leading dot",
+		    titled->section, title, TR_NAME_MAX);
+	return name;
 }
 
 /* libconfuse hands over one value, of a list one element. Nonzero: stop reading. */
@@ -116,16 +137,16 @@ static int on_value(cfg_t *section, cfg_opt_t *opt, const char *value, void *res
 	bool in_root = strcmp(cfg_name(section), "root") == 0;
 	size_t index = find_option(in_root ? "" : cfg_name(section), cfg_opt_name(opt));
 	const struct option *option = &config_options[index];
-	struct config *config = loading->config;
-	void *record = config;
+	const struct titled *titled = find_titled(option->section);
+	void *record = loading->config;
 	int *line = &loading->line[index];
-	if (strcmp(option->section, "pool") == 0) {
-		record = current_pool(section);
+	if (titled != NULL) {
+		record = current_record(titled, section);
 		if (record == NULL)
 			return -1;
-		line = &loading->pool_line[config->pool_count - 1][index];
+		line = &loading->record_line[titled - config_titled][record_count(titled, loading->config) - 1][index];
 	}
-	if (*line != 0 && option->type != OPTION_QUEUES)
+	if (*line != 0 && !option_is_list(option))
 		fault(section->line, "%s: got it again, allowed once (line %d)", option->name, *line);
 	*line = section->line;
 	char allowed[OPTION_ALLOWED_SIZE];
@@ -147,12 +168,15 @@ static int on_file_end(cfg_t *root, cfg_opt_t *opt, const char *value, void *res
 	return 0;
 }
 
-static int on_pool_end(cfg_t *root, cfg_opt_t *opt)
+static int on_record_end(cfg_t *root, cfg_opt_t *opt)
 {
 	(void)root;
 	cfg_t *section = cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1);
-	bool well = current_pool(section) != NULL;
-	loading->in_pool = false;
+	const struct titled *titled = find_titled(cfg_opt_name(opt));
+	bool well = current_record(titled, section) != NULL;
+	loading->in_record = false;
+	if (well)
+		loading->record_end[titled - config_titled][record_count(titled, loading->config) - 1] = section->line;
 	return well ? 0 : -1;
 }
 
@@ -165,7 +189,7 @@ static void parse(const char *text)
 	const char *section = "";
 	for (size_t i = 0; i < config_option_count; i++) {
 		const struct option *option = &config_options[i];
-		cfg_flag_t flags = option->type == OPTION_QUEUES ? CFGF_LIST : CFGF_NONE;
+		cfg_flag_t flags = option_is_list(option) ? CFGF_LIST : CFGF_NONE;
 		const cfg_opt_t one = CFG_STR_CB(option->name, NULL, flags | CFGF_NODEFAULT, on_value);
 		if (option->section[0] == '\0') {
 			root[roots++] = one;
@@ -176,11 +200,11 @@ static void parse(const char *text)
 			if (rests > 0)
 				rest[rests++] = end;
 			section = option->section;
-			bool pool = strcmp(section, "pool") == 0;
+			bool titled = find_titled(section) != NULL;
 			const cfg_opt_t begin = CFG_SEC(section, &rest[rests],
-			    pool ? CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES : CFGF_NONE);
+			    titled ? CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES : CFGF_NONE);
 			root[roots++] = begin;
-			root[roots - 1].validcb = pool ? on_pool_end : NULL;
+			root[roots - 1].validcb = titled ? on_record_end : NULL;
 		}
 		rest[rests++] = one;
 	}
@@ -251,11 +275,11 @@ static void apply_defaults(void)
 		const struct option *option = &config_options[i];
 		if (option->initial == NULL)
 			continue;
-		bool of_pool = strcmp(option->section, "pool") == 0;
-		for (size_t pool = 0; pool < (of_pool ? config->pool_count : 1); pool++) {
-			if ((of_pool ? loading->pool_line[pool][i] : loading->line[i]) != 0)
+		const struct titled *titled = find_titled(option->section);
+		for (size_t k = 0; k < (titled != NULL ? record_count(titled, config) : 1); k++) {
+			if ((titled != NULL ? loading->record_line[titled - config_titled][k][i] : loading->line[i]) != 0)
 				continue;
-			if (option_set(option, of_pool ? (void *)&config->pools[pool] : config, option->initial))
+			if (option_set(option, titled != NULL ? record_at(titled, config, k) : config, option->initial))
 				continue;
 			assert(errno == ENOMEM && "a default is allowed");
 			fault(0, "%s: out of memory", option->name);
@@ -287,6 +311,20 @@ static char *full_path(const char *directory, const char *path)
 	return NULL;
 }
 
+static void complete_path(const struct option *option, void *record, const char *directory)
+{
+	char **field = (char **)(void *)((char *)record + option->at);
+	if (*field == NULL)
+		return;
+	char *full = directory != NULL ? full_path(directory, *field) : NULL;
+	if (full == NULL) {
+		fault(0, "%s: out of memory", option->name);
+		return;
+	}
+	free(*field);
+	*field = full;
+}
+
 static void complete_paths(void)
 {
 	char *slash = strrchr(loading->config->path, '/');
@@ -294,16 +332,11 @@ static void complete_paths(void)
 	for (size_t i = 0; i < config_option_count; i++) {
 		if (config_options[i].type != OPTION_PATH)
 			continue;
-		char **field = (char **)(void *)((char *)loading->config + config_options[i].at);
-		if (*field == NULL)
-			continue;
-		char *full = directory != NULL ? full_path(directory, *field) : NULL;
-		if (full == NULL) {
-			fault(0, "%s: out of memory", config_options[i].name);
-			continue;
-		}
-		free(*field);
-		*field = full;
+		const struct titled *titled = find_titled(config_options[i].section);
+		if (titled == NULL)
+			complete_path(&config_options[i], loading->config, directory);
+		for (size_t k = 0; titled != NULL && k < record_count(titled, loading->config); k++)
+			complete_path(&config_options[i], record_at(titled, loading->config, k), directory);
 	}
 	free(directory);
 }
@@ -317,7 +350,7 @@ static void check_queues(void)
 	bool everything = false;
 	for (size_t pool = 0; pool < config->pool_count; pool++) {
 		const struct config_pool *one = &config->pools[pool];
-		int line = loading->pool_line[pool][queues];
+		int line = loading->record_line[find_titled("pool") - config_titled][pool][queues];
 		for (size_t i = 0; i < one->queue_count; i++) {
 			const char *queue = one->queues[i];
 			everything |= strcmp(queue, "*") == 0;
@@ -344,6 +377,24 @@ static void check_mail(void)
 		    mail->user != NULL ? "password_file" : "user");
 }
 
+/* Also on a reload, so that a program that is missing is known before a task names it. */
+static void check_programs(void)
+{
+	const struct config *config = loading->config;
+	size_t exec = (size_t)(find_titled("exec") - config_titled);
+	struct config_fault found;
+	if (config->program_count > 0 && !config_exec_check_keeper(config->exec_keeper, &found))
+		fault(loading->line[find_option("", found.option)], "%s: got \"%.160s\", %s", found.option, found.value, found.text);
+	for (size_t i = 0; i < config->program_count; i++) {
+		if (config_exec_check(&config->programs[i], &found))
+			continue;
+		int line = loading->record_line[exec][i][find_option("exec", found.option)];
+		fault(line != 0 ? line : loading->record_end[exec][i], "%s: got %s%.160s%s, %s", found.option,
+		    found.value != NULL ? "\"" : "none in section exec ", found.value != NULL ? found.value : config->programs[i].name,
+		    found.value != NULL ? "\"" : "", found.text);
+	}
+}
+
 struct config *config_load(const char *path)
 {
 	assert(config_option_count <= OPTIONS_MAX);
@@ -352,16 +403,18 @@ struct config *config_load(const char *path)
 	char *text = NULL;
 	if (now.config != NULL) {
 		now.config->pools = calloc(CONFIG_POOLS_MAX, sizeof(*now.config->pools));
+		now.config->programs = calloc(CONFIG_PROGRAMS_MAX, sizeof(*now.config->programs));
 		text = read_whole();
 		now.config->path = text != NULL ? realpath(path, NULL) : NULL;
 	}
-	if (now.config == NULL || now.config->pools == NULL || (text != NULL && now.config->path == NULL)) {
+	if (now.config == NULL || now.config->pools == NULL || now.config->programs == NULL || (text != NULL && now.config->path == NULL)) {
 		fault(0, "%s", strerrordesc_np(errno));
 	} else if (text != NULL) {
 		parse(text);
 		apply_defaults();
 		complete_paths();
 		check_mail();
+		check_programs();
 		if (now.faults == 0)
 			check_queues();
 	}
@@ -378,12 +431,15 @@ void config_free(struct config **config)
 	*config = NULL;
 	if (old == NULL)
 		return;
-	for (size_t i = 0; i < config_option_count; i++)
-		if (config_options[i].type == OPTION_TEXT || config_options[i].type == OPTION_PATH)
-			free(*(char **)(void *)((char *)old + config_options[i].at));
-	for (size_t i = 0; old->pools != NULL && i < old->pool_count; i++)
-		free(old->pools[i].queues);
+	for (size_t i = 0; i < config_option_count; i++) {
+		const struct titled *titled = find_titled(config_options[i].section);
+		if (titled == NULL)
+			option_clear(&config_options[i], old);
+		for (size_t k = 0; titled != NULL && k < record_count(titled, old); k++)
+			option_clear(&config_options[i], record_at(titled, old, k));
+	}
 	free(old->pools);
+	free(old->programs);
 	free(old->path);
 	free(old);
 }

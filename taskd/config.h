@@ -12,6 +12,8 @@
 
 #define CONFIG_POOLS_MAX 32
 #define CONFIG_QUEUES_MAX 256
+#define CONFIG_PROGRAMS_MAX 64
+#define CONFIG_TEXTS_MAX 256 /* of one list */
 
 enum config_history { HISTORY_ALL, HISTORY_FAILED, HISTORY_NONE };
 
@@ -27,6 +29,23 @@ struct config_pool {
 	uint32_t limit_cpu_s;        /* RLIMIT_CPU; 0: none */
 	size_t queue_count;
 	char (*queues)[TR_NAME_MAX + 1]; /* "*" takes every queue that no pool names */
+};
+
+struct config_texts {
+	size_t count;
+	char **texts;
+};
+
+/* A program that tasks may name (the handler "exec"). */
+struct config_program {
+	char name[TR_NAME_MAX + 1];
+	char *program;   /* an absolute path */
+	struct config_texts args, environment; /* the latter NAME=VALUE each */
+	char *directory; /* path */
+	uint64_t max_output_bytes;   /* of both its streams */
+	uint32_t kill_after_ms;      /* from SIGTERM to SIGKILL */
+	uint64_t limit_memory_bytes; /* as a pool's, for each of its processes; 0: the pool's */
+	uint32_t limit_files, limit_cpu_s;
 };
 
 struct config_mail {
@@ -65,6 +84,9 @@ struct config {
 	struct config_mail mail;
 	size_t pool_count;
 	struct config_pool *pools;
+	char *exec_keeper; /* path of the program that watches over each of them */
+	size_t program_count;
+	struct config_program *programs;
 };
 
 /* NULL after an error: each fault has been written to standard error as "FILE:LINE: ...". */

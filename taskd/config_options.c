@@ -22,6 +22,8 @@
 #define TIB (1LL << 40)
 
 #define IN_CONFIG(field) .at = offsetof(struct config, field), .bytes = sizeof(((struct config *)0)->field)
+#define IN_PROGRAM(field) .section = "exec", .at = offsetof(struct config_program, field), \
+	.bytes = sizeof(((struct config_program *)0)->field)
 #define IN_POOL(field) .section = "pool", .at = offsetof(struct config_pool, field), \
 	.bytes = sizeof(((struct config_pool *)0)->field)
 
@@ -38,6 +40,8 @@ const struct option config_options[] = {
 	    .restart = true, .help = "Locked while taskd runs, so that an instance has only one." },
 	{ IN_CONFIG(plugin_dir), .section = "", .name = "plugin_dir", .type = OPTION_PATH, .initial = "%l/handlers",
 	    .help = "Every *.so in this directory is loaded as a plug-in." },
+	{ IN_CONFIG(exec_keeper), .section = "", .name = "exec_keeper", .type = OPTION_PATH, .initial = "%l/modules/exec_keeper",
+	    .help = "The program that watches over each program of the sections exec." },
 	{ IN_CONFIG(commit_interval_ms), .section = "", .name = "commit_interval", .type = OPTION_DURATION, .unit_ms = 1,
 	    .least = 1, .most = 50, .initial = "5ms", .help = "The journal is written this often while tasks change." },
 	{ IN_CONFIG(sync_interval_ms), .section = "", .name = "sync_interval", .type = OPTION_DURATION, .unit_ms = 1,
@@ -100,6 +104,25 @@ const struct option config_options[] = {
 	{ IN_CONFIG(mail.timeout_ms), .section = "mail", .name = "timeout", .type = OPTION_DURATION, .unit_ms = 1, .least = 100,
 	    .most = 3600 * SECOND_MS, .initial = "30s", .help = "Sending one mail may take this long." },
 
+	{ IN_PROGRAM(program), .name = "program", .type = OPTION_TEXT, .choices = "/", .unset = "a fault",
+	    .help = "The program's absolute path, of an executable file that not everybody may write." },
+	{ IN_PROGRAM(args), .name = "args", .type = OPTION_TEXTS, .unset = "none",
+	    .help = "Its arguments, as they are: no shell reads them." },
+	{ IN_PROGRAM(directory), .name = "directory", .type = OPTION_PATH, .initial = "/",
+	    .help = "The directory that it is started in." },
+	{ IN_PROGRAM(environment), .name = "environment", .type = OPTION_VARIABLES, .unset = "PATH, LANG and what tells of the task",
+	    .help = "Further environment variables; nothing is inherited." },
+	{ IN_PROGRAM(max_output_bytes), .name = "max_output", .type = OPTION_SIZE, .least = 1024, .most = TIB, .initial = "16M",
+	    .help = "A program that writes more than this, to standard output and error together, is killed." },
+	{ IN_PROGRAM(kill_after_ms), .name = "kill_after", .type = OPTION_DURATION, .unit_ms = 1, .least = 0, .most = 60 * SECOND_MS,
+	    .initial = "3s", .help = "Its process group gets SIGTERM when the task is to stop, and SIGKILL after this." },
+	{ IN_PROGRAM(limit_memory_bytes), .name = "limit_memory", .type = OPTION_SIZE, .zero = true, .least = MIB, .most = TIB, .initial = "0",
+	    .help = "Address space of each of its processes (RLIMIT_AS)." },
+	{ IN_PROGRAM(limit_files), .name = "limit_files", .type = OPTION_NUMBER, .zero = true, .least = 8, .most = 1048576, .initial = "0",
+	    .help = "Open files of each of its processes (RLIMIT_NOFILE)." },
+	{ IN_PROGRAM(limit_cpu_s), .name = "limit_cpu", .type = OPTION_DURATION, .unit_ms = SECOND_MS, .zero = true, .least = 1,
+	    .most = 30 * DAY_MS / SECOND_MS, .initial = "0", .help = "Processor time of each of its processes (RLIMIT_CPU); SIGXCPU ends it then." },
+
 	{ .section = "pool", .name = "queues", .type = OPTION_QUEUES, .initial = "*",
 	    .help = "The queues that this pool runs; \"*\" takes every queue that no pool names, and exactly one pool has it." },
 	{ IN_POOL(processes), .name = "processes", .type = OPTION_NUMBER, .least = 1, .most = 256, .initial = "2",
@@ -120,6 +143,16 @@ const struct option config_options[] = {
 	    .most = 30 * DAY_MS / SECOND_MS, .initial = "0", .help = "Processor time of a process (RLIMIT_CPU); the kernel kills it then." },
 };
 const size_t config_option_count = sizeof(config_options) / sizeof(*config_options);
+
+static_assert(offsetof(struct config_pool, name) == 0 && offsetof(struct config_program, name) == 0,
+    "a record of a titled section begins with its name");
+static_assert(CONFIG_POOLS_MAX <= CONFIG_RECORDS_MAX && CONFIG_PROGRAMS_MAX <= CONFIG_RECORDS_MAX, "room in struct loading");
+const struct titled config_titled[CONFIG_TITLED] = {
+	{ "exec", CONFIG_PROGRAMS_MAX, sizeof(struct config_program), offsetof(struct config, programs),
+	    offsetof(struct config, program_count) },
+	{ "pool", CONFIG_POOLS_MAX, sizeof(struct config_pool), offsetof(struct config, pools),
+	    offsetof(struct config, pool_count) },
+};
 
 /* ---- describing -------------------------------------------------------------------------- */
 
@@ -202,6 +235,13 @@ const char *option_allowed(const struct option *option, char text[OPTION_ALLOWED
 	case OPTION_QUEUES:
 		snprintf(text, OPTION_ALLOWED_SIZE, "at most %d names, each 1 to %d of A-Z a-z 0-9 . _ -, or \"*\"",
 		    CONFIG_QUEUES_MAX, TR_NAME_MAX);
+		break;
+	case OPTION_TEXTS:
+		snprintf(text, OPTION_ALLOWED_SIZE, "at most %d texts", CONFIG_TEXTS_MAX);
+		break;
+	case OPTION_VARIABLES:
+		snprintf(text, OPTION_ALLOWED_SIZE, "at most %d times NAME=VALUE, each NAME once, of A-Z a-z 0-9 _, not beginning with a digit or TASKRING_",
+		    CONFIG_TEXTS_MAX);
 		break;
 	}
 	return text;
@@ -345,8 +385,37 @@ static bool add_queue(struct config_pool *pool, const char *text)
 	return true;
 }
 
+static bool add_text(struct config_texts *list, const char *text)
+{
+	if (list->count == CONFIG_TEXTS_MAX)
+		return false;
+	char **more = realloc(list->texts, (list->count + 1) * sizeof(*more));
+	if (more == NULL)
+		return false;
+	list->texts = more;
+	more[list->count] = strdup(text);
+	if (more[list->count] == NULL)
+		return false;
+	list->count++;
+	return true;
+}
+
+/* TASKRING_... is what tells of the task. */
+static bool add_variable(struct config_texts *list, const char *text)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+	size_t bytes = strspn(text, letters);
+	if (bytes == 0 || text[bytes] != '=' || (text[0] >= '0' && text[0] <= '9') || strncmp(text, "TASKRING_", 9) == 0)
+		return false;
+	for (size_t i = 0; i < list->count; i++)
+		if (strncmp(list->texts[i], text, bytes + 1) == 0)
+			return false;
+	return add_text(list, text);
+}
+
 bool option_set(const struct option *option, void *record, const char *text)
 {
+	struct config_texts *list = (struct config_texts *)(void *)((char *)record + option->at);
 	errno = 0;
 	bool well = false;
 	switch (option->type) {
@@ -360,8 +429,25 @@ bool option_set(const struct option *option, void *record, const char *text)
 	case OPTION_TEXT:
 	case OPTION_PATH: well = set_text(option, record, text); break;
 	case OPTION_QUEUES: well = add_queue(record, text); break;
+	case OPTION_TEXTS: well = add_text(list, text); break;
+	case OPTION_VARIABLES: well = add_variable(list, text); break;
 	}
 	if (!well && errno != ENOMEM)
 		errno = 0;
 	return well;
+}
+
+void option_clear(const struct option *option, void *record)
+{
+	char *field = (char *)record + option->at;
+	if (option->type == OPTION_TEXT || option->type == OPTION_PATH) {
+		free(*(char **)(void *)field);
+	} else if (option->type == OPTION_TEXTS || option->type == OPTION_VARIABLES) {
+		const struct config_texts *list = (const struct config_texts *)(const void *)field;
+		for (size_t i = 0; i < list->count; i++)
+			free(list->texts[i]);
+		free(list->texts);
+	} else if (option->type == OPTION_QUEUES) {
+		free(((struct config_pool *)record)->queues);
+	}
 }

@@ -13,12 +13,13 @@
 #include <string.h>
 
 #include "shared/record.h"
+#include "taskd/exec.h"
 #include "taskd/failure.h"
 #include "taskd/mail.h"
 
 #define ITEMS_MOST 10000u /* of one plug-in: more is a table that is not one */
 
-static const struct tr_handler *const built_in[] = { &mail_handler };
+static const struct tr_handler *const built_in[] = { &mail_handler, &exec_handler };
 #define BUILT_IN (sizeof built_in / sizeof built_in[0])
 
 /* Names and what they stand for: open addressing, never more than half full. */

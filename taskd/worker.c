@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "taskd/attempt.h"
+#include "taskd/exec.h"
 #include "taskd/log.h"
 #include "taskd/mail.h"
 #include "taskd/pending.h"
@@ -274,6 +275,7 @@ static void set_up(struct worker *worker, uint32_t row, int mailbox_fd, int wake
 	if (!plugin_load(&worker->plugins, worker->config->plugin_dir, &error))
 		refuse(EX_CONFIG, "plug-in", error.text);
 	mail_configure(&worker->config->mail);
+	exec_configure(worker->config);
 	if (!plugin_start(worker->plugins, &error))
 		refuse(EX_CONFIG, "plug-in", error.text);
 	log_event(LOG_INFO, "worker-ready", "pool=%s row=%u threads=%u", worker->pool->name, row,

@@ -73,6 +73,7 @@ configure() { # [MORE [POOLS]]
 		plugin_dir = "${PLUGIN_DIR:-$TOOLS/plugins}"
 		drain_timeout = 5s
 		callback_timeout = ${CALLBACK_TIMEOUT:-500ms}
+		exec_keeper = "$BUILD/modules/exec_keeper"
 		mail { maildir = "mail" module = "$BUILD/modules/mail_smtp.so" ${MAIL:-} }
 		${1:-}
 		$pools
@@ -238,6 +239,35 @@ post() { # PATH JSON
 
 header() { # NAME
 	awk -v name="$1:" 'tolower($1) == tolower(name) { sub(/^[^:]*: */, ""); print; exit }' "$WORK/head"
+}
+
+# ---- documents ------------------------------------------------------------------------------
+
+# Writes each of its blocks of that language to $WORK/blocks/N.
+extract() { # DOCUMENT LANGUAGE
+	rm -rf "$WORK/blocks"
+	mkdir "$WORK/blocks"
+	awk -v language="$2" -v directory="$WORK/blocks" '
+		$1 == "```" language && !inside { inside = 1; file = directory "/" ++count; match($0, /^ */); indent = RLENGTH; next }
+		$1 == "```" && inside { inside = 0; close(file); next }
+		inside { print substr($0, indent + 1) >file }' "$1"
+}
+
+# The block behind the line that ends with a file's name, as in: `report.c`:
+extract_file() { # DOCUMENT NAME
+	awk -v name="\`$2\`:" '
+		!found { found = length($0) >= length(name) && substr($0, length($0) - length(name) + 1) == name; next }
+		/^```/ && inside { exit }
+		inside { print }
+		/^```c$/ { inside = 1 }' "$1"
+}
+
+# Whether the lines of one file stand in another, one after the other.
+stands_in() { # BLOCK FILE
+	local block text
+	IFS= read -rd '' block <"$1" || : # to its end
+	IFS= read -rd '' text <"$2" || :
+	[[ $text == *"$block"* ]]
 }
 
 # ---- running --------------------------------------------------------------------------------

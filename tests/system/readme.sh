@@ -6,24 +6,9 @@
 
 README=$CHECKOUT/README.md
 
-# Writes each block of that language to $WORK/blocks/N.
-extract() { # LANGUAGE
-	rm -rf "$WORK/blocks"
-	mkdir "$WORK/blocks"
-	awk -v language="$1" -v directory="$WORK/blocks" '
-		$1 == "```" language && !inside { inside = 1; file = directory "/" ++count; match($0, /^ */); indent = RLENGTH; next }
-		$1 == "```" && inside { inside = 0; close(file); next }
-		inside { print substr($0, indent + 1) >file }' "$README"
-}
-
-# Whether the lines of one file stand in another, one after the other.
-stands_in() { # BLOCK FILE
-	python3 -c 'import sys; sys.exit(open(sys.argv[1]).read() not in open(sys.argv[2]).read())' "$1" "$2"
-}
-
 test_c_is_what_compiles() {
 	local block file found
-	extract c
+	extract "$README" c
 	expect "blocks of C" 5 "$(find "$WORK/blocks" -type f | wc -l)"
 	for block in "$WORK"/blocks/*; do
 		found=
@@ -35,7 +20,7 @@ test_c_is_what_compiles() {
 	for file in "$CHECKOUT"/tests/readme/*.c; do
 		for compiler in gcc clang; do
 			# The endpoint is the responder's and sees its header; all else sees what is installed only.
-			$compiler -std=c11 -Wall -Wextra -Wpedantic -Werror -fPIC -I"$BUILD/include" -I"$CHECKOUT" \
+			$compiler -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -fPIC -I"$BUILD/include" -I"$CHECKOUT" \
 				-c -o "$WORK/object.o" "$file"
 		done
 	done
@@ -47,7 +32,7 @@ test_plugin_and_program_run() {
 	[ -z "${SAN:-}" ] || skip "the README's commands do not link a sanitizer"
 	cp "$CHECKOUT"/tests/readme/{report,publish}.c "$WORK"
 	ln -s "$BUILD" "$WORK/build"
-	extract sh
+	extract "$README" sh
 	grep -h '^gcc ' "$WORK"/blocks/* >"$WORK/commands"
 	expect "gcc lines" 2 "$(wc -l <"$WORK/commands")"
 	(cd "$WORK" && bash -e "$WORK/commands") || fail "the gcc lines of the README"
@@ -77,7 +62,7 @@ test_way_out_of_a_damaged_journal() {
 	launch_taskd
 	wait_until 15 is_gone "$TASKD"
 	has_logged 'cannot-start' || fail "a damaged journal was not refused"
-	extract sh
+	extract "$README" sh
 	grep -hA 3 '^mkdir saved' "$WORK"/blocks/* >"$WORK/commands"
 	expect "lines" 4 "$(wc -l <"$WORK/commands")"
 	(cd "$RUN" && bash "$WORK/commands") >"$WORK/saving.log" 2>&1

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -114,6 +115,8 @@ static void test_defaults(void)
 }
 
 static const char everything[] =
+    "exec_keeper = \"/bin/true\"\n"
+    "exec true { program = \"/bin/true\" args = { a, \"b c\" } environment = { \"A=1\" } }\n"
     "# a comment\n"
     "journal = \"data/%i.db\"\n"
     "instance = shop\n"
@@ -243,6 +246,106 @@ static void test_queues(void)
 	refuses(many, "c:33: pool: got one more, allowed at most 32 pools\n");
 }
 
+/* A file in the test's directory, named by `name`. */
+static void make_file(const char *name, mode_t mode)
+{
+	char path[96];
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	CU_ASSERT_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL(fchmod(fd, mode), 0);
+	close(fd);
+}
+
+static void remove_file(const char *name)
+{
+	char path[96];
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	CU_ASSERT_EQUAL(unlink(path), 0);
+}
+
+#define KEEPER "exec_keeper = \"/bin/true\" "
+
+static void test_programs(void)
+{
+	struct config *config = load(KEEPER
+	    "exec resize { program = \"/bin/sh\" args = { \"-c\", \"\", \"$1 a  b\" } environment = { \"HOME=/\", \"X=a=b c\", \"_Y1=\" }\n"
+	    " directory = \".\" max_output = 64k kill_after = 250ms limit_memory = 1G limit_files = 16 limit_cpu = 2m }\n"
+	    "exec plain { program = \"/bin/true\" }\n");
+	CU_ASSERT_STRING_EQUAL(errors, "");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+	CU_ASSERT_STRING_EQUAL(config->exec_keeper, "/bin/true");
+	CU_ASSERT_EQUAL_FATAL(config->program_count, 2);
+	const struct config_program *program = &config->programs[0];
+	CU_ASSERT_STRING_EQUAL(program->name, "resize");
+	CU_ASSERT_STRING_EQUAL(program->program, "/bin/sh");
+	CU_ASSERT_EQUAL_FATAL(program->args.count, 3);
+	CU_ASSERT_STRING_EQUAL(program->args.texts[0], "-c");
+	CU_ASSERT_STRING_EQUAL(program->args.texts[1], "");
+	CU_ASSERT_STRING_EQUAL(program->args.texts[2], "$1 a  b");
+	CU_ASSERT_EQUAL_FATAL(program->environment.count, 3);
+	CU_ASSERT_STRING_EQUAL(program->environment.texts[1], "X=a=b c");
+	CU_ASSERT_STRING_EQUAL(program->environment.texts[2], "_Y1=");
+	char path[96];
+	snprintf(path, sizeof(path), "%s/.", directory);
+	CU_ASSERT_STRING_EQUAL(program->directory, path);
+	CU_ASSERT_EQUAL(program->max_output_bytes, 64 << 10);
+	CU_ASSERT_EQUAL(program->kill_after_ms, 250);
+	CU_ASSERT_EQUAL(program->limit_memory_bytes, 1u << 30);
+	CU_ASSERT_EQUAL(program->limit_files, 16);
+	CU_ASSERT_EQUAL(program->limit_cpu_s, 120);
+	program = &config->programs[1];
+	CU_ASSERT_STRING_EQUAL(program->directory, "/");
+	CU_ASSERT_EQUAL(program->args.count, 0);
+	CU_ASSERT_EQUAL(program->max_output_bytes, 16 << 20);
+	CU_ASSERT_EQUAL(program->kill_after_ms, 3000);
+	CU_ASSERT_EQUAL(program->limit_cpu_s, 0);
+	config_free(&config);
+}
+
+#define PROGRAM_ALLOWED "allowed an executable file that not everybody may write"
+
+static void test_programs_refused(void)
+{
+	char text[512];
+	refuses(KEEPER "\nexec a {\n}\n", "c:3: program: got none in section exec a, " PROGRAM_ALLOWED "\n");
+	refuses(KEEPER "exec a { program = true }", "c:1: program: got \"true\", allowed what begins with one of: /\n"
+	    "c:1: program: got none in section exec a, " PROGRAM_ALLOWED "\n");
+	refuses(KEEPER "exec a {\n args = { x }\n program = \"/nowhere/p\" }",
+	    "c:3: program: got \"/nowhere/p\", " PROGRAM_ALLOWED ": No such file or directory\n");
+	refuses(KEEPER "exec a { program = \"/usr\" }", "c:1: program: got \"/usr\", " PROGRAM_ALLOWED ": it is no file\n");
+	refuses(KEEPER "exec a { program = \"/bin/true\"\ndirectory = \"/bin/true\" }",
+	    "c:2: directory: got \"/bin/true\", allowed a directory that exists\n");
+	refuses("exec_keeper = \"/nowhere/k\"\nexec a { program = \"/bin/true\" }",
+	    "c:1: exec_keeper: got \"/nowhere/k\", " PROGRAM_ALLOWED ": No such file or directory\n");
+	/* Both faults of two programs, where a file is readable only, and writable by everybody. */
+	make_file("readable", 0644);
+	make_file("open", 0777);
+	snprintf(text, sizeof(text), KEEPER "\nexec a { program = \"%s/readable\" }\nexec b { program = \"%s/open\" }\n",
+	    directory, directory);
+	refuses(text, "c:2: program: got \"readable\", " PROGRAM_ALLOWED ": Permission denied\n"
+	    "c:3: program: got \"open\", " PROGRAM_ALLOWED ": everybody may write it\n");
+	remove_file("readable");
+	remove_file("open");
+	refuses(KEEPER "exec a { program = \"/bin/true\" }\nexec a { program = \"/bin/true\" }", "c:2: found duplicate title 'a'\n");
+	refuses(KEEPER "exec \"a b\" { program = \"/bin/true\" }",
+	    "c:1: exec: got the name \"a b\", allowed 1 to 63 of A-Z a-z 0-9 . _ -, no leading dot\n");
+	refuses(KEEPER "exec a { program = \"/bin/true\" kill_after = 61s }",
+	    "c:1: kill_after: got \"61s\", allowed a time (ms, s, m, h, d) from 0ms to 1m\n");
+	static const char *const variables[] = { "X", "=1", "1X=1", "A-B=1", "TASKRING_TASK_ID=1", "X=1\", \"X=2" };
+	for (size_t i = 0; i < sizeof(variables) / sizeof(*variables); i++) {
+		snprintf(text, sizeof(text), KEEPER "exec a { program = \"/bin/true\" environment = { \"%s\" } }", variables[i]);
+		struct config *config = load(text);
+		CU_ASSERT_PTR_NULL(config);
+		CU_ASSERT_PTR_NOT_NULL(strstr(errors, "allowed at most 256 times NAME=VALUE, each NAME once"));
+		config_free(&config);
+	}
+	/* Without programs the keeper need not be there. */
+	struct config *config = load("exec_keeper = \"/nowhere/k\"");
+	CU_ASSERT_PTR_NOT_NULL(config);
+	config_free(&config);
+}
+
 static void test_not_a_text(void)
 {
 	write_file("a\0b", 3);
@@ -345,6 +448,8 @@ int main(void)
 	    CU_add_test(suite, "values refused, with line and what is allowed", test_values_refused) == NULL ||
 	    CU_add_test(suite, "all faults at once", test_all_faults_at_once) == NULL ||
 	    CU_add_test(suite, "queues and pools", test_queues) == NULL ||
+	    CU_add_test(suite, "programs", test_programs) == NULL ||
+	    CU_add_test(suite, "programs refused", test_programs_refused) == NULL ||
 	    CU_add_test(suite, "files that are no text", test_not_a_text) == NULL ||
 	    CU_add_test(suite, "damaged files", test_damaged) == NULL ||
 	    CU_add_test(suite, "what needs a restart", test_restart_needed) == NULL ||
