@@ -125,7 +125,7 @@ static int on_value(cfg_t *section, cfg_opt_t *opt, const char *value, void *res
 			return -1;
 		line = &loading->pool_line[config->pool_count - 1][index];
 	}
-	if (*line != 0 && option->type != OPTION_QUEUES)
+	if (*line != 0 && !option_is_list(option))
 		fault(section->line, "%s: got it again, allowed once (line %d)", option->name, *line);
 	*line = section->line;
 	char allowed[OPTION_ALLOWED_SIZE];
@@ -165,7 +165,7 @@ static void parse(const char *text)
 	const char *section = "";
 	for (size_t i = 0; i < config_option_count; i++) {
 		const struct option *option = &config_options[i];
-		cfg_flag_t flags = option->type == OPTION_QUEUES ? CFGF_LIST : CFGF_NONE;
+		cfg_flag_t flags = option_is_list(option) ? CFGF_LIST : CFGF_NONE;
 		const cfg_opt_t one = CFG_STR_CB(option->name, NULL, flags | CFGF_NODEFAULT, on_value);
 		if (option->section[0] == '\0') {
 			root[roots++] = one;
@@ -384,6 +384,7 @@ void config_free(struct config **config)
 	for (size_t i = 0; old->pools != NULL && i < old->pool_count; i++)
 		free(old->pools[i].queues);
 	free(old->pools);
+	free(old->http.addresses.allowed);
 	free(old->path);
 	free(old);
 }

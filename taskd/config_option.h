@@ -21,6 +21,7 @@ enum option_type {
 	OPTION_TEXT,
 	OPTION_PATH,
 	OPTION_QUEUES,   /* a list of queue names, or "*" */
+	OPTION_NETWORKS, /* a list of networks: 10.0.0.0/8, fd00::/8 */
 };
 
 struct option {
@@ -44,6 +45,12 @@ struct option {
 
 extern const struct option config_options[];
 extern const size_t config_option_count;
+
+/* The file gives several values, each of which option_set() adds. */
+static inline bool option_is_list(const struct option *option)
+{
+	return option->type == OPTION_QUEUES || option->type == OPTION_NETWORKS;
+}
 
 /* Room for option_allowed(). */
 #define OPTION_ALLOWED_SIZE 256

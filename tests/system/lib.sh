@@ -73,7 +73,9 @@ configure() { # [MORE [POOLS]]
 		plugin_dir = "${PLUGIN_DIR:-$TOOLS/plugins}"
 		drain_timeout = 5s
 		callback_timeout = ${CALLBACK_TIMEOUT:-500ms}
-		mail { maildir = "mail" module = "$BUILD/modules/mail_smtp.so" ${MAIL:-} }
+		transfer_module = "$BUILD/modules/transfer.so"
+		mail { maildir = "mail" ${MAIL:-} }
+		http { ${HTTP:-} }
 		${1:-}
 		$pools
 	END
