@@ -32,7 +32,7 @@ TASKD_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard taskd/*.c))
 APP_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard app/*.c))
 STAT_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard shared/tools/*.c))
 PLUGINS := $(patsubst app/handlers/%.c,$(BUILD)/handlers/%.so,$(wildcard app/handlers/*.c))
-MODULES := $(patsubst taskd/modules/%.c,$(BUILD)/modules/%.so,$(wildcard taskd/modules/*.c))
+MODULES := $(BUILD)/modules/transfer.so
 HELPERS := $(patsubst taskd/programs/%.c,$(BUILD)/modules/%,$(wildcard taskd/programs/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 APP_TESTS := $(patsubst tests/unit/app/%.c,$(BUILD)/tests/app/%,$(wildcard tests/unit/app/test_*.c))
@@ -88,9 +88,10 @@ $(BUILD)/handlers/%.so: app/handlers/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $< $(PLUGIN_LIBS)
 
-$(BUILD)/modules/%.so: taskd/modules/%.c
+# libuv is taskd's own copy.
+$(BUILD)/modules/%.so: $(patsubst %.c,$(OBJ)/%.o,$(wildcard taskd/modules/*.c))
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $< -lcurl
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^ -lcurl -luv
 
 # Programs that taskd starts beside its own processes: small, and linked with nothing but the C library.
 $(BUILD)/modules/%: taskd/programs/%.c
@@ -108,9 +109,9 @@ $(BUILD)/tests/bad_plugins/%.so: tests/bad_plugins/%.c
 
 $(BUILD)/tests/test_worker $(BUILD)/tests/test_attempt: | $(TEST_PLUGINS) $(BAD_PLUGINS)
 $(BUILD)/tests/test_pending $(BUILD)/tests/test_pending_handlers: | $(TEST_PLUGINS)
-$(BUILD)/tests/test_mail_smtp $(BUILD)/tests/test_mail_handler: | $(MODULES) $(PLUGINS)
 $(BUILD)/tests/test_handlers: | $(PLUGINS)
 $(BUILD)/tests/test_exec: | $(HELPERS) $(TEST_PLUGINS)
+$(BUILD)/tests/test_mail_smtp $(BUILD)/tests/test_mail_handler $(BUILD)/tests/test_http_transfer: | $(MODULES) $(PLUGINS)
 
 # A unit test may reach into the library and into taskd, but not taskd's main().
 $(BUILD)/tests/test_%: $(OBJ)/tests/unit/test_%.o $(filter-out $(OBJ)/taskd/main.o,$(TASKD_OBJECTS)) $(BUILD)/libtaskring.a

@@ -440,6 +440,7 @@ void config_free(struct config **config)
 	}
 	free(old->pools);
 	free(old->programs);
+	free(old->http.addresses.allowed);
 	free(old->path);
 	free(old);
 }

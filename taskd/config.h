@@ -9,11 +9,13 @@
 #include <sys/types.h>
 
 #include "shared/record.h"
+#include "taskd/http_address.h"
 
 #define CONFIG_POOLS_MAX 32
 #define CONFIG_QUEUES_MAX 256
 #define CONFIG_PROGRAMS_MAX 64
 #define CONFIG_TEXTS_MAX 256 /* of one list */
+#define CONFIG_NETWORKS_MAX 64
 
 enum config_history { HISTORY_ALL, HISTORY_FAILED, HISTORY_NONE };
 
@@ -53,10 +55,17 @@ struct config_mail {
 	char *user, *password_file;
 	char *from;     /* default sender */
 	char *maildir;  /* where mail goes without a server */
-	char *module;   /* the shared object with the SMTP client */
 	bool require_tls;
 	char *ca_file;  /* NULL: the system's */
 	uint32_t timeout_ms;
+	uint32_t connections; /* of each worker thread, at the same time */
+};
+
+struct config_http {
+	struct http_address_rules addresses; /* the networks are freed with the configuration */
+	char *ca_file; /* NULL: the system's */
+	uint32_t timeout_ms, connect_timeout_ms; /* of tasks that name none */
+	uint32_t retry_after_most_ms;
 };
 
 struct config {
@@ -67,6 +76,7 @@ struct config {
 	char *spool_dir;  /* path */
 	char *lock_file;  /* path */
 	char *plugin_dir; /* path; every *.so in it is loaded */
+	char *transfer_module; /* path of the shared object with libcurl */
 	struct tr_geometry ring; /* zero fields: whatever is there, or the default */
 	uint32_t ring_mode;      /* permission bits of ring and board */
 	uint32_t board_entries, board_events;
@@ -82,6 +92,7 @@ struct config {
 	uint32_t queue_window;    /* waiting tasks of one queue held in memory */
 	int log_level;            /* syslog's, messages above it are dropped */
 	struct config_mail mail;
+	struct config_http http;
 	size_t pool_count;
 	struct config_pool *pools;
 	char *exec_keeper; /* path of the program that watches over each of them */

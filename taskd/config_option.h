@@ -25,6 +25,7 @@ enum option_type {
 	OPTION_QUEUES,   /* a list of queue names, or "*" */
 	OPTION_TEXTS,    /* a list of texts, also empty ones */
 	OPTION_VARIABLES, /* a list of NAME=VALUE */
+	OPTION_NETWORKS, /* a list of networks: 10.0.0.0/8, fd00::/8 */
 };
 
 struct option {

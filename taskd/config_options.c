@@ -14,6 +14,7 @@
 
 #include "shared/board.h"
 #include "taskd/config.h"
+#include "taskd/http_arguments.h"
 #include "taskd/mailbox.h"
 
 #define SECOND_MS 1000LL
@@ -42,6 +43,8 @@ const struct option config_options[] = {
 	    .help = "Every *.so in this directory is loaded as a plug-in." },
 	{ IN_CONFIG(exec_keeper), .section = "", .name = "exec_keeper", .type = OPTION_PATH, .initial = "%l/modules/exec_keeper",
 	    .help = "The program that watches over each program of the sections exec." },
+	{ IN_CONFIG(transfer_module), .section = "", .name = "transfer_module", .type = OPTION_PATH, .initial = "%l/modules/transfer.so",
+	    .help = "The shared object with libcurl, which a worker opens with its first mail to a server or HTTP request." },
 	{ IN_CONFIG(commit_interval_ms), .section = "", .name = "commit_interval", .type = OPTION_DURATION, .unit_ms = 1,
 	    .least = 1, .most = 50, .initial = "5ms", .help = "The journal is written this often while tasks change." },
 	{ IN_CONFIG(sync_interval_ms), .section = "", .name = "sync_interval", .type = OPTION_DURATION, .unit_ms = 1,
@@ -95,14 +98,27 @@ const struct option config_options[] = {
 	    .help = "The sender of mail that names none." },
 	{ IN_CONFIG(mail.maildir), .section = "mail", .name = "maildir", .type = OPTION_PATH, .initial = "/var/lib/taskring/%i/mail",
 	    .help = "The maildir that mail goes to when there is no server." },
-	{ IN_CONFIG(mail.module), .section = "mail", .name = "module", .type = OPTION_PATH, .initial = "%l/modules/mail_smtp.so",
-	    .help = "The shared object with the SMTP client." },
 	{ IN_CONFIG(mail.require_tls), .section = "mail", .name = "require_tls", .type = OPTION_YESNO, .initial = "yes",
 	    .help = "Refuse to send without TLS." },
 	{ IN_CONFIG(mail.ca_file), .section = "mail", .name = "ca_file", .type = OPTION_PATH, .unset = "the system's",
 	    .help = "Certificates to trust." },
 	{ IN_CONFIG(mail.timeout_ms), .section = "mail", .name = "timeout", .type = OPTION_DURATION, .unit_ms = 1, .least = 100,
 	    .most = 3600 * SECOND_MS, .initial = "30s", .help = "Sending one mail may take this long." },
+	{ IN_CONFIG(mail.connections), .section = "mail", .name = "connections", .type = OPTION_NUMBER, .least = 1, .most = 64, .initial = "2",
+	    .help = "Connections to the server at the same time, of each worker thread; further mails wait for one." },
+
+	{ IN_CONFIG(http.addresses.allow_private), .section = "http", .name = "allow_private", .type = OPTION_YESNO, .initial = "no",
+	    .help = "Whether requests may go to loopback, private, link-local and shared addresses." },
+	{ IN_CONFIG(http.addresses.allowed), .section = "http", .name = "allow_networks", .type = OPTION_NETWORKS, .unset = "none",
+	    .help = "Networks that requests may go to, whatever their addresses are." },
+	{ IN_CONFIG(http.ca_file), .section = "http", .name = "ca_file", .type = OPTION_PATH, .unset = "the system's",
+	    .help = "Certificates to trust." },
+	{ IN_CONFIG(http.timeout_ms), .section = "http", .name = "timeout", .type = OPTION_DURATION, .unit_ms = 1, .least = 1,
+	    .most = HTTP_TIMEOUT_MAX_MS, .initial = "30s", .help = "A request whose task does not say may take this long." },
+	{ IN_CONFIG(http.connect_timeout_ms), .section = "http", .name = "connect_timeout", .type = OPTION_DURATION, .unit_ms = 1,
+	    .least = 1, .most = HTTP_TIMEOUT_MAX_MS, .initial = "10s", .help = "And its connection this long: the name, TCP and TLS." },
+	{ IN_CONFIG(http.retry_after_most_ms), .section = "http", .name = "retry_after", .type = OPTION_DURATION, .unit_ms = 1,
+	    .least = 0, .most = 7 * DAY_MS, .initial = "1h", .help = "How long a server's Retry-After may put off the next attempt." },
 
 	{ IN_PROGRAM(program), .name = "program", .type = OPTION_TEXT, .choices = "/", .unset = "a fault",
 	    .help = "The program's absolute path, of an executable file that not everybody may write." },
@@ -231,6 +247,10 @@ const char *option_allowed(const struct option *option, char text[OPTION_ALLOWED
 		break;
 	case OPTION_PATH:
 		snprintf(text, OPTION_ALLOWED_SIZE, "a path");
+		break;
+	case OPTION_NETWORKS:
+		snprintf(text, OPTION_ALLOWED_SIZE, "at most %d networks like 10.0.0.0/8 or fd00::/8, no bits set behind their length",
+		    CONFIG_NETWORKS_MAX);
 		break;
 	case OPTION_QUEUES:
 		snprintf(text, OPTION_ALLOWED_SIZE, "at most %d names, each 1 to %d of A-Z a-z 0-9 . _ -, or \"*\"",
@@ -413,6 +433,20 @@ static bool add_variable(struct config_texts *list, const char *text)
 	return add_text(list, text);
 }
 
+/* Adds one network to those allowed. */
+static bool add_network(struct http_address_rules *rules, const char *text)
+{
+	struct http_network network;
+	if (rules->allowed_count == CONFIG_NETWORKS_MAX || !http_network_parse(&network, text))
+		return false;
+	struct http_network *more = realloc(rules->allowed, (rules->allowed_count + 1) * sizeof(*more));
+	if (more == NULL)
+		return false;
+	rules->allowed = more;
+	more[rules->allowed_count++] = network;
+	return true;
+}
+
 bool option_set(const struct option *option, void *record, const char *text)
 {
 	struct config_texts *list = (struct config_texts *)(void *)((char *)record + option->at);
@@ -431,6 +465,7 @@ bool option_set(const struct option *option, void *record, const char *text)
 	case OPTION_QUEUES: well = add_queue(record, text); break;
 	case OPTION_TEXTS: well = add_text(list, text); break;
 	case OPTION_VARIABLES: well = add_variable(list, text); break;
+	case OPTION_NETWORKS: well = add_network(&((struct config *)record)->http.addresses, text); break;
 	}
 	if (!well && errno != ENOMEM)
 		errno = 0;

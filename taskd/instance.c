@@ -206,7 +206,7 @@ bool instance_check(const struct config *config)
 	well &= check_parent("journal", config->journal);
 	well &= check_access("spool_dir", config->spool_dir, W_OK | X_OK, true);
 	if (config->mail.server != NULL)
-		well &= check_access("mail.module", config->mail.module, R_OK, false);
+		well &= check_access("transfer_module", config->transfer_module, R_OK, false);
 	if (config->mail.password_file != NULL)
 		well &= check_access("mail.password_file", config->mail.password_file, R_OK, false);
 	return well & check_limits(config);

@@ -1,11 +1,12 @@
-/* Enters: a "mail" task. Leaves: its outcome, and a message sent. Called by the worker. */
+/*
+ * Enters: a "mail" task. Leaves: its outcome, and a message sent. Called by the worker. Mail to a server
+ * is asynchronous, mail to a maildir is not: a disk is not waited for on the event loop.
+ */
 #include "taskd/mail.h"
 
 #include <assert.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -16,18 +17,25 @@
 #include "taskd/log.h"
 #include "taskd/mail_maildir.h"
 #include "taskd/mail_message.h"
-#include "taskd/mail_transport.h"
+#include "taskd/transfer.h"
 
 #define PASSWORD_MAX 1000
 
-/* Written by mail_configure(), read by every thread; `transport` is made under the lock. */
+/* Written by mail_configure(), before the threads are there. */
 static struct {
 	const struct config_mail *config;
 	struct tr_error fault; /* why no mail can be sent; "" when it can */
 	char password[PASSWORD_MAX + 1];
-	pthread_mutex_t lock;
-	const struct mail_transport *transport;
-} setting = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct mail_server server;
+} setting;
+
+/* One task whose mail goes to a server, from run() to its end. */
+struct mail_call {
+	struct tr_task *task;
+	struct mail_message message;
+	const struct transfer_module *module;
+	struct delivery *delivery;
+};
 
 /* ---- at the worker's start --------------------------------------------------------------- */
 
@@ -96,10 +104,6 @@ static bool check(const struct config_mail *mail, struct tr_error *error)
 		snprintf(error->text, sizeof error->text, "mail: server must begin with smtp:// or smtps://");
 		return false;
 	}
-	if (mail->module == NULL) {
-		snprintf(error->text, sizeof error->text, "mail: module is not configured");
-		return false;
-	}
 	if (mail->user == NULL)
 		return true;
 	if (mail->password_file == NULL) {
@@ -118,74 +122,93 @@ void mail_configure(const struct config_mail *mail)
 	setting.fault.text[0] = '\0';
 	if (!check(mail, &setting.fault))
 		log_event(LOG_ERR, "mail-misconfigured", "error=%s", setting.fault.text);
+	setting.server = (struct mail_server){
+		.url = mail->server,
+		.user = mail->user,
+		.password = setting.password,
+		.ca_file = mail->ca_file,
+		.require_tls = mail->require_tls,
+		.timeout_ms = mail->timeout_ms,
+	};
 }
 
 /* ---- a task ------------------------------------------------------------------------------ */
 
-/* NULL and *error: it cannot be loaded, which the next attempt may find mended. */
-static const struct mail_transport *open_transport(const char *path, struct tr_error *error)
+static void show_result(struct tr_task *task, const struct mail_message *message)
 {
-	void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	const struct mail_transport *transport = module == NULL ? NULL : dlsym(module, MAIL_TRANSPORT_SYMBOL);
-	if (transport == NULL) {
-		const char *reason = dlerror();
-		snprintf(error->text, sizeof error->text, "mail: the module cannot be loaded: %s",
-		    reason == NULL ? path : reason);
-	} else if (transport->abi != MAIL_TRANSPORT_ABI) {
-		snprintf(error->text, sizeof error->text, "mail: %.150s has version %u of the interface, this taskd has %u",
-		    path, transport->abi, MAIL_TRANSPORT_ABI);
-		transport = NULL;
-	}
-	if (transport == NULL && module != NULL)
-		dlclose(module);
-	return transport;
+	json_t *result = json_pack("{s:s, s:I}", "message_id", message->message_id, "recipients",
+	    (json_int_t)message->recipient_count);
+	char *text = result == NULL ? NULL : json_dumps(result, JSON_COMPACT);
+	/* Without memory for it the result is missing; the mail is sent all the same. */
+	if (text != NULL)
+		(void)tr_result_json(task, text);
+	free(text);
+	json_decref(result);
 }
 
-static const struct mail_transport *get_transport(struct tr_error *error)
+/* ---- to a server ------------------------------------------------------------------------- */
+
+static void free_call(struct mail_call *call)
 {
-	pthread_mutex_lock(&setting.lock);
-	if (setting.transport == NULL)
-		setting.transport = open_transport(setting.config->module, error);
-	const struct mail_transport *transport = setting.transport;
-	pthread_mutex_unlock(&setting.lock);
-	return transport;
+	mail_message_clear(&call->message);
+	free(call);
+}
+
+static void on_done(void *context, enum mail_sent sent, const char *text)
+{
+	struct mail_call *call = context;
+	struct tr_task *task = call->task;
+	enum tr_outcome outcome = TR_SUCCESS;
+	switch (sent) {
+	case MAIL_SENT:
+		tr_log(task, TR_INFO, "mail %s was taken by the server: %s", call->message.message_id, text);
+		show_result(task, &call->message);
+		break;
+	case MAIL_REFUSED:
+		outcome = tr_fail_permanently(task, "mail: %s", text);
+		break;
+	case MAIL_TRY_AGAIN:
+		outcome = tr_fail(task, "mail: %s", text);
+		break;
+	}
+	free_call(call);
+	tr_finish(task, outcome);
 }
 
 /* A worker that shuts down finishes the mail: to break it off could only mean to send it twice. */
-static bool must_stop(void *task)
+static void on_stop(struct tr_task *task, enum tr_stop why, void *context)
 {
-	enum tr_stop stop = tr_should_stop(task);
-	return stop == TR_OUT_OF_TIME || stop == TR_CANCELLED_NOW;
+	struct mail_call *call = context;
+	if (why == TR_SHUTTING_DOWN)
+		return;
+	call->module->abort_mail(call->delivery);
+	free_call(call);
+	tr_finish(task, tr_fail(task, "mail: stopped before the mail server had taken the message"));
 }
 
-static enum tr_outcome send_to_server(struct tr_task *task, const struct mail_message *message)
+/* Takes the message over. */
+static enum tr_outcome send_to_server(struct tr_task *task, struct mail_message *message)
 {
-	const struct config_mail *config = setting.config;
-	struct tr_error error;
-	const struct mail_transport *transport = get_transport(&error);
-	if (transport == NULL)
-		return tr_fail(task, "%s", error.text);
-
-	struct mail_server server = {
-		.url = config->server,
-		.user = config->user,
-		.password = setting.password,
-		.ca_file = config->ca_file,
-		.require_tls = config->require_tls,
-		.timeout_ms = config->timeout_ms,
-	};
-	struct mail_report report;
-	switch (transport->send(&server, message, must_stop, task, &report)) {
-	case MAIL_SENT:
-		tr_log(task, TR_INFO, "mail %s was taken by the server: %s", message->message_id, report.text);
-		return TR_SUCCESS;
-	case MAIL_REFUSED:
-		return tr_fail_permanently(task, "mail: %s", report.text);
-	case MAIL_TRY_AGAIN:
-		break;
+	struct mail_call *call = calloc(1, sizeof *call);
+	if (call == NULL) {
+		mail_message_clear(message);
+		return tr_fail(task, "mail: out of memory");
 	}
-	return tr_fail(task, "mail: %s", report.text);
+	*call = (struct mail_call){ .task = task, .message = *message };
+	struct transfers *transfers;
+	struct tr_error error;
+	call->module = transfer_get(task, &transfers, &error);
+	if (call->module != NULL)
+		call->delivery = call->module->mail(transfers, &setting.server, &call->message, on_done, call, &error);
+	if (call->module == NULL || call->delivery == NULL) {
+		free_call(call);
+		return tr_fail(task, "mail: %s", error.text);
+	}
+	tr_on_stop(task, on_stop, call);
+	return TR_PENDING;
 }
+
+/* ---- to a maildir ------------------------------------------------------------------------ */
 
 static enum tr_outcome put_into_maildir(struct tr_task *task, const struct mail_message *message)
 {
@@ -203,17 +226,7 @@ static enum tr_outcome put_into_maildir(struct tr_task *task, const struct mail_
 	return tr_fail(task, "mail: %s", error.text);
 }
 
-static void show_result(struct tr_task *task, const struct mail_message *message)
-{
-	json_t *result = json_pack("{s:s, s:I}", "message_id", message->message_id, "recipients",
-	    (json_int_t)message->recipient_count);
-	char *text = result == NULL ? NULL : json_dumps(result, JSON_COMPACT);
-	/* Without memory for it the result is missing; the mail is sent all the same. */
-	if (text != NULL)
-		(void)tr_result_json(task, text);
-	free(text);
-	json_decref(result);
-}
+/* ---- the handler ------------------------------------------------------------------------- */
 
 static enum tr_outcome run(struct tr_task *task)
 {
@@ -234,16 +247,20 @@ static enum tr_outcome run(struct tr_task *task)
 	if (result != TR_OK)
 		return tr_fail(task, "mail: %s", error.text);
 
-	bool by_smtp = setting.config->server != NULL;
-	enum tr_outcome outcome = by_smtp ? send_to_server(task, &message) : put_into_maildir(task, &message);
+	if (setting.config->server != NULL)
+		return send_to_server(task, &message);
+	enum tr_outcome outcome = put_into_maildir(task, &message);
 	if (outcome == TR_SUCCESS)
 		show_result(task, &message);
 	mail_message_clear(&message);
 	return outcome;
 }
 
+static const char *const resources[] = { TRANSFER_RESOURCE, NULL };
+
 const struct tr_handler mail_handler = {
 	.name = "mail",
 	.doc = "Sends a mail: to, subject, text and/or html; from, cc, bcc, reply_to, headers, part",
 	.run = run,
+	.resources = resources,
 };

@@ -15,11 +15,13 @@
 #include "shared/record.h"
 #include "taskd/exec.h"
 #include "taskd/failure.h"
+#include "taskd/http.h"
 #include "taskd/mail.h"
+#include "taskd/transfer.h"
 
 #define ITEMS_MOST 10000u /* of one plug-in: more is a table that is not one */
 
-static const struct tr_handler *const built_in[] = { &mail_handler, &exec_handler };
+static const struct tr_handler *const built_in[] = { &http_handler, &mail_handler, &exec_handler };
 #define BUILT_IN (sizeof built_in / sizeof built_in[0])
 
 /* Names and what they stand for: open addressing, never more than half full. */
@@ -230,7 +232,7 @@ static bool add_plugin(struct plugin_table *table, const struct plugin *plugin, 
 
 static bool add_all(struct plugin_table *table, struct tr_error *error)
 {
-	size_t handlers = BUILT_IN, callbacks = 0, resources = 0;
+	size_t handlers = BUILT_IN, callbacks = 0, resources = 1;
 
 	while (failure_callbacks[callbacks].name)
 		callbacks++;
@@ -246,6 +248,8 @@ static bool add_all(struct plugin_table *table, struct tr_error *error)
 	for (size_t i = 0; i < BUILT_IN; i++)
 		if (!index_add(&table->handlers, "handler", built_in[i]->name, built_in[i], "taskd", error))
 			return false;
+	if (!index_add(&table->resources, "resource", transfer_resource.name, &transfer_resource, "taskd", error))
+		return false;
 	for (size_t i = 0; i < own_callbacks; i++)
 		if (!index_add(&table->callbacks, "callback", failure_callbacks[i].name, &failure_callbacks[i],
 		    "taskd", error))

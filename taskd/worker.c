@@ -27,10 +27,12 @@
 
 #include "taskd/attempt.h"
 #include "taskd/exec.h"
+#include "taskd/http.h"
 #include "taskd/log.h"
 #include "taskd/mail.h"
 #include "taskd/pending.h"
 #include "taskd/roles.h"
+#include "taskd/transfer.h"
 #include "taskd/worker_loop.h"
 
 #define MEMORY_LOOK_MS 20 /* resident memory is read at most this often */
@@ -276,6 +278,8 @@ static void set_up(struct worker *worker, uint32_t row, int mailbox_fd, int wake
 		refuse(EX_CONFIG, "plug-in", error.text);
 	mail_configure(&worker->config->mail);
 	exec_configure(worker->config);
+	http_configure(&worker->config->http);
+	transfer_configure(worker->config->transfer_module, worker->config->mail.connections);
 	if (!plugin_start(worker->plugins, &error))
 		refuse(EX_CONFIG, "plug-in", error.text);
 	log_event(LOG_INFO, "worker-ready", "pool=%s row=%u threads=%u", worker->pool->name, row,

@@ -62,4 +62,6 @@ mkdir -p "$build/bench/journal" && "$bench/journal_bench" "$build/bench/journal"
 rm -rf "$build/bench/journal"
 echo
 "${0%/*}/tasks.sh" || status=1
+echo
+"${0%/*}/http.sh" || status=1
 exit $status

@@ -74,7 +74,9 @@ configure() { # [MORE [POOLS]]
 		drain_timeout = 5s
 		callback_timeout = ${CALLBACK_TIMEOUT:-500ms}
 		exec_keeper = "$BUILD/modules/exec_keeper"
-		mail { maildir = "mail" module = "$BUILD/modules/mail_smtp.so" ${MAIL:-} }
+		transfer_module = "$BUILD/modules/transfer.so"
+		mail { maildir = "mail" ${MAIL:-} }
+		http { ${HTTP:-} }
 		${1:-}
 		$pools
 	END

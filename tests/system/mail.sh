@@ -99,6 +99,38 @@ test_refused_for_good() {
 	stop_sink
 }
 
+# Connections are kept: so many mails, and no more than two of each worker thread.
+test_few_connections() {
+	start_sink
+	MAIL="server = \"smtp://127.0.0.1:$SMTP_PORT\" require_tls = no" configure '' 'pool default { processes = 1 threads = 1 }'
+	start_taskd
+	push -c 100 -p -H send_email_notification -a "$ADA" >/dev/null
+	await task_succeeded=100
+	expect "messages" 100 "$(messages)"
+	[ "$(wc -l <"$WORK/sink/connections")" -le 2 ] || fail "$(wc -l <"$WORK/sink/connections") connections"
+	stop_taskd
+	stop_sink
+	expect_nothing_left
+}
+
+# A server that takes its time holds up neither the worker's other tasks nor a cancellation.
+test_cancelled() {
+	local id other
+	start_sink --stall data
+	MAIL="server = \"smtp://127.0.0.1:$SMTP_PORT\" require_tls = no" configure '' 'pool default { processes = 1 threads = 1 }'
+	start_taskd
+	id=$(push -H send_email_notification -a "$ADA")
+	wait_until 10 test -s "$WORK/sink/connections"
+	other=$(push -H record_signup -a "$ADA")
+	wait_row "$other" succeeded
+	expect "the mail meanwhile" running "$(state_of "$id")"
+	push -C "$id"
+	wait_row "$id" cancelled 5
+	expect "messages" 0 "$(messages)"
+	stop_taskd
+	stop_sink
+}
+
 make_certificate() {
 	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext 'subjectAltName=IP:127.0.0.1,DNS:localhost' \
 		-keyout "$WORK/key.pem" -out "$WORK/certificate.pem" 2>"$WORK/openssl.log"

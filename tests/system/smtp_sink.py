@@ -5,7 +5,7 @@ It prints "port N" when it listens, and ends with SIGTERM or SIGINT. Each messag
 kept in the directory as N.eml, the bytes as they arrived, and N.json, its envelope:
 {"mail_from", "rcpt_to": [...], "tls": bool, "user": name or null}. N counts from 000001; N.eml
 appears last and whole, so whoever sees it may read both.
-What the server itself has to say goes to sink.log there.
+What the server itself has to say goes to sink.log there; each connection is a line of "connections".
 """
 
 import argparse
@@ -16,6 +16,7 @@ import pathlib
 import signal
 import ssl
 import sys
+import time
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
@@ -37,6 +38,8 @@ def arguments():
     parser.add_argument("--stall", choices=where, help="stop answering there; \"kept\": after the message is kept")
     parser.add_argument("--drop", choices=where, help="break the connection there")
     parser.add_argument("--drop-first", type=int, default=None, metavar="N", help="--drop only the first N times")
+    parser.add_argument("--drop-after", type=int, metavar="N", help="break a connection at its message N + 1")
+    parser.add_argument("--enough-after", type=int, metavar="N", help="answer it with 421 instead")
     return parser.parse_args()
 
 
@@ -65,13 +68,24 @@ class Sink:
         password = credentials.password.decode(errors="replace")
         return AuthResult(success=(login, password) == (self.user, self.password), handled=False, auth_data=login)
 
+    def connected(self):
+        with (self.options.dir / "connections").open("a") as lines:
+            lines.write(f"{time.time():.3f}\n")
+
     async def handle_EHLO(self, server, session, envelope, hostname, responses):
         session.host_name = hostname
+        session.mails = 0
         await self.disturb(server, "ehlo")
         return responses
 
     async def handle_MAIL(self, server, session, envelope, address, options):
         await self.disturb(server, "mail")
+        session.mails += 1
+        if self.options.drop_after is not None and session.mails > self.options.drop_after:
+            server.transport.abort()
+            raise ConnectionAbortedError
+        if self.options.enough_after is not None and session.mails > self.options.enough_after:
+            return "421 4.7.0 enough for one connection"
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 OK"
@@ -134,7 +148,10 @@ async def serve(options):
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
+    (options.dir / "connections").touch()
+
     def connection():
+        sink.connected()
         return SMTP(
             sink,
             hostname="sink.test",

@@ -33,7 +33,8 @@ static const char usage[] =
     "push [-n INSTANCE] [-c COUNT] [-b TASKS_A_BATCH] [-H HANDLER] [-a JSON | -A FILE] [-q QUEUE]\n"
     "     [-f ON_FAILURE] [-m MAX_ATTEMPTS] [-B BACKOFF_BASE_MS] [-t HARD_MS] [-T SOFT_MS] [-D DELAY_MS] [-x EXPIRES_MS]\n"
     "     [-S SPOOL_DIR] [-J JOURNAL] [-i INTERVAL_US] [-d (durable)] [-p (parallel)] [-s (silent)]\n"
-    "     [-F (a full ring is an error)] [-O FILE (owned)] [-C ID (cancel it)] [-R ID (retry it)] [-G ID (show it)]\n";
+    "     [-F (a full ring is an error)] [-O FILE (owned)] [-C ID (cancel it)] [-R ID (retry it)] [-G ID (show it)]\n"
+    "     [-r TRACE]\n";
 
 /* A number of the command line; ends the program when it is none. */
 static unsigned long number(const char *text)
@@ -69,7 +70,7 @@ static void parse(struct push *push, int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "n:c:b:H:a:A:q:f:m:B:t:T:D:x:S:J:i:dpsFO:C:R:G:")) != -1) {
+	while ((option = getopt(argc, argv, "n:c:b:H:a:A:q:f:m:B:t:T:D:x:S:J:i:dpsFO:C:R:G:r:")) != -1) {
 		switch (option) {
 		case 'n': push->instance = optarg; break;
 		case 'c': push->count = number(optarg); break;
@@ -84,6 +85,7 @@ static void parse(struct push *push, int argc, char **argv)
 		case 't': push->task.hard_timeout_ms = (uint32_t)number(optarg); break;
 		case 'T': push->task.soft_timeout_ms = (uint32_t)number(optarg); break;
 		case 'D': push->task.delay_ms = (int64_t)number(optarg); break;
+		case 'r': push->task.trace = optarg; break;
 		case 'x': push->task.expires_after_ms = (int64_t)number(optarg); break;
 		case 'S': push->open.spool_dir = optarg; break;
 		case 'J': push->open.journal = optarg; break;

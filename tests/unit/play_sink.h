@@ -124,6 +124,22 @@ static inline json_t *sink_envelope(const struct sink *sink, unsigned number)
 	return json_load_file(path, 0, NULL);
 }
 
+/* How many connections the server has had. */
+static inline unsigned sink_connections(const struct sink *sink)
+{
+	char path[128];
+	unsigned count = 0;
+	snprintf(path, sizeof path, "%s/connections", sink->dir);
+	FILE *file = fopen(path, "r");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+	if (file == NULL)
+		return 0;
+	for (int c = getc(file); c != EOF; c = getc(file))
+		count += c == '\n';
+	fclose(file);
+	return count;
+}
+
 /* Whether the server has kept `count` messages. */
 static inline void sink_expect_kept(const struct sink *sink, unsigned count)
 {

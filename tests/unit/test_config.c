@@ -102,6 +102,12 @@ static void test_defaults(void)
 	CU_ASSERT_EQUAL(config->log_level, LOG_INFO);
 	CU_ASSERT_TRUE(config->mail.require_tls);
 	CU_ASSERT_PTR_NULL(config->mail.server);
+	CU_ASSERT_EQUAL(config->mail.connections, 2);
+	CU_ASSERT_FALSE(config->http.addresses.allow_private);
+	CU_ASSERT_EQUAL(config->http.addresses.allowed_count, 0);
+	CU_ASSERT_EQUAL(config->http.timeout_ms, 30000);
+	CU_ASSERT_EQUAL(config->http.connect_timeout_ms, 10000);
+	CU_ASSERT_EQUAL(config->http.retry_after_most_ms, 3600000);
 	CU_ASSERT_EQUAL_FATAL(config->pool_count, 1);
 	CU_ASSERT_STRING_EQUAL(config->pools[0].name, "default");
 	CU_ASSERT_EQUAL(config->pools[0].processes, 2);
@@ -127,7 +133,8 @@ static const char everything[] =
     "ring { lanes = 8  slots_per_lane = 128\n slot_bytes = 192  cells = 32768  mode = 0660 }\n"
     "board { entries = 128 events = 100 }\n"
     "retention { age = 2h count = 0 }\n"
-    "mail { server = \"smtp://localhost:2525\" user = u password_file = secret require_tls = no timeout = 250ms }\n"
+    "mail { server = \"smtp://localhost:2525\" user = u password_file = secret require_tls = no timeout = 250ms connections = 9 }\n"
+    "http { allow_private = yes allow_networks = { \"10.0.0.0/8\", \"::1\" } ca_file = ca timeout = 5s connect_timeout = 1s retry_after = 0 }\n"
     "pool fast { processes = 3 threads = 4 concurrency = 7 queues = { high, default } max_tasks = 1000 max_memory = 64M limit_cpu = 5m }\n"
     "pool rest { limit_memory = 1G limit_files = 256 }\n";
 
@@ -161,6 +168,16 @@ static void test_everything(void)
 	CU_ASSERT_STRING_EQUAL(config->mail.server, "smtp://localhost:2525");
 	CU_ASSERT_FALSE(config->mail.require_tls);
 	CU_ASSERT_EQUAL(config->mail.timeout_ms, 250);
+	CU_ASSERT_EQUAL(config->mail.connections, 9);
+	CU_ASSERT_TRUE(config->http.addresses.allow_private);
+	CU_ASSERT_EQUAL(config->http.addresses.allowed_count, 2);
+	CU_ASSERT_EQUAL(config->http.addresses.allowed[0].bits, 104);
+	CU_ASSERT_EQUAL(config->http.addresses.allowed[1].bits, 128);
+	snprintf(path, sizeof(path), "%s/ca", directory);
+	CU_ASSERT_STRING_EQUAL(config->http.ca_file, path);
+	CU_ASSERT_EQUAL(config->http.timeout_ms, 5000);
+	CU_ASSERT_EQUAL(config->http.connect_timeout_ms, 1000);
+	CU_ASSERT_EQUAL(config->http.retry_after_most_ms, 0);
 	CU_ASSERT_EQUAL_FATAL(config->pool_count, 2);
 	CU_ASSERT_STRING_EQUAL(config->pools[0].name, "fast");
 	CU_ASSERT_EQUAL(config->pools[0].processes, 3);
@@ -197,6 +214,9 @@ static void test_values_refused(void)
 	refuses("mail { require_tls = maybe }", "c:1: require_tls: got \"maybe\", allowed yes or no\n");
 	refuses("mail { server = \"http://x\" }",
 	    "c:1: server: got \"http://x\", allowed what begins with one of: smtp:// smtps://\n");
+	refuses("http { allow_networks = { \"10.0.0.0/8\",\n\"10.0.0.1/8\" } }",
+	    "c:2: allow_networks: got \"10.0.0.1/8\", allowed at most 64 networks like 10.0.0.0/8 or fd00::/8, "
+	    "no bits set behind their length\n");
 	refuses("mail {\nuser = u }", "c:2: user: got it alone, allowed only together with password_file\n");
 	refuses("instance = \".hidden\"", "c:1: instance: got \".hidden\", allowed 1 to 63 of A-Z a-z 0-9 . _ -, no leading dot\n");
 	refuses("pool p { max_memory = 1M }", "c:1: max_memory: got \"1M\", allowed a size (k, M, G, T) from 16M to 1T, or 0 for none\n");

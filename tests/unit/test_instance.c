@@ -241,7 +241,7 @@ static void test_surroundings(void)
 	CU_ASSERT_FALSE(instance_check(&one));
 	one = well;
 	one.mail.server = "smtp://h";
-	one.mail.module = directory;
+	one.transfer_module = directory;
 	CU_ASSERT_FALSE(instance_check(&one));
 	pool.limit_files = UINT32_MAX;
 	CU_ASSERT_FALSE(instance_check(&well));

@@ -9,7 +9,8 @@
 #include <sqlite3.h>
 
 static struct config_mail mail;
-static char maildir[96], module[PATH_MAX], database[96], password_file[96];
+static char maildir[96], module_there[PATH_MAX], database[96], password_file[96];
+static char *module = module_there;
 
 /* A worker with the demonstration's plug-in and `mail` as it stands. */
 static void start_threads(struct play *play, uint32_t threads)
@@ -18,6 +19,9 @@ static void start_threads(struct play *play, uint32_t threads)
 	play->pool.threads = threads;
 	play_beside(play->plugin_dir, "../handlers");
 	play->config.mail = mail;
+	if (mail.connections == 0)
+		play->config.mail.connections = 2;
+	play->config.transfer_module = module;
 	/* Some tests are about a configuration that is wrong; that it is logged is tested by reading it. */
 	play->config.log_level = LOG_CRIT;
 	play_start(play);
@@ -165,7 +169,7 @@ static void test_to_a_server(void)
 	const char *options[] = { "--reject", "no@example.org=550 no such user", "--reject", "later@example.org=450 busy",
 		NULL };
 	struct sink sink = sink_start(options);
-	mail = (struct config_mail){ .server = sink.url, .module = module, .from = "from@example.net", .timeout_ms = 10000 };
+	mail = (struct config_mail){ .server = sink.url, .from = "from@example.net", .timeout_ms = 10000 };
 	start_worker(&play);
 	const struct seen *seen = play_run(&play, "mail", plain);
 	expect_end(seen, TR_SUCCESS, "");
@@ -269,7 +273,7 @@ static void test_password_file(void)
 	struct play play;
 	const char *options[] = { "--auth", "taskring:s3cret", NULL };
 	struct sink sink = sink_start(options);
-	mail = (struct config_mail){ .server = sink.url, .module = module, .from = "from@example.net", .timeout_ms = 10000,
+	mail = (struct config_mail){ .server = sink.url, .from = "from@example.net", .timeout_ms = 10000,
 		.user = "taskring" };
 	expect_failure("mail: user is configured, but password_file is not");
 	mail.password_file = "/nowhere/password";
@@ -298,8 +302,10 @@ static void test_wrong_configuration(void)
 	mail.server = "http://localhost";
 	expect_failure("mail: server must begin with smtp:// or smtps://");
 	mail.server = "smtp://127.0.0.1:1";
-	mail.module = "/nowhere/mail_smtp.so";
-	expect_failure("mail: the module cannot be loaded: /nowhere/mail_smtp.so");
+	static char nowhere[] = "/nowhere/transfer.so";
+	module = nowhere;
+	expect_failure("mail: the module cannot be loaded: /nowhere/transfer.so");
+	module = module_there;
 }
 
 /* ---- the demonstration's plug-in --------------------------------------------------------- */
@@ -410,7 +416,7 @@ static int set_up(void)
 
 static void test_start(void)
 {
-	play_beside(module, "../modules/mail_smtp.so");
+	play_beside(module_there, "../modules/transfer.so");
 }
 
 int main(void)

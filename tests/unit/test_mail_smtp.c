@@ -2,36 +2,21 @@
  * The SMTP client against a real server (tests/system/smtp_sink.py): what arrives, and which
  * failures are worth another try.
  */
-#include <dlfcn.h>
-#include <libgen.h>
 #include <time.h>
 
 #include "play_sink.h"
-#include "taskd/mail_transport.h"
+#include "play_transfers.h"
 
 #define TASK_ID "019424f8-6088-7000-8000-00000000002a"
 #define TIMEOUT_MS 10000
 #define SHORT_TIMEOUT_MS 300 /* where the test is that it passes */
 
-static const struct mail_transport *transport;
 static char certificate[96], key[96];
 
 /* ---- sending ----------------------------------------------------------------------------- */
 
 static const char plain[] = "{\"to\": \"ada@example.org\", \"cc\": \"b@example.org\", \"bcc\": \"c@example.org\","
                             " \"subject\": \"s\", \"text\": \".\\n..\\nend\"}";
-
-static bool never(void *context)
-{
-	(void)context;
-	return false;
-}
-
-static bool third_time(void *context)
-{
-	unsigned *asked = context;
-	return ++*asked >= 3;
-}
 
 static int64_t now_ms(void)
 {
@@ -49,14 +34,49 @@ static struct mail_message composed(const char *args)
 	return message;
 }
 
+/* One delivery, and what came of it. */
+struct delivered {
+	bool done;
+	enum mail_sent sent;
+	char text[512];
+};
+
+static void on_done(void *context, enum mail_sent sent, const char *text)
+{
+	struct delivered *delivered = context;
+	CU_ASSERT_FALSE(delivered->done);
+	*delivered = (struct delivered){ .sent = sent };
+	play_done(&delivered->done);
+	snprintf(delivered->text, sizeof delivered->text, "%s", text);
+}
+
+static struct delivery *start(const struct mail_server *server, const struct mail_message *message,
+    struct delivered *delivered)
+{
+	struct tr_error error = { "" };
+	*delivered = (struct delivered){ 0 };
+	struct delivery *delivery = module->mail(transfers, server, message, on_done, delivered, &error);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(delivery);
+	CU_ASSERT_FALSE(delivered->done);
+	return delivery;
+}
+
+static void expect_delivered(const struct delivered *delivered, enum mail_sent sent, const char *text)
+{
+	CU_ASSERT_TRUE(delivered->done);
+	CU_ASSERT_EQUAL(delivered->sent, sent);
+	CU_ASSERT_PTR_NOT_NULL(strstr(delivered->text, text));
+	if (strstr(delivered->text, text) == NULL || delivered->sent != sent)
+		printf("\n  %d \"%s\", not \"%s\"\n", delivered->sent, delivered->text, text);
+}
+
 static void expect(const struct mail_server *server, enum mail_sent sent, const char *text)
 {
 	struct mail_message message = composed(plain);
-	struct mail_report report = { "" };
-	CU_ASSERT_EQUAL(transport->send(server, &message, never, NULL, &report), sent);
-	CU_ASSERT_PTR_NOT_NULL(strstr(report.text, text));
-	if (strstr(report.text, text) == NULL)
-		printf("\n%s\n", report.text);
+	struct delivered delivered;
+	start(server, &message, &delivered);
+	play_loop(&delivered.done);
+	expect_delivered(&delivered, sent, text);
 	mail_message_clear(&message);
 }
 
@@ -104,8 +124,10 @@ static void test_large_message(void)
 	fputs("\"}", out);
 	CU_ASSERT_EQUAL_FATAL(fclose(out), 0);
 	struct mail_message message = composed(args);
-	struct mail_report report;
-	CU_ASSERT_EQUAL(transport->send(&server, &message, never, NULL, &report), MAIL_SENT);
+	struct delivered delivered;
+	start(&server, &message, &delivered);
+	play_loop(&delivered.done);
+	expect_delivered(&delivered, MAIL_SENT, "250");
 	char *bytes = sink_kept(&sink, 1);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(bytes);
 	CU_ASSERT_TRUE(strcmp(bytes, message.text) == 0);
@@ -280,8 +302,26 @@ static void test_quit_is_not_waited_for(void)
 	}
 }
 
-/* The task is cancelled, or out of time, while the server says nothing. */
-static void test_stopped(void)
+static void on_timer(uv_timer_t *timer)
+{
+	play_done(timer->data);
+}
+
+/* Turns the loop for so long. */
+static void wait_ms(uint64_t ms)
+{
+	bool over = false;
+	uv_timer_t timer = { .data = &over };
+	uv_timer_init(&loop, &timer);
+	uv_update_time(&loop);
+	uv_timer_start(&timer, on_timer, ms, 0);
+	play_loop(&over);
+	uv_close((uv_handle_t *)&timer, NULL);
+	uv_run(&loop, UV_RUN_NOWAIT);
+}
+
+/* The task is cancelled, or out of time, while the server says nothing: nothing is waited for or said. */
+static void test_aborted(void)
 {
 	static const char *const where[] = { "rcpt", "data" };
 	for (size_t i = 0; i < sizeof where / sizeof *where; i++) {
@@ -289,16 +329,86 @@ static void test_stopped(void)
 		struct sink sink = sink_start(options);
 		struct mail_server server = server_at(&sink);
 		struct mail_message message = composed(plain);
-		struct mail_report report;
-		unsigned asked = 0;
+		struct delivered delivered;
+		struct delivery *delivery = start(&server, &message, &delivered);
+		wait_ms(100);
+		CU_ASSERT_FALSE_FATAL(delivered.done);
 		int64_t start_ms = now_ms();
-		CU_ASSERT_EQUAL(transport->send(&server, &message, third_time, &asked, &report), MAIL_TRY_AGAIN);
-		CU_ASSERT_TRUE(now_ms() - start_ms < TIMEOUT_MS - 1000);
-		CU_ASSERT_EQUAL(asked, 3);
-		CU_ASSERT_STRING_EQUAL(report.text, "stopped before the mail server had taken the message");
+		module->abort_mail(delivery);
+		CU_ASSERT_TRUE(now_ms() - start_ms < 1000);
 		mail_message_clear(&message);
+		wait_ms(10);
+		CU_ASSERT_FALSE(delivered.done);
+		sink_expect_kept(&sink, 0);
 		sink_stop(&sink);
 	}
+}
+
+/* ---- connections ------------------------------------------------------------------------- */
+
+static void test_connections_are_reused(void)
+{
+	enum { MAILS = 100 };
+	static struct delivered delivered[MAILS];
+	struct sink sink = sink_start(NULL);
+	struct mail_server server = server_at(&sink);
+	struct mail_message message = composed(plain);
+	for (int i = 0; i < MAILS; i++)
+		start(&server, &message, &delivered[i]);
+	for (int i = 0; i < MAILS; i++) {
+		play_loop(&delivered[i].done);
+		expect_delivered(&delivered[i], MAIL_SENT, "250");
+	}
+	sink_expect_kept(&sink, MAILS);
+	CU_ASSERT_TRUE(sink_connections(&sink) <= PLAY_MAIL_CONNECTIONS);
+	mail_message_clear(&message);
+	sink_stop(&sink);
+}
+
+/* Those that wait for their turn can be aborted, first, last and between. */
+static void test_aborted_in_the_queue(void)
+{
+	enum { MAILS = 7 };
+	static struct delivered delivered[MAILS];
+	struct delivery *deliveries[MAILS];
+	struct sink sink = sink_start(NULL);
+	struct mail_server server = server_at(&sink);
+	struct mail_message message = composed(plain);
+	for (int i = 0; i < MAILS; i++)
+		deliveries[i] = start(&server, &message, &delivered[i]);
+	for (int i = 0; i < MAILS; i += 2)
+		module->abort_mail(deliveries[i]);
+	for (int i = 1; i < MAILS; i += 2) {
+		play_loop(&delivered[i].done);
+		expect_delivered(&delivered[i], MAIL_SENT, "250");
+	}
+	for (int i = 0; i < MAILS; i += 2)
+		CU_ASSERT_FALSE(delivered[i].done);
+	sink_expect_kept(&sink, MAILS / 2);
+	mail_message_clear(&message);
+	sink_stop(&sink);
+}
+
+/* The server closes a kept connection, or says that it has had enough: that costs the next mail nothing. */
+static void test_kept_connection_has_gone(void)
+{
+	static const char *const how[] = { "--drop-after", "--enough-after" };
+	for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+		const char *options[] = { how[i], "2", NULL };
+		struct sink sink = sink_start(options);
+		struct mail_server server = server_at(&sink);
+		for (int mail = 0; mail < 5; mail++)
+			expect(&server, MAIL_SENT, "250");
+		sink_expect_kept(&sink, 5);
+		CU_ASSERT_EQUAL(sink_connections(&sink), 3);
+		sink_stop(&sink);
+	}
+	/* The server has gone for good: no second try that hides it. */
+	struct sink sink = sink_start(NULL);
+	struct mail_server server = server_at(&sink);
+	expect(&server, MAIL_SENT, "250");
+	sink_stop(&sink);
+	expect(&server, MAIL_TRY_AGAIN, "Failed to connect");
 }
 
 static void test_no_server(void)
@@ -325,27 +435,15 @@ static bool make_certificate(void)
 	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-/* The shared object lies beside this program's directory, as the Makefile builds both. */
 static int set_up(void)
 {
-	char program[200], path[256];
-	ssize_t bytes = readlink("/proc/self/exe", program, sizeof program - 1);
-	if (bytes < 0 || !sink_directory_make())
-		return 1;
-	program[bytes] = '\0';
-	snprintf(path, sizeof path, "%s/../modules/mail_smtp.so", dirname(program));
-	void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	transport = module == NULL ? NULL : dlsym(module, MAIL_TRANSPORT_SYMBOL);
-	if (transport == NULL || transport->abi != MAIL_TRANSPORT_ABI) {
-		printf("%s: %s\n", path, transport == NULL ? dlerror() : "another version");
-		return 1;
-	}
-	return make_certificate() ? 0 : 1;
+	return sink_directory_make() && play_transfers_open() && make_certificate() ? 0 : 1;
 }
 
 static int tear_down(void)
 {
-	return sink_directory_remove();
+	bool nothing_left = play_transfers_close();
+	return sink_directory_remove() == 0 && nothing_left ? 0 : 1;
 }
 
 int main(void)
@@ -366,7 +464,10 @@ int main(void)
 	CU_ADD_TEST(suite, test_last_reply_lost);
 	CU_ADD_TEST(suite, test_server_stalls);
 	CU_ADD_TEST(suite, test_quit_is_not_waited_for);
-	CU_ADD_TEST(suite, test_stopped);
+	CU_ADD_TEST(suite, test_aborted);
+	CU_ADD_TEST(suite, test_connections_are_reused);
+	CU_ADD_TEST(suite, test_aborted_in_the_queue);
+	CU_ADD_TEST(suite, test_kept_connection_has_gone);
 	CU_ADD_TEST(suite, test_no_server);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
