@@ -210,4 +210,28 @@ test_constant_memory() {
 	end_web
 }
 
+# As users have it, to the task's end, with which the file goes.
+test_digested_and_deleted() {
+	local sent=$WORK/sent
+	start_run
+	seq 100000 >"$sent"
+	request /files -F "file=@$sent;filename=../numbers.txt"
+	expect "status" 202 "$STATUS"
+	wait_until 15 task_has_state "$(jq -r '.tasks[0].id' "$WORK/body")" succeeded
+	expect "sha256" "$(sha256sum <"$sent" | cut -d' ' -f1)" "$(jq -r .result.sha256 "$WORK/body")"
+	expect "bytes" "$(stat -c %s "$sent")" "$(jq -r .result.bytes "$WORK/body")"
+	wait_until 5 spool_is_empty
+	stop_run kill -TERM "$SUPERVISOR"
+	expect_nothing_left
+}
+
+task_has_state() { # ID STATE
+	request "/tasks/$1"
+	[ "$STATUS" = 200 ] && [ "$(jq -r .state "$WORK/body")" = "$2" ]
+}
+
+spool_is_empty() {
+	[ -z "$(find "$RUN/spool" -type f)" ]
+}
+
 run_tests "$@"
