@@ -25,10 +25,10 @@ struct connection {
 	int fd;
 	uint32_t turn;       /* counts the lives of this row: an event of a life before is none */
 	bool served;         /* it has had a request */
+	bool missed;         /* TAKEN: something arrived while it was being given back; epoll has told so already */
 	int64_t asked_ns;    /* since when the web server has been asked to let go; 0: it has not */
-	bool also_writing;   /* what the deadline ends */
 	int64_t idle_since_ns;
-	_Atomic int64_t deadline_ns; /* 0: none */
+	_Atomic int64_t deadline_ns; /* 0: none; odd: it ends writing, too */
 	struct connection *older, *newer; /* IDLE: those that have been so for longer, shorter; FREE: newer is the next one */
 };
 

@@ -51,7 +51,7 @@ static int64_t end_overdue(struct connections *connections)
 		struct connection *connection = &connections->rows[i];
 		int64_t deadline_ns = connection->state == TAKEN ? atomic_load(&connection->deadline_ns) : 0;
 		if (deadline_ns != 0 && deadline_ns <= now_ns) {
-			shutdown(connection->fd, connection->also_writing ? SHUT_RDWR : SHUT_RD);
+			shutdown(connection->fd, (deadline_ns & 1) != 0 ? SHUT_RDWR : SHUT_RD);
 			atomic_store(&connection->deadline_ns, 0);
 		} else if (deadline_ns != 0 && deadline_ns < next_ns) {
 			next_ns = deadline_ns;
@@ -93,12 +93,7 @@ static void *watcher_main(void *context)
 void connections_deadline(struct connections *connections, struct connection *connection, int64_t at_ns,
     bool also_writing)
 {
-	if (connection->also_writing != also_writing) {
-		pthread_mutex_lock(&connections->lock);
-		connection->also_writing = also_writing;
-		pthread_mutex_unlock(&connections->lock);
-	}
-	atomic_store(&connection->deadline_ns, at_ns);
+	atomic_store(&connection->deadline_ns, at_ns == 0 ? 0 : (at_ns & ~1ll) | also_writing);
 	if (at_ns == 0 || at_ns >= atomic_load(&connections->watched_until_ns))
 		return;
 	pthread_mutex_lock(&connections->lock);
@@ -263,11 +258,15 @@ static struct connection *take(struct connections *connections, uint64_t event)
 {
 	struct connection *connection = &connections->rows[(uint32_t)event];
 	pthread_mutex_lock(&connections->lock);
-	bool ours = connection->state == IDLE && connection->turn == event >> 32;
+	bool same = connection->turn == event >> 32;
+	bool ours = same && connection->state == IDLE;
 	if (ours) {
 		leave_idle(connections, connection);
 		connection->state = TAKEN;
+		connection->missed = false;
 		atomic_store(&connection->deadline_ns, 0);
+	} else if (same && connection->state == TAKEN) {
+		connection->missed = true;
 	}
 	pthread_mutex_unlock(&connections->lock);
 	return ours ? connection : NULL;
@@ -335,15 +334,17 @@ int connection_fd(const struct connection *connection)
 
 void connections_give_back(struct connections *connections, struct connection *connection)
 {
+	/* A system call too many for the lock, and still ours: who learns of an event meanwhile leaves a note. */
+	bool watched = watch_connection(connections, EPOLL_CTL_MOD, connection);
 	pthread_mutex_lock(&connections->lock);
 	connection->served = true;
 	connection->asked_ns = 0;
 	become_idle(connections, connection);
 	if (atomic_load(&connections->stopping))
 		ask_to_let_go(connection);
-	/* From here on another thread may have it, but not its row before we leave the lock. */
-	bool watched = !atomic_load(&connections->cut_off) && watch_connection(connections, EPOLL_CTL_MOD, connection);
-	if (!watched) {
+	if (watched && connection->missed)
+		watched = watch_connection(connections, EPOLL_CTL_MOD, connection);
+	if (!watched || atomic_load(&connections->cut_off)) {
 		leave_idle(connections, connection);
 		become_free(connections, connection);
 	} else if (!connections->listening && !atomic_load(&connections->stopping)) {
