@@ -116,18 +116,25 @@ answers() { # PATH STATUS
 	[ "$STATUS" = "$2" ]
 }
 
+# There are two again, and not the one that was killed.
+is_replaced() { # PID
+	local now
+	now=" $(children_of "$APP")"
+	[ "$(wc -w <<<"$now")" -eq 2 ] && [[ $now != *" $1 "* ]]
+}
+
 test_killed_process_is_replaced() {
-	local before pid
+	local killed round
 	start_app -p 2 -t 2
 	start_nginx
 	wait_until 5 answers /nothing 404
-	for pid in 1 2 3; do
-		read -ra before <<<"$(children_of "$APP")"
-		kill -KILL "${before[0]}"
-		wait_until 10 are_replaced "$APP" "${before[0]}" "$(children_of "$APP" | cut -d' ' -f2)" ||
-			: # the second one stays
-		answers /nothing 404 || fail "not answered after a kill: $STATUS"
+	for round in 1 2 3; do
+		read -r killed _ <<<"$(children_of "$APP")"
+		kill -KILL "$killed"
+		wait_until 10 is_replaced "$killed"
+		answers /nothing 404 || fail "round $round: not answered after a kill: $STATUS"
 	done
+	expect "deaths in the log" 3 "$(awk '/ process-ended .* signal=9 / { n++ } END { print n + 0 }' "$RUN/app.log")"
 	stop_app
 	end_web
 }
