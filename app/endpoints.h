@@ -16,6 +16,9 @@ extern const struct schema calculation_schema;
 web_endpoint post_callback;
 extern const struct schema callback_schema;
 
+/* endpoint_files.c */
+web_endpoint post_file;
+
 /* endpoint_task.c: one task */
 web_endpoint get_task;
 

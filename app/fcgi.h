@@ -11,30 +11,46 @@
 
 struct fcgi_server; /* of one process; used by all of its threads */
 
+struct fcgi_settings {
+	unsigned connections; /* open at once, 1 to CONNECTIONS_MAX */
+	/*
+	 * What the web server has for a request's head, and for taking an answer. A body may take as
+	 * long in all, and a second more for each `bytes_per_s` of it that have arrived.
+	 */
+	unsigned timeout_ms;
+	unsigned bytes_per_s;
+};
+
+#define FCGI_LINE_SIZE 1024
+
+/* What goes back to the web server. */
+struct fcgi_answer {
+	char *bytes; /* malloc()ed, freed by the server: a CGI response. NULL: the connection is closed */
+	size_t count;
+	char line[FCGI_LINE_SIZE]; /* for the web server's error log, by FCGI_STDERR; "": none */
+};
+
 /*
- * Answers one request: reads its body from request->source as far as it wants, and returns a
- * malloc()ed CGI response, *bytes long, that the server frees. NULL: out of memory, the connection
- * is closed. `context` is the calling thread's.
+ * Answers one request: reads its body from request->source as far as it wants. `answer` is empty
+ * before; `context` is the calling thread's.
  */
-typedef char *fcgi_answer_fn(void *context, struct web_request *request, size_t *bytes);
+typedef void fcgi_answer_fn(void *context, struct web_request *request, struct fcgi_answer *answer);
 
 /* `listen_fd` is listening, non-blocking and stays the caller's. NULL: errno says why. */
-struct fcgi_server *fcgi_server_new(int listen_fd);
+struct fcgi_server *fcgi_server_new(int listen_fd, const struct fcgi_settings *settings);
 /* After every thread has left fcgi_server_run(). NULL afterwards. */
 void fcgi_server_free(struct fcgi_server **server);
 
 /* Serves requests until fcgi_server_stop(). Each thread calls it once. */
 void fcgi_server_run(struct fcgi_server *server, fcgi_answer_fn *answer, void *context);
 
-/* Takes no new connection; each thread leaves after the request that it serves. Any thread. */
-void fcgi_server_stop(struct fcgi_server *server);
 /*
- * After the threads have left: answers what still arrives on connections that the web server keeps
- * open, closing each, until none has had a request for a moment. The protocol has no other way to
- * end a kept connection without cutting off a request that is on its way.
+ * Takes no new connection; what is in hand is answered, and what still arrives on connections that
+ * the web server keeps open, until it has let go of them or is silent. Then the threads leave. Any
+ * thread, once.
  */
-void fcgi_server_drain(struct fcgi_server *server, fcgi_answer_fn *answer, void *context);
-/* Cuts the connections off on which a thread still reads or writes. Any thread. */
+void fcgi_server_stop(struct fcgi_server *server);
+/* Where that takes too long: cuts off every connection, and the threads leave. Any thread. */
 void fcgi_server_cut_off(struct fcgi_server *server);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 
 #define BACKLOG 1024 /* connections that wait for a thread */
 #define HOST_BYTES_MAX 255
+#define SYSTEMD_FIRST 3 /* SD_LISTEN_FDS_START */
 
 static bool is_path(const char *address)
 {
@@ -88,7 +90,7 @@ static int open_host_port(const char *address)
 	char host[HOST_BYTES_MAX + 1];
 	const char *colon = strrchr(address, ':');
 	if (colon == NULL || (size_t)(colon - address) >= sizeof(host))
-		return fail(address, "an address is a path, HOST:PORT or fd:N", 0);
+		return fail(address, "an address is a path, HOST:PORT, fd:N or inherited", 0);
 	const char *start = address;
 	size_t bytes = (size_t)(colon - address);
 	if (bytes >= 2 && start[0] == '[' && start[bytes - 1] == ']') {
@@ -107,15 +109,10 @@ static int open_host_port(const char *address)
 	return fd;
 }
 
-static int open_inherited(const char *address)
+static int open_descriptor(int fd, const char *address)
 {
-	char *end;
-	long number = strtol(address + 3, &end, 10);
 	int listening = 0;
 	socklen_t size = sizeof(listening);
-	if (end == address + 3 || *end != '\0' || number < 0 || number > 1023)
-		return fail(address, "fd: is followed by a number", 0);
-	int fd = (int)number;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 || listening == 0)
 		return fail(address, "this descriptor is not a listening socket; name one with -s", 0);
 	int flags = fcntl(fd, F_GETFL);
@@ -124,12 +121,46 @@ static int open_inherited(const char *address)
 	return fd;
 }
 
+static bool read_number(const char *text, long most, long *number)
+{
+	char *end;
+	*number = text != NULL && text[0] >= '0' && text[0] <= '9' ? strtol(text, &end, 10) : -1;
+	return *number >= 0 && *number <= most && *end == '\0';
+}
+
+/*
+ * From systemd, by sd_listen_fds(3)'s protocol, which is two environment variables: not worth a
+ * library. Else descriptor 0, as FastCGI's process managers pass it.
+ */
+static int open_inherited(const char *address)
+{
+	long pid, count;
+	bool ours = read_number(getenv("LISTEN_PID"), LONG_MAX, &pid) && pid == getpid();
+	bool given = ours && read_number(getenv("LISTEN_FDS"), INT_MAX, &count);
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	if (given && count != 1)
+		return fail(address, "systemd has passed not exactly one socket; name one with -s fd:N", 0);
+	return open_descriptor(given ? SYSTEMD_FIRST : 0, address);
+}
+
+static int open_numbered(const char *address)
+{
+	long number;
+	if (!read_number(address + 3, INT_MAX, &number))
+		return fail(address, "fd: is followed by a number", 0);
+	return open_descriptor((int)number, address);
+}
+
 int listen_open(const char *address, uint32_t mode)
 {
+	if (strcmp(address, "inherited") == 0)
+		return open_inherited(address);
 	if (is_path(address))
 		return open_path(address, mode);
 	if (strncmp(address, "fd:", 3) == 0)
-		return open_inherited(address);
+		return open_numbered(address);
 	return open_host_port(address);
 }
 

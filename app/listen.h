@@ -6,8 +6,9 @@
 #include <stdint.h>
 
 /*
- * Opens `address`: a path (anything with a slash), HOST:PORT ([HOST]:PORT for IPv6), or fd:N, a
- * listening socket that was inherited. A path left over by a responder that was killed is taken
+ * Opens `address`: a path (anything with a slash), HOST:PORT ([HOST]:PORT for IPv6), fd:N, a
+ * listening socket that was inherited, or "inherited": systemd's one if there is one, else
+ * descriptor 0. Before there are threads. A path left over by a responder that was killed is taken
  * over; one that answers is not. Returns a non-blocking, close-on-exec descriptor, or -1 after
  * writing why to the log. `mode`: permission bits of a path.
  */

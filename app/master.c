@@ -207,23 +207,34 @@ static void wait_for_signal(struct master *master, int64_t until_ns)
 		handle_signal(master, received);
 }
 
+/* No master: somebody else, as spawn-fcgi or mod_fcgid, starts as many processes as it wants. */
+static int serve_alone(const struct options *options, int listen_fd)
+{
+	log_event(LOG_NOTICE, "started", "processes=0 threads=%u instance=%s", options->threads, options->instance);
+	int status = process_run(options, listen_fd);
+	listen_close(listen_fd, options->socket);
+	log_event(LOG_NOTICE, "stopped", "processes=0");
+	return status;
+}
+
 int master_run(const struct options *options)
 {
 	struct master master = { .options = options };
 	sigemptyset(&master.signals);
-	const int wanted[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD };
+	const int wanted[] = { SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGCHLD };
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
 		sigaddset(&master.signals, wanted[i]);
 	sigprocmask(SIG_BLOCK, &master.signals, NULL);
 
+	master.listen_fd = listen_open(options->socket, options->open.mode);
+	if (master.listen_fd < 0)
+		return 1;
+	if (options->processes == 0)
+		return serve_alone(options, master.listen_fd);
 	master.children = calloc(options->processes, sizeof(*master.children));
 	if (master.children == NULL) {
 		log_event(LOG_ERR, "start-failed", "errno=%d", errno);
-		return 1;
-	}
-	master.listen_fd = listen_open(options->socket, options->open.mode);
-	if (master.listen_fd < 0) {
-		free(master.children);
+		listen_close(master.listen_fd, options->socket);
 		return 1;
 	}
 	log_event(LOG_NOTICE, "started", "processes=%u threads=%u instance=%s", options->processes, options->threads,

@@ -2,11 +2,13 @@
 #include "app/options.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "app/connections.h"
 #include "app/log.h"
 
 typedef bool set_fn(struct options *options, const char *argument);
@@ -39,7 +41,7 @@ static bool set_socket(struct options *options, const char *argument)
 
 static bool set_processes(struct options *options, const char *argument)
 {
-	return read_unsigned(argument, 1, 256, &options->processes);
+	return read_unsigned(argument, 0, 256, &options->processes);
 }
 
 static bool set_threads(struct options *options, const char *argument)
@@ -106,6 +108,63 @@ static bool set_token_file(struct options *options, const char *argument)
 	return argument[0] != '\0';
 }
 
+/* A number of binary units, as bytes. */
+static bool read_bytes(const char *argument, unsigned least, unsigned most, uint64_t unit_bytes, uint64_t *bytes)
+{
+	unsigned value = 0;
+	if (!read_unsigned(argument, least, most, &value))
+		return false;
+	*bytes = value * unit_bytes;
+	return true;
+}
+
+static bool set_upload_limit(struct options *options, const char *argument)
+{
+	return read_bytes(argument, 1, 1u << 20, 1u << 20, &options->web.upload.most_bytes);
+}
+
+static bool set_upload_free(struct options *options, const char *argument)
+{
+	return read_bytes(argument, 0, UINT_MAX, 1u << 20, &options->web.upload.free_bytes);
+}
+
+static bool set_uploads(struct options *options, const char *argument)
+{
+	return read_unsigned(argument, 1, 256, &options->web.upload.at_once);
+}
+
+static bool set_connections(struct options *options, const char *argument)
+{
+	return read_unsigned(argument, 1, CONNECTIONS_MAX, &options->fcgi.connections);
+}
+
+static bool set_timeout(struct options *options, const char *argument)
+{
+	unsigned seconds = 0;
+	if (!read_unsigned(argument, 1, 3600, &seconds))
+		return false;
+	options->fcgi.timeout_ms = seconds * 1000;
+	return true;
+}
+
+static bool set_rate(struct options *options, const char *argument)
+{
+	return read_unsigned(argument, 1, 1u << 30, &options->fcgi.bytes_per_s);
+}
+
+static bool set_access_log(struct options *options, const char *argument)
+{
+	static const char *const names[] = { [ACCESS_LOG_NONE] = "none", [ACCESS_LOG_STDERR] = "stderr",
+		[ACCESS_LOG_SERVER] = "server" };
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(argument, names[i]) == 0) {
+			options->access_log = (enum access_log)i;
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool set_stop_timeout(struct options *options, const char *argument)
 {
 	return read_unsigned(argument, 1, 3600, &options->stop_timeout_s);
@@ -123,8 +182,8 @@ static const struct {
 	set_fn *set;
 	const char *help; /* with the default, and what is allowed */
 } rows[] = {
-	{ 's', "SOCKET", set_socket, "where the web server finds us: a path, HOST:PORT, or fd:N, inherited (fd:0)" },
-	{ 'p', "PROCESSES", set_processes, "responder processes, 1 to 256 (2)" },
+	{ 's', "SOCKET", set_socket, "where the web server finds us: a path, HOST:PORT, fd:N or inherited (inherited)" },
+	{ 'p', "PROCESSES", set_processes, "responder processes, 1 to 256; 0: this one serves, without a master (2)" },
 	{ 't', "THREADS", set_threads, "threads in each, 1 to 256 (4)" },
 	{ 'n', "NAME", set_instance, "the instance, at most 63 letters (taskring)" },
 	{ 'S', "DIRECTORY", set_spool, "where arguments above 16 KiB go (none: they are refused)" },
@@ -134,8 +193,15 @@ static const struct {
 	{ 'w', "MS", set_durable_timeout, "with -d disk, the longest wait for it, 1 to 600000 (5000)" },
 	{ 'b', "KIB", set_body_limit, "the largest body of a request in KiB, 1 to 1048576 (1024)" },
 	{ 'T', "FILE", set_token_file, "holds the bearer token of requests that steer tasks (none: they are refused)" },
+	{ 'u', "MIB", set_upload_limit, "the largest file that is uploaded in MiB, 1 to 1048576 (1024)" },
+	{ 'f', "MIB", set_upload_free, "what uploads must leave free of the spool's disk in MiB (64)" },
+	{ 'k', "FILES", set_uploads, "uploads that a process receives at a time (half of its threads)" },
+	{ 'c', "CONNECTIONS", set_connections, "open in a process at once, kept ones included, 1 to 8192 (8192)" },
+	{ 'r', "SECONDS", set_timeout, "what the web server has for a request's head, its body, the answer, 1 to 3600 (15)" },
+	{ 'R', "BYTES", set_rate, "of a body, for each of which in a second it has more time (16384)" },
+	{ 'a', "WHERE", set_access_log, "the line about each request: none, stderr, or server, by FCGI_STDERR (none)" },
 	{ 'g', "SECONDS", set_stop_timeout, "how long a stop waits for requests in hand, 1 to 3600 (10)" },
-	{ 'l', "LEVEL", set_log_level, "error, warning, notice, info (each request) or debug (notice)" },
+	{ 'l', "LEVEL", set_log_level, "error, warning, notice, info or debug (notice)" },
 	{ 'V', NULL, NULL, "print the version" },
 	{ 'h', NULL, NULL, "print this" },
 };
@@ -146,7 +212,8 @@ static void print_help(FILE *to)
 	fputs("usage: taskring-app [options]\nAnswers FastCGI requests and publishes their background tasks.\n\n", to);
 	for (size_t i = 0; i < ROWS; i++)
 		fprintf(to, "  -%c %-12s %s\n", rows[i].letter, rows[i].argument != NULL ? rows[i].argument : "", rows[i].help);
-	fputs("\nSignals: TERM, INT and QUIT stop, a second one at once; HUP replaces the processes one by one.\n", to);
+	fputs("\nSignals: TERM, INT and QUIT stop, a second one at once; HUP replaces the processes one by one;\n"
+	      "USR1 stops like TERM, and so does HUP with -p 0.\n", to);
 }
 
 static int read_option(struct options *options, int letter)
@@ -173,12 +240,14 @@ static int read_option(struct options *options, int letter)
 int options_read(int argc, char **argv, struct options *options)
 {
 	*options = (struct options){
-		.socket = "fd:0",
+		.socket = "inherited",
 		.processes = 2,
 		.threads = 4,
 		.instance = "taskring",
 		.open = { .mode = 0600 },
-		.web = { .durability = TR_MEMORY, .durable_timeout_ms = 5000, .body_limit_bytes = 1u << 20 },
+		.web = { .durability = TR_MEMORY, .durable_timeout_ms = 5000, .body_limit_bytes = 1u << 20,
+			.upload = { .most_bytes = 1ull << 30, .free_bytes = 64ull << 20 } },
+		.fcgi = { .connections = CONNECTIONS_MAX, .timeout_ms = 15000, .bytes_per_s = 16384 },
 		.stop_timeout_s = 10,
 		.log_level = LOG_NOTICE,
 	};
@@ -195,6 +264,8 @@ int options_read(int argc, char **argv, struct options *options)
 		if (status >= 0)
 			return status;
 	}
+	if (options->web.upload.at_once == 0)
+		options->web.upload.at_once = options->threads / 2 > 0 ? options->threads / 2 : 1;
 	struct tr_error error;
 	if (optind == argc && options->token_file != NULL && !token_read(options->token_file, options->web.token, &error)) {
 		fprintf(stderr, "taskring-app: -T %s\n", error.text);

@@ -2,16 +2,23 @@
 #ifndef APP_OPTIONS_H
 #define APP_OPTIONS_H
 
+#include "app/fcgi.h"
 #include "app/web.h"
 
+/* Where the line about a request goes. Requests that failed here (500 and above) always have one. */
+enum access_log { ACCESS_LOG_NONE, ACCESS_LOG_STDERR, ACCESS_LOG_SERVER };
+
 struct options {
-	const char *socket; /* a path, HOST:PORT, or fd:N for a socket that is inherited listening */
-	unsigned processes, threads;
+	const char *socket; /* as listen_open() takes it */
+	unsigned processes; /* 0: no master, this process serves */
+	unsigned threads;
 	const char *instance;
 	struct tr_open_options open; /* spool directory, journal, permission bits */
 	struct web_settings web;
 	const char *token_file; /* where web.token comes from; read anew by each process; NULL: none */
+	struct fcgi_settings fcgi;
 	unsigned stop_timeout_s; /* requests in hand have this long to finish */
+	enum access_log access_log;
 	int log_level;
 };
 

@@ -7,17 +7,19 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 
+#include "app/connections.h"
 #include "app/fcgi.h"
 #include "app/instance.h"
 #include "app/log.h"
 #include "shared/resource.h"
 
 #define STACK_BYTES (1u << 20) /* jansson recurses 2,048 deep at most */
-#define FILES_MAX 1024         /* libfcgi uses select(2), which cannot name more */
+#define FILES_MAX (CONNECTIONS_MAX + 1024)
 #define CUT_OFF_RESERVE_S 1    /* before the master kills us */
 
 struct process {
@@ -41,15 +43,20 @@ static int64_t monotonic_us(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static void log_request(const struct web_request *request, const struct web_answer *answer, size_t bytes,
-    int64_t started_us)
+/* One line, to where the option says; of a request that failed here always. */
+static void log_request(const struct options *options, const struct web_request *request, int status,
+    int64_t took_us, struct fcgi_answer *answer)
 {
-	if (!log_wants(LOG_INFO))
+	bool failed = status >= 500;
+	if (options->access_log == ACCESS_LOG_NONE && !failed)
 		return;
-	char quoted[LOG_QUOTED_SIZE];
-	log_event(LOG_INFO, "request", "id=%s trace=%s method=%s path=%s status=%d bytes=%zu us=%lld",
-	    request->request_id, request->trace, method_name(request->method), log_quote(request->path, quoted),
-	    answer->status, bytes, (long long)(monotonic_us() - started_us));
+	char quoted[LOG_QUOTED_SIZE], line[FCGI_LINE_SIZE];
+	snprintf(line, sizeof(line), "id=%s trace=%s method=%s path=%s status=%d bytes=%zu us=%lld",
+	    request->request_id, request->trace, method_name(request->method), log_quote(request->path, quoted), status, answer->count, (long long)took_us);
+	if (options->access_log == ACCESS_LOG_SERVER)
+		snprintf(answer->line, sizeof(answer->line), "taskring-app: request %.900s", line);
+	else
+		log_event(failed ? LOG_ERR : LOG_NOTICE, "request", "%s", line);
 }
 
 /* False: the ring cannot be opened now, or there is no memory for a batch. */
@@ -65,17 +72,16 @@ static bool prepare(struct responder *responder, struct web_request *request)
 	return request->ring != NULL;
 }
 
-static char *answer_request(void *context, struct web_request *request, size_t *bytes)
+static void answer_request(void *context, struct web_request *request, struct fcgi_answer *answer)
 {
 	struct responder *responder = context;
+	const struct options *options = responder->process->options;
 	int64_t started_us = monotonic_us();
 	bool prepared = prepare(responder, request);
-	struct web_answer answer = web_serve(&responder->process->web, request,
-	    prepared ? responder->background : NULL);
-	char *rendered = answer_render(&answer, request, bytes);
-	log_request(request, &answer, *bytes, started_us);
-	answer_clear(&answer);
-	return rendered;
+	struct web_answer made = web_serve(&responder->process->web, request, prepared ? responder->background : NULL);
+	answer->bytes = answer_render(&made, request, &answer->count);
+	log_request(options, request, made.status, monotonic_us() - started_us, answer);
+	answer_clear(&made);
 }
 
 static void *thread_main(void *context)
@@ -105,7 +111,8 @@ static unsigned start_threads(struct process *process, pthread_t *threads)
 	return started;
 }
 
-static void wait_for_stop(void)
+/* USR1 is what mod_fastcgi's process manager says; where there is a master, HUP is its alone. */
+static void wait_for_stop(const struct options *options)
 {
 	sigset_t stops;
 	int received;
@@ -113,6 +120,9 @@ static void wait_for_stop(void)
 	sigaddset(&stops, SIGTERM);
 	sigaddset(&stops, SIGINT);
 	sigaddset(&stops, SIGQUIT);
+	sigaddset(&stops, SIGUSR1);
+	if (options->processes == 0)
+		sigaddset(&stops, SIGHUP);
 	while (sigwait(&stops, &received) != 0)
 		continue;
 }
@@ -130,19 +140,16 @@ static void stop_threads(struct process *process, const pthread_t *threads, unsi
 		fcgi_server_cut_off(process->server);
 		pthread_join(threads[i], NULL);
 	}
-	struct responder last = { .process = process };
-	fcgi_server_drain(process->server, answer_request, &last);
-	resource_set_free(&last.resources);
-	background_tasks_free(&last.background);
 }
 
-static void limit_files(void)
+/* As many connections as there may be; connections.c makes do with fewer. */
+static void allow_files(void)
 {
 	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > FILES_MAX) {
-		limit.rlim_cur = FILES_MAX;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= FILES_MAX)
+		return;
+	limit.rlim_cur = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /* So that a SIGHUP to the master brings a new token. The one that it started with stays where that fails. */
@@ -156,19 +163,20 @@ static void read_token(struct process *process)
 
 int process_run(const struct options *options, int listen_fd)
 {
-	limit_files();
+	allow_files();
 	struct process process = { .options = options, .web = options->web };
 	read_token(&process);
 	process.instance = instance_new(options->instance, &options->open);
-	process.server = fcgi_server_new(listen_fd);
+	process.server = fcgi_server_new(listen_fd, &options->fcgi);
 	pthread_t *threads = calloc(options->threads, sizeof(*threads));
 	int status = 1;
 	if (process.instance != NULL && process.server != NULL && threads != NULL) {
 		/* libfcgi has set a handler for SIGPIPE; a closed connection is an error of write(2), no more. */
 		signal(SIGPIPE, SIG_IGN);
+		signal(SIGXFSZ, SIG_IGN); /* likewise a file that may not grow further */
 		unsigned started = start_threads(&process, threads);
 		if (started == options->threads) {
-			wait_for_stop();
+			wait_for_stop(options);
 			status = 0;
 		}
 		stop_threads(&process, threads, started);

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #define URI_BYTES_MAX 8192
+#define HEAD_BYTES_MAX 65536
 
 /* The first one stays. `why` has static storage. */
 static void set_fault(struct web_request *request, int status, const char *why)
@@ -167,8 +168,8 @@ static void read_trace(const char *given, const char *request_id, char trace[TR_
 
 void request_head_read(const struct request_head *head, struct web_request *request)
 {
-	*request = (struct web_request){ .method = METHOD_OTHER, .query = "", .content_type = "", .authorization = "",
-		.declared_bytes = SIZE_MAX };
+	*request = (struct web_request){ .method = METHOD_OTHER, .query = "", .content_type = "", .content_disposition = "",
+		.authorization = "", .declared_bytes = SIZE_MAX };
 	read_request_id(head, request->request_id);
 	read_trace(head->traceparent, request->request_id, request->trace);
 	if (head->method == NULL || head->uri == NULL) {
@@ -180,6 +181,10 @@ void request_head_read(const struct request_head *head, struct web_request *requ
 		set_fault(request, 414, "the request's target is too long");
 		return;
 	}
+	if (head->bytes > HEAD_BYTES_MAX) {
+		set_fault(request, 431, "the header lines are too long");
+		return;
+	}
 	read_path(head->uri, request);
 	const char *mark = strchr(head->uri, '?');
 	if (mark != NULL)
@@ -188,6 +193,8 @@ void request_head_read(const struct request_head *head, struct web_request *requ
 		request->authorization = head->authorization;
 	if (head->content_type != NULL)
 		request->content_type = head->content_type;
+	if (head->content_disposition != NULL)
+		request->content_disposition = head->content_disposition;
 	if (head->content_length != NULL && head->content_length[0] != '\0' &&
 	    !read_length(head->content_length, &request->declared_bytes))
 		set_fault(request, 400, "Content-Length is not a number");

@@ -14,9 +14,11 @@ struct request_head {
 	const char *content_type;      /* CONTENT_TYPE */
 	const char *content_length;    /* CONTENT_LENGTH */
 	const char *authorization;     /* HTTP_AUTHORIZATION */
+	const char *content_disposition; /* HTTP_CONTENT_DISPOSITION */
 	const char *traceparent;       /* HTTP_TRACEPARENT */
 	const char *client_request_id; /* HTTP_X_REQUEST_ID */
 	const char *server_request_id; /* REQUEST_ID, as nginx makes it */
+	size_t bytes;                  /* of all variables together */
 };
 
 /* Fills all of *request but its source; what is not allowed is set as its fault. */

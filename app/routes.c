@@ -51,6 +51,15 @@ static const struct route routes[] = {
 		.answers = ANSWERS{ { 202, "Its task", &accepted_schema }, { 0 } },
 	},
 	{
+		.method = METHOD_POST, .path = "/files", .endpoint = post_file, .tag = "files",
+		.summary = "Upload a file",
+		.description = "As multipart/form-data with the file in the field `file`, or as the body itself, whose name "
+			       "is then that of Content-Disposition. Its SHA-256, lines and bytes are the task's result.",
+		.upload = true,
+		.needs_ring = true,
+		.answers = ANSWERS{ { 202, "Its task", &accepted_schema }, { 0 } },
+	},
+	{
 		.method = METHOD_GET, .path = "/tasks", .endpoint = get_tasks, .tag = "tasks",
 		.summary = "Many background tasks",
 		.description = "The newest first, a page at a time. A page may be short, even empty, when few of many tasks "

@@ -45,6 +45,18 @@ static bool may_call(const struct web_settings *settings, const struct web_reque
 	return true;
 }
 
+/* A body that is a file: received as it arrives. */
+static bool receive(const struct web_settings *settings, struct web_request *request, struct upload *upload,
+    struct web_answer *answer)
+{
+	enum upload_result result = upload_receive(request, &settings->upload, upload);
+	request->upload = upload;
+	if (result == UPLOAD_OK)
+		return true;
+	upload_refuse(result, answer);
+	return false;
+}
+
 /* Parameters and body, so that the faults of both come in one answer. False: *answer is the refusal. */
 static bool read_input(const struct web_settings *settings, struct web_request *request,
     const struct route_match *match, struct web_answer *answer)
@@ -157,9 +169,11 @@ static struct web_answer serve_route(const struct web_settings *settings, struct
 {
 	struct web_answer answer;
 	struct held held = { .count = 0 };
+	struct upload upload = { .fd = -1 };
 	if (!may_call(settings, request, background, &answer))
 		return answer;
-	if (read_input(settings, request, match, &answer)) {
+	if (read_input(settings, request, match, &answer) &&
+	    (!request->route->upload || receive(settings, request, &upload, &answer))) {
 		request->held = &held;
 		if (hold_resources(request, &held, &answer))
 			answer = call(settings, request, background);
@@ -169,6 +183,8 @@ static struct web_answer serve_route(const struct web_settings *settings, struct
 	json_decref(request->parameters);
 	json_decref(request->body);
 	request->parameters = request->body = NULL;
+	upload_clear(&upload);
+	request->upload = NULL;
 	return answer;
 }
 

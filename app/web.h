@@ -21,6 +21,7 @@
 
 #include "app/faults.h"
 #include "app/schema.h"
+#include "app/upload.h"
 #include "taskring/taskring.h"
 
 #define WEB_PATH_MAX 1024      /* bytes of a request's path */
@@ -56,7 +57,6 @@ struct web_source {
 struct held;
 struct resource_set;
 struct tr_resource;
-struct upload;
 struct web_added;
 
 /* All pointers live as long as the request. */
@@ -73,6 +73,7 @@ struct web_request {
 	char trace[TR_TRACE_MAX + 1]; /* a W3C traceparent of version 00: the client's, else one of our own */
 	const char *content_type;     /* "" when there is none */
 	const char *authorization;    /* "" when there is none */
+	const char *content_disposition; /* likewise */
 	struct web_source source;     /* the body, before it is read */
 	size_t declared_bytes;        /* CONTENT_LENGTH; SIZE_MAX: there is none */
 
@@ -179,6 +180,7 @@ struct web_settings {
 	uint32_t durable_timeout_ms; /* how long an answer waits for the disk */
 	size_t body_limit_bytes;     /* of a body that is read into memory */
 	char token[WEB_TOKEN_MAX + 1]; /* the bearer token; "": there is none */
+	struct upload_limits upload;
 };
 
 /*

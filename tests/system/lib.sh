@@ -223,6 +223,41 @@ stop_run() { # COMMAND...
 	expect "its last line" "taskring: stopped" "$(tail -n 1 "$WORK/run.log")"
 }
 
+# ---- responders behind nginx, with options of the test's own ---------------------------------
+
+# nginx, configured as shipped, in front of $RUN/responder.sock; PORT is where it listens.
+start_nginx() { # [WORKERS [KEEPALIVE]]
+	: "${PORT:=$(free_port)}"
+	mkdir -p "$RUN/logs" "$RUN/tmp"
+	sed "s|@LISTEN@|listen 127.0.0.1:$PORT;|; s|@NGINX_WORKERS@|${1:-2}|; s|@KEEPALIVE@|${2:-8}|" \
+		"$CHECKOUT/conf/nginx.conf.in" >"$RUN/nginx.conf"
+	(cd "$RUN" && exec setsid "$(command -v nginx || echo /usr/sbin/nginx)" -p ./ -c nginx.conf -e logs/nginx-error.log) </dev/null >>"$RUN/logs/nginx.log" 2>&1 &
+	NGINX=$!
+	wait_until 10 test -s "$RUN/nginx.pid"
+}
+
+# taskring-app on $RUN/responder.sock. Mode 666, since nginx's workers are another user's when root runs the tests.
+start_app() { # [OPTION...]
+	mkdir -p "$RUN/spool"
+	(cd "$RUN" && exec setsid "$BUILD/taskring-app" -s "$RUN/responder.sock" -m 666 -n "$NAME" -S "$RUN/spool" "$@") \
+		</dev/null >>"$RUN/app.log" 2>&1 &
+	APP=$!
+	wait_until 10 test -S "$RUN/responder.sock"
+}
+
+stop_app() {
+	local status=0
+	kill -TERM "$APP"
+	wait_until 20 is_gone "$APP"
+	wait "$APP" || status=$?
+	expect "the responder's exit status" 0 $status
+}
+
+stop_nginx() {
+	kill -QUIT "$NGINX"
+	wait_until 20 is_gone "$NGINX"
+}
+
 # ---- HTTP -----------------------------------------------------------------------------------
 
 # An answer: STATUS, and the files $WORK/head (header lines, without CR) and $WORK/body.

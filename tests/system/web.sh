@@ -206,17 +206,9 @@ test_signups() {
 
 # ---- responders without taskd ---------------------------------------------------------------
 
-# nginx and one responder as `make run` starts them, and nothing else. Started by root, nginx works as
-# somebody who must be let at the socket.
 start_responder() { # OPTION...
-	PORT=$(free_port)
-	mkdir -p "$RUN"/{logs,tmp,spool}
-	sed -e "s|@NGINX_WORKERS@|1|; s|@KEEPALIVE@|2|; s|@LISTEN@|listen 127.0.0.1:$PORT;|" "$CHECKOUT/conf/nginx.conf.in" >"$RUN/nginx.conf"
-	(cd "$RUN" && exec setsid "$BUILD/taskring-app" -s ./responder.sock -m 666 -p 1 -t 4 -n "$NAME" -S spool "$@") \
-		</dev/null >"$WORK/responder.log" 2>&1 &
-	RESPONDER=$!
-	(cd "$RUN" && exec setsid "$(command -v nginx || echo /usr/sbin/nginx)" -p ./ -c nginx.conf -e logs/nginx.log) </dev/null >"$WORK/nginx.log" 2>&1 &
-	NGINX=$!
+	start_app -p 1 -t 4 "$@"
+	start_nginx 1 2
 	wait_until 15 reaches_responder
 }
 
@@ -227,10 +219,8 @@ reaches_responder() {
 }
 
 stop_responder() {
-	kill -QUIT "$NGINX"
-	kill -TERM "$RESPONDER"
-	wait_until 15 is_gone "$NGINX"
-	wait_until 15 is_gone "$RESPONDER"
+	stop_nginx
+	stop_app
 }
 
 test_without_taskd() {
@@ -281,7 +271,7 @@ test_token_files() {
 	expect "the token" 404 "$STATUS"
 	# A new one comes with SIGHUP; a wrong file leaves the old one.
 	printf 'fedcba9876543210\n' >"$WORK/token"
-	kill -HUP "$RESPONDER"
+	kill -HUP "$APP"
 	wait_until 15 token_is fedcba9876543210
 	stop_responder
 }

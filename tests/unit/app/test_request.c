@@ -195,7 +195,21 @@ static void test_options(void)
 	CU_ASSERT_EQUAL(options.open.mode, 0660);
 	CU_ASSERT_EQUAL(options.web.durability, TR_DISK);
 	CU_ASSERT_EQUAL(options.web.body_limit_bytes, 2048);
-	char *bad[][3] = { { "-p", "0" }, { "-p", "257" }, { "-p", "-1" }, { "-p", "2x" }, { "-p", "" }, { "-m", "8" },
+	CU_ASSERT_EQUAL(options.web.upload.at_once, 2); /* half of the threads */
+	char *more[] = { "taskring-app", "-p", "0", "-u", "2", "-f", "0", "-k", "3", "-c", "9", "-r", "4", "-R", "5", "-a", "server", NULL };
+	optind = 1;
+	CU_ASSERT_EQUAL_FATAL(options_read(17, more, &options), -1);
+	CU_ASSERT_STRING_EQUAL(options.socket, "inherited");
+	CU_ASSERT_EQUAL(options.processes, 0);
+	CU_ASSERT_EQUAL(options.web.upload.most_bytes, 2u << 20);
+	CU_ASSERT_EQUAL(options.web.upload.free_bytes, 0);
+	CU_ASSERT_EQUAL(options.web.upload.at_once, 3);
+	CU_ASSERT_EQUAL(options.fcgi.connections, 9);
+	CU_ASSERT_EQUAL(options.fcgi.timeout_ms, 4000);
+	CU_ASSERT_EQUAL(options.fcgi.bytes_per_s, 5);
+	CU_ASSERT_EQUAL(options.access_log, ACCESS_LOG_SERVER);
+	char *bad[][3] = { { "-u", "0" }, { "-k", "0" }, { "-c", "0" }, { "-c", "8193" }, { "-r", "0" }, { "-R", "0" },
+		{ "-a", "syslog" }, { "-p", "257" }, { "-p", "-1" }, { "-p", "2x" }, { "-p", "" }, { "-m", "8" },
 		{ "-m", "777" }, { "-m", "060" }, { "-d", "paper" }, { "-l", "loud" }, { "-g", "0" } };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char *arguments[] = { "taskring-app", bad[i][0], bad[i][1], NULL };

@@ -1,7 +1,8 @@
 /*
  * The event loop, the process and the master, spoken to as a web server does: FastCGI records on a
- * Unix socket, written by hand. What counts: idle kept connections hold no thread, a stop is prompt
- * and cuts nothing off, hostile lengths are answered, a dead process is replaced.
+ * Unix socket, written by hand. What counts: idle kept connections hold no thread and give way, who
+ * is slow holds one only for so long, a stop is prompt and cuts nothing off, hostile lengths are
+ * answered, a dead process is replaced.
  */
 #include <CUnit/Basic.h>
 #include <poll.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -27,7 +29,7 @@
 #define BODY_LIMIT 1000
 #define PATIENCE_MS 5000
 
-enum { BEGIN = 1, END = 3, PARAMS = 4, INPUT = 5, OUTPUT = 6, KEEP = 1 };
+enum { BEGIN = 1, ABORT = 2, END = 3, PARAMS = 4, INPUT = 5, OUTPUT = 6, ERRORS = 7, KEEP = 1 };
 
 static char path[100];
 
@@ -68,7 +70,7 @@ static size_t add_param(char *params, size_t used, const char *name, const char 
 }
 
 /* `length` NULL: no CONTENT_LENGTH. */
-static void ask(int fd, const char *uri, const char *length, size_t body_bytes, int flags)
+static void ask_head(int fd, const char *uri, const char *length, int flags)
 {
 	char params[1024];
 	const unsigned char begin[8] = { 0, 1, (unsigned char)flags };
@@ -79,6 +81,11 @@ static void ask(int fd, const char *uri, const char *length, size_t body_bytes, 
 	send_record(fd, BEGIN, begin, sizeof(begin));
 	send_record(fd, PARAMS, params, used);
 	send_record(fd, PARAMS, "", 0);
+}
+
+static void ask(int fd, const char *uri, const char *length, size_t body_bytes, int flags)
+{
+	ask_head(fd, uri, length, flags);
 	static char body[60000];
 	for (size_t sent = 0; sent < body_bytes;) {
 		size_t chunk = body_bytes - sent < sizeof(body) ? body_bytes - sent : sizeof(body);
@@ -102,10 +109,13 @@ static bool receive(int fd, void *to, size_t bytes)
 	return true;
 }
 
+static _Thread_local char error_line[2000]; /* what the last answer brought by FCGI_STDERR */
+
 /* The status of the answer; -1: the connection ended, or nothing came. */
 static int answer_status(int fd)
 {
 	char text[70000] = "";
+	error_line[0] = '\0';
 	size_t used = 0;
 	for (;;) {
 		unsigned char head[8];
@@ -119,6 +129,10 @@ static int answer_status(int fd)
 			memcpy(text + used, content, bytes);
 			used += bytes;
 		}
+		if (head[1] == ERRORS && bytes > 0 && bytes < sizeof(error_line)) {
+			memcpy(error_line, content, bytes);
+			error_line[bytes] = '\0';
+		}
 		if (head[1] == END)
 			return strncmp(text, "Status: ", 8) == 0 ? atoi(text + 8) : 0;
 	}
@@ -131,13 +145,25 @@ static bool is_closed(int fd)
 	return poll(&wait, 1, PATIENCE_MS) == 1 && recv(fd, &byte, 1, 0) <= 0;
 }
 
+/* Whether the responder has asked us to let go: an empty FCGI_STDERR record. */
+static bool is_asked(int fd)
+{
+	static const unsigned char asked[8] = { 1, ERRORS, 0, 1 };
+	unsigned char head[8];
+	return receive(fd, head, sizeof(head)) && memcmp(head, asked, sizeof(head)) == 0;
+}
+
 /* ---- the server in this process ---------------------------------------------------------- */
 
+static struct fcgi_settings settings;
 static struct fcgi_server *server;
 static pthread_t threads[THREADS];
 static int listen_fd;
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* held: "/slow" does not return */
 static atomic_int slow;                                  /* how many wait at the gate */
+
+static atomic_uint served;
+static char large[4u << 20]; /* more than a socket holds */
 
 /* The status. */
 static int read_all(struct web_request *request)
@@ -154,7 +180,7 @@ static int read_all(struct web_request *request)
 	return request->declared_bytes == SIZE_MAX || request->declared_bytes == all ? 204 : 400;
 }
 
-static char *answer(void *context, struct web_request *request, size_t *bytes)
+static void answer(void *context, struct web_request *request, struct fcgi_answer *answered)
 {
 	(void)context;
 	if (strcmp(request->path, "/slow") == 0) {
@@ -163,14 +189,21 @@ static char *answer(void *context, struct web_request *request, size_t *bytes)
 		pthread_mutex_unlock(&gate);
 		atomic_fetch_sub(&slow, 1);
 	}
+	if (strcmp(request->path, "/counted") == 0)
+		atomic_fetch_add(&served, 1);
+	if (strcmp(request->path, "/line") == 0)
+		snprintf(answered->line, sizeof(answered->line), "a line for the log");
 	struct web_answer made = { .status = 204 };
 	if (request->fault_status != 0)
 		made = answer_detail(request->fault_status, request->fault);
 	else if (strcmp(request->path, "/unread") != 0)
 		made = answer_detail(read_all(request), "whatever");
-	char *rendered = answer_render(&made, request, bytes);
+	if (strcmp(request->path, "/large") == 0) {
+		answer_clear(&made);
+		made = answer_json(200, json_stringn(large, sizeof(large)));
+	}
+	answered->bytes = answer_render(&made, request, &answered->count);
 	answer_clear(&made);
-	return rendered;
 }
 
 static void *thread_main(void *context)
@@ -179,22 +212,27 @@ static void *thread_main(void *context)
 	return NULL;
 }
 
-static void start(void)
+static void start_with(unsigned connections, unsigned timeout_ms)
 {
+	settings = (struct fcgi_settings){ .connections = connections, .timeout_ms = timeout_ms, .bytes_per_s = 1000 };
 	listen_fd = listen_open(path, 0600);
 	CU_ASSERT_FATAL(listen_fd >= 0);
-	server = fcgi_server_new(listen_fd);
+	server = fcgi_server_new(listen_fd, &settings);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(server);
 	signal(SIGPIPE, SIG_IGN);
 	for (int i = 0; i < THREADS; i++)
 		CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, thread_main, NULL), 0);
 }
 
+static void start(void)
+{
+	start_with(100, 15000);
+}
+
 static void join(void)
 {
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-	fcgi_server_drain(server, answer, NULL);
 	fcgi_server_free(&server);
 	CU_ASSERT_PTR_NULL(server);
 	listen_close(listen_fd, path);
@@ -234,7 +272,12 @@ static void test_kept_connections_hold_no_thread(void)
 		CU_ASSERT_EQUAL(answer_status(kept[i]), 204);
 	}
 	int64_t before = now_ms();
-	stop();
+	fcgi_server_stop(server);
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+		CU_ASSERT_TRUE(is_asked(kept[i]));
+		CU_ASSERT_TRUE(is_closed(kept[i])); /* also where the web server does nothing */
+	}
+	join();
 	CU_ASSERT_TRUE(now_ms() - before < 2000);
 	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
 		close(kept[i]);
@@ -290,10 +333,17 @@ static void test_stop_finishes_what_is_in_hand(void)
 	fcgi_server_stop(server);
 	ask(kept, "/", NULL, 0, KEEP);
 	pthread_mutex_unlock(&gate);
-	join();
 	CU_ASSERT_EQUAL(answer_status(busy), 204);
-	CU_ASSERT_TRUE(is_closed(busy));
+	CU_ASSERT_TRUE(is_asked(busy));
+	CU_ASSERT_TRUE(is_asked(kept)); /* while it was idle */
 	CU_ASSERT_EQUAL(answer_status(kept), 204);
+	CU_ASSERT_TRUE(is_asked(kept));
+	/* A web server that was just sending another request when it was asked. */
+	ask(kept, "/", NULL, 0, KEEP);
+	CU_ASSERT_EQUAL(answer_status(kept), 204);
+	join();
+	CU_ASSERT_TRUE(is_closed(busy));
+	CU_ASSERT_TRUE(is_asked(kept));
 	CU_ASSERT_TRUE(is_closed(kept));
 	close(busy);
 	close(kept);
@@ -328,6 +378,308 @@ static void test_cut_off(void)
 	close(fd);
 }
 
+/* ---- giving way -------------------------------------------------------------------------- */
+
+#define MANY 1500 /* more than select(2) can name */
+
+/* More kept connections than threads, rows for select(2), and then than there may be at all. */
+static void test_idle_ones_give_way(void)
+{
+	static int kept[MANY];
+	struct rlimit files;
+	CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &files), 0);
+	struct rlimit more = { .rlim_cur = files.rlim_max, .rlim_max = files.rlim_max };
+	if (files.rlim_max < 2 * MANY + 2000 || setrlimit(RLIMIT_NOFILE, &more) != 0)
+		return; /* not on this machine */
+	start_with(MANY - 100, 15000);
+	for (size_t i = 0; i < MANY; i++) {
+		int64_t before = now_ms();
+		kept[i] = dial();
+		ask(kept[i], "/", NULL, 0, KEEP);
+		CU_ASSERT_EQUAL(answer_status(kept[i]), 204);
+		CU_ASSERT(now_ms() - before < 1000);
+	}
+	/*
+	 * The longest idle ones were asked and, since we did nothing, closed, as many as were needed; two
+	 * that were given back at the same time may have changed places. Those that stayed are served,
+	 * asked or not.
+	 */
+	unsigned closed = 0;
+	for (size_t i = 0; i < MANY; i++) {
+		char byte;
+		if (i < 110)
+			CU_ASSERT_TRUE(is_asked(kept[i]));
+		if (i < 110 && recv(kept[i], &byte, 1, MSG_DONTWAIT) == 0) {
+			closed++;
+			continue;
+		}
+		ask(kept[i], "/", NULL, 0, KEEP);
+		CU_ASSERT_EQUAL(answer_status(kept[i]), 204);
+	}
+	CU_ASSERT_EQUAL(closed, 100);
+	stop();
+	for (size_t i = 0; i < MANY; i++)
+		close(kept[i]);
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
+/* A row that nobody gives up: requests that wait for a thread, and a connection that has just been opened. */
+static void test_nobody_gives_way(void)
+{
+	int waiting[8];
+	start_with(8, 15000);
+	pthread_mutex_lock(&gate);
+	for (int i = 0; i < 8; i++) {
+		waiting[i] = dial();
+		ask(waiting[i], "/slow", NULL, 0, i % 2 == 0 ? KEEP : 0);
+	}
+	wait_for_slow(THREADS);
+	int last = dial();
+	ask(last, "/", NULL, 0, 0);
+	pthread_mutex_unlock(&gate);
+	for (int i = 0; i < 8; i++) {
+		CU_ASSERT_EQUAL(answer_status(waiting[i]), 204);
+		close(waiting[i]);
+	}
+	CU_ASSERT_EQUAL(answer_status(last), 204);
+	close(last);
+	/* Silent new ones give way only when they are no longer young. */
+	for (int i = 0; i < 8; i++)
+		waiting[i] = dial();
+	last = dial();
+	ask(last, "/", NULL, 0, 0);
+	CU_ASSERT_EQUAL(answer_status(last), 204);
+	close(last);
+	for (int i = 0; i < 8; i++)
+		close(waiting[i]);
+	stop();
+}
+
+/*
+ * A crowd that wants more connections than there may be, so that it loses them all the time. What
+ * it could send is answered; what it could not send was not served either, so sending it again on
+ * another connection serves everything once.
+ */
+#define CROWD 6
+#define EACH 2000
+
+static atomic_uint lost, sent_again;
+static pthread_barrier_t crowded;
+
+/* In one write, as web servers do. False: the other side has closed. */
+static bool try_ask(int fd)
+{
+	char request[200] = { 1, BEGIN, 0, 1, 0, 8, 0, 0, 0, 1, KEEP, 0, 0, 0, 0, 0, 1, PARAMS, 0, 1 };
+	size_t used = add_param(request, 24, "REQUEST_METHOD", "POST");
+	used = add_param(request, used, "REQUEST_URI", "/counted");
+	request[21] = (char)(used - 24);
+	static const char end[16] = { 1, PARAMS, 0, 1, 0, 0, 0, 0, 1, INPUT, 0, 1 };
+	memcpy(request + used, end, sizeof(end));
+	used += sizeof(end);
+	ssize_t sent = send(fd, request, used, MSG_NOSIGNAL);
+	CU_ASSERT_TRUE(sent == (ssize_t)used || sent < 0);
+	return sent > 0;
+}
+
+static void *crowd_main(void *context)
+{
+	unsigned random = (unsigned)(uintptr_t)context;
+	int fds[4] = { -1, -1, -1, -1 };
+	for (int i = 0; i < EACH; i++) {
+		int *fd = &fds[i < 4 ? i : rand_r(&random) % 4];
+		if (i == 4)
+			pthread_barrier_wait(&crowded); /* all want all of theirs */
+		while (*fd < 0 || !try_ask(*fd)) {
+			if (*fd >= 0) {
+				atomic_fetch_add(&sent_again, 1);
+				close(*fd);
+			}
+			*fd = dial();
+		}
+		if (answer_status(*fd) != 204)
+			atomic_fetch_add(&lost, 1);
+	}
+	for (int i = 0; i < 4; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return NULL;
+}
+
+static void test_crowd(void)
+{
+	pthread_t crowd[CROWD];
+	start_with(3 * CROWD, 15000);
+	pthread_barrier_init(&crowded, NULL, CROWD);
+	for (uintptr_t i = 0; i < CROWD; i++)
+		CU_ASSERT_EQUAL_FATAL(pthread_create(&crowd[i], NULL, crowd_main, (void *)(i + 1)), 0);
+	for (int i = 0; i < CROWD; i++)
+		pthread_join(crowd[i], NULL);
+	stop();
+	CU_ASSERT_EQUAL(atomic_load(&lost), 0);
+	CU_ASSERT_EQUAL(atomic_load(&served), CROWD * EACH);
+	CU_ASSERT(atomic_load(&sent_again) > 0);
+}
+
+/* ---- who is slow ------------------------------------------------------------------------- */
+
+/* Sends a byte, or a record of one byte, over and over until the other side has had enough: after how many ms. */
+static int64_t drip(int fd, int type)
+{
+	int64_t before = now_ms();
+	while (now_ms() - before < PATIENCE_MS) {
+		const unsigned char record[9] = { 1, (unsigned char)type, 0, 1, 0, 1, 0, 0, 'x' };
+		struct pollfd wait = { .fd = fd, .events = POLLIN };
+		if (poll(&wait, 1, 50) != 0 || send(fd, record, sizeof(record), MSG_NOSIGNAL) < 0)
+			break;
+	}
+	return now_ms() - before;
+}
+
+#define SLOW_MS 300
+
+/* All threads are held by the slow; after the time they were given, others are served. */
+static void test_slow_ones(void)
+{
+	start_with(100, SLOW_MS);
+	int slow_ones[8], count = 0;
+	slow_ones[count++] = dial(); /* half a record's head */
+	CU_ASSERT_EQUAL(send(slow_ones[0], "\1\1", 2, MSG_NOSIGNAL), 2);
+	slow_ones[count++] = dial(); /* no end of the parameters */
+	send_record(slow_ones[1], BEGIN, "\0\1\1\0\0\0\0", 8);
+	slow_ones[count++] = dial(); /* half a body */
+	ask_head(slow_ones[2], "/", "100", KEEP);
+	send_record(slow_ones[2], INPUT, "half", 4);
+	slow_ones[count++] = dial(); /* an answer that nobody takes */
+	ask(slow_ones[3], "/large", NULL, 0, KEEP);
+	int64_t before = now_ms();
+	int fd = dial();
+	ask(fd, "/", NULL, 0, 0);
+	CU_ASSERT_EQUAL(answer_status(fd), 204);
+	int64_t took = now_ms() - before;
+	CU_ASSERT(took >= SLOW_MS - 50 && took < 4000);
+	CU_ASSERT_TRUE(is_closed(slow_ones[0]));
+	CU_ASSERT_EQUAL(answer_status(slow_ones[1]), 0); /* an end without an answer */
+	CU_ASSERT_TRUE(is_closed(slow_ones[1]));
+	CU_ASSERT_EQUAL(answer_status(slow_ones[2]), 408);
+	CU_ASSERT_TRUE(is_closed(slow_ones[2]));
+	close(fd);
+	for (int i = 0; i < count; i++)
+		close(slow_ones[i]);
+
+	/* A byte now and then makes it no better. Of a body it buys time, but not as much as it takes. */
+	fd = dial();
+	send_record(fd, BEGIN, "\0\1\1\0\0\0\0", 8);
+	took = drip(fd, PARAMS);
+	CU_ASSERT(took >= SLOW_MS - 50 && took < 2000);
+	close(fd);
+	fd = dial();
+	ask_head(fd, "/", NULL, KEEP);
+	took = drip(fd, INPUT);
+	CU_ASSERT(took >= SLOW_MS - 50 && took < 2000);
+	CU_ASSERT_EQUAL(answer_status(fd), 408);
+	close(fd);
+	/* One that is fast enough may go on for longer than that. */
+	fd = dial();
+	ask_head(fd, "/unread", NULL, KEEP);
+	before = now_ms();
+	while (now_ms() - before < 2 * SLOW_MS) {
+		char bytes[100] = "";
+		send_record(fd, INPUT, bytes, sizeof(bytes));
+		poll(NULL, 0, 20);
+	}
+	send_record(fd, INPUT, "", 0);
+	CU_ASSERT_EQUAL(answer_status(fd), 204);
+	close(fd);
+	stop();
+}
+
+/* An aborted request frees its thread at once; the connection is given up with it. */
+static void test_abort(void)
+{
+	start();
+	int fds[4 * THREADS];
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		fds[i] = dial();
+		ask_head(fds[i], "/", "100", KEEP);
+		send_record(fds[i], INPUT, "half", 4);
+		send_record(fds[i], ABORT, "", 0);
+	}
+	int fd = dial();
+	ask(fd, "/", NULL, 0, 0);
+	CU_ASSERT_EQUAL(answer_status(fd), 204);
+	close(fd);
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		CU_ASSERT_EQUAL(answer_status(fds[i]), 0); /* an end without an answer */
+		CU_ASSERT_TRUE(is_closed(fds[i]));
+		close(fds[i]);
+	}
+	stop();
+}
+
+static void test_large_head(void)
+{
+	char params[60000];
+	start();
+	int fd = dial();
+	const unsigned char begin[8] = { 0, 1, KEEP };
+	for (int round = 0; round < 2; round++) {
+		size_t used = add_param(params, 0, "REQUEST_METHOD", "GET");
+		used = add_param(params, used, "REQUEST_URI", "/");
+		send_record(fd, BEGIN, begin, sizeof(begin));
+		send_record(fd, PARAMS, params, used);
+		char value[100];
+		memset(value, 'v', sizeof(value) - 1);
+		value[sizeof(value) - 1] = '\0';
+		for (used = 0; used < 59000;)
+			used = add_param(params, used, "HTTP_X", value);
+		for (int i = 0; i <= round; i++)
+			send_record(fd, PARAMS, params, used);
+		send_record(fd, PARAMS, "", 0);
+		send_record(fd, INPUT, "", 0);
+		CU_ASSERT_EQUAL(answer_status(fd), round == 0 ? 204 : 431);
+	}
+	close(fd);
+	stop();
+}
+
+/* What the endpoint leaves of a long body: answered, then the connection ends. */
+static void *send_long_body(void *context)
+{
+	const int *fd = context;
+	char record[8 + 32768] = { 1, INPUT, 0, 1, (char)0x80, 0 };
+	for (int i = 0; i < 200; i++)
+		if (send(*fd, record, sizeof(record), MSG_NOSIGNAL) != sizeof(record))
+			break;
+	return NULL;
+}
+
+static void test_unread_body(void)
+{
+	start();
+	pthread_t sender;
+	int fd = dial();
+	ask_head(fd, "/unread", NULL, KEEP);
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&sender, NULL, send_long_body, &fd), 0);
+	CU_ASSERT_EQUAL(answer_status(fd), 204);
+	shutdown(fd, SHUT_RDWR);
+	pthread_join(sender, NULL);
+	close(fd);
+	stop();
+}
+
+static void test_error_line(void)
+{
+	start();
+	int fd = dial();
+	for (int i = 0; i < 3; i++) {
+		ask(fd, i == 1 ? "/" : "/line", NULL, 0, KEEP);
+		CU_ASSERT_EQUAL(answer_status(fd), 204);
+		CU_ASSERT_STRING_EQUAL(error_line, i == 1 ? "" : "a line for the log");
+	}
+	close(fd);
+	stop();
+}
+
 static void test_listen(void)
 {
 	int first = listen_open(path, 0600);
@@ -346,6 +698,31 @@ static void test_listen(void)
 	char inherited[20];
 	snprintf(inherited, sizeof(inherited), "fd:%d", tcp);
 	CU_ASSERT_EQUAL(listen_open(inherited, 0600), tcp);
+
+	/* What systemd passes is descriptor 3, and counts only for the process that it names. */
+	int third = dup(3), zeroth = dup(0);
+	snprintf(inherited, sizeof(inherited), "%ld", (long)getpid());
+	CU_ASSERT_EQUAL(dup2(tcp, 3), 3);
+	setenv("LISTEN_FDS", "1", 1);
+	setenv("LISTEN_PID", inherited, 1);
+	CU_ASSERT_EQUAL(listen_open("inherited", 0600), 3);
+	CU_ASSERT_PTR_NULL(getenv("LISTEN_FDS")); /* not for those that we start */
+	CU_ASSERT_EQUAL(dup2(tcp, 0), 0);
+	CU_ASSERT_EQUAL(listen_open("inherited", 0600), 0);
+	setenv("LISTEN_FDS", "1", 1);
+	setenv("LISTEN_PID", "1", 1);
+	CU_ASSERT_EQUAL(listen_open("inherited", 0600), 0);
+	setenv("LISTEN_FDS", "2", 1);
+	setenv("LISTEN_PID", inherited, 1);
+	CU_ASSERT_EQUAL(listen_open("inherited", 0600), -1);
+	dup2(zeroth, 0);
+	close(zeroth);
+	CU_ASSERT_EQUAL(listen_open("inherited", 0600), -1); /* no socket */
+	if (third >= 0)
+		dup2(third, 3);
+	else
+		close(3);
+	close(third);
 	close(tcp);
 }
 
@@ -396,7 +773,8 @@ static void test_master(void)
 {
 	/* A name that cannot be opened: the ring does not matter here. */
 	const struct options options = { .socket = path, .processes = 2, .threads = 2, .instance = ".", .open.mode = 0600,
-		.web.body_limit_bytes = BODY_LIMIT, .stop_timeout_s = 5 };
+		.web.body_limit_bytes = BODY_LIMIT, .fcgi = { .connections = 100, .timeout_ms = 15000, .bytes_per_s = 1000 },
+		.stop_timeout_s = 5 };
 	pid_t master = fork();
 	if (master == 0)
 		_exit(master_run(&options));
@@ -432,7 +810,11 @@ int main(void)
 	if (!CU_ADD_TEST(suite, test_master) || !CU_ADD_TEST(suite, test_listen) ||
 	    !CU_ADD_TEST(suite, test_kept_connections_hold_no_thread) || !CU_ADD_TEST(suite, test_bodies) ||
 	    !CU_ADD_TEST(suite, test_nonsense) || !CU_ADD_TEST(suite, test_stop_finishes_what_is_in_hand) ||
-	    !CU_ADD_TEST(suite, test_cut_off))
+	    !CU_ADD_TEST(suite, test_cut_off) || !CU_ADD_TEST(suite, test_idle_ones_give_way) ||
+	    !CU_ADD_TEST(suite, test_nobody_gives_way) || !CU_ADD_TEST(suite, test_crowd) ||
+	    !CU_ADD_TEST(suite, test_slow_ones) || !CU_ADD_TEST(suite, test_abort) ||
+	    !CU_ADD_TEST(suite, test_large_head) || !CU_ADD_TEST(suite, test_unread_body) ||
+	    !CU_ADD_TEST(suite, test_error_line))
 		return 1;
 	CU_basic_run_tests();
 	unsigned failures = CU_get_number_of_failures();
