@@ -14,7 +14,7 @@ error_of() { # ID
 }
 
 starts_of() { # ID: how often its handler was begun
-	grep -c "$1" "$WORK/ran" 2>/dev/null || :
+	cat "$WORK/ran" 2>/dev/null | grep -c "$1" || :
 }
 
 marking() { # HANDLER [PUSH_OPTION...]: pushes it, and waits until it has begun; ID
