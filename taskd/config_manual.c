@@ -8,7 +8,14 @@
 static void print_option(FILE *out, const struct option *option)
 {
 	char allowed[OPTION_ALLOWED_SIZE];
-	fprintf(out, ".It Ic %s\n%s\n", option->name, option->help);
+	fprintf(out, ".It Ic %s\n", option->name);
+	/* mdoc(7): a sentence begins a line. */
+	for (const char *at = option->help; *at != '\0'; at++) {
+		bool ends = at[0] == '.' && at[1] == ' ';
+		fputs(ends ? ".\n" : (const char[]){ *at, '\0' }, out);
+		at += ends;
+	}
+	fputc('\n', out);
 	fprintf(out, "Allowed: %s.\n", option_allowed(option, allowed));
 	if (option->initial != NULL)
 		fprintf(out, "Default:\n.Ql %s .\n", option->initial);

@@ -63,8 +63,8 @@ test_way_out_of_a_damaged_journal() {
 	wait_until 15 is_gone "$TASKD"
 	has_logged 'cannot-start' || fail "a damaged journal was not refused"
 	extract "$README" sh
-	grep -hA 3 '^mkdir saved' "$WORK"/blocks/* >"$WORK/commands"
-	expect "lines" 4 "$(wc -l <"$WORK/commands")"
+	grep -hA 4 '^mkdir saved' "$WORK"/blocks/* >"$WORK/commands"
+	expect "lines" 5 "$(wc -l <"$WORK/commands")"
 	(cd "$RUN" && bash "$WORK/commands") >"$WORK/saving.log" 2>&1
 	start_taskd
 	expect "the task that waits" scheduled "$(sql "SELECT state FROM tasks WHERE state <> 'succeeded'")"
@@ -81,12 +81,13 @@ test_names_exist() {
 	for name in $(grep -ohE '\bmake [a-z]+' "$README" "$CHECKOUT/CHANGELOG.md" | awk '{ print $2 }' | sort -u); do
 		[[ $name == install ]] || make -s -C "$CHECKOUT" -pRrq : 2>/dev/null | grep -q "^$name:" || fail "make $name does not exist"
 	done
-	# Counters and options.
+	# Counters, options, handlers.
 	"$BUILD/taskstat" -l | awk '{ print $1 }' >"$WORK/known"
 	"$BUILD/taskd" -o | sed -n 's/^\.It Ic //p' >>"$WORK/known"
+	grep -ohE '\.name = "[a-z_]+", \.doc' "$CHECKOUT"/app/handlers/*.c | cut -d '"' -f 2 >>"$WORK/known"
 	for name in $(grep -ohE '`[a-z]+_[a-z_]+`' "$README" | tr -d '`' | sort -u); do
 		case $name in
-		background_tasks_* | count_primes | record_signup | send_email_notification | max_attempts | timeout_s) ;;
+		background_tasks_* | max_attempts | timeout_s) ;;
 		*) grep -qx "$name" "$WORK/known" || fail "$name is neither a counter nor an option" ;;
 		esac
 	done
