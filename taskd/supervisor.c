@@ -27,7 +27,10 @@
 #include "taskd/crew.h"
 #include "taskd/instance.h"
 #include "taskd/log.h"
+#include "taskd/notify.h"
 #include "taskd/roles.h"
+
+#define STOP_RESERVE_MS 5000 /* for the ends of all processes, beyond what draining may take */
 
 enum phase { RUNNING, DRAINING, ENDING };
 
@@ -56,6 +59,7 @@ struct supervisor {
 	enum phase phase;
 	int64_t drain_until_ms;
 	int exit_status;
+	struct notify notify;
 	struct dispatcher dispatcher;
 	struct outbox outbox;
 	struct crew crew;
@@ -90,6 +94,8 @@ static void begin_end(struct supervisor *self, int exit_status)
 
 static void begin_drain(struct supervisor *self, int64_t now)
 {
+	int64_t most_ms = (int64_t)self->config->drain_timeout_ms + self->times->drain_extra_ms;
+	notify_stopping(&self->notify, most_ms + STOP_RESERVE_MS);
 	if (self->dispatcher.pid == 0) {
 		log_event(LOG_NOTICE, "stopping", "dispatcher=none");
 		begin_end(self, EXIT_SUCCESS);
@@ -98,7 +104,7 @@ static void begin_drain(struct supervisor *self, int64_t now)
 	log_event(LOG_NOTICE, "draining", "timeout_ms=%" PRIu32, self->config->drain_timeout_ms);
 	self->phase = DRAINING;
 	self->crew.closed = true;
-	self->drain_until_ms = now + self->config->drain_timeout_ms + self->times->drain_extra_ms;
+	self->drain_until_ms = now + most_ms;
 	const struct control_message message = { .kind = CONTROL_DRAIN };
 	outbox_put(&self->outbox, &message, -1);
 }
@@ -177,6 +183,7 @@ static void on_dispatcher_end(struct supervisor *self, int64_t now)
 	close(dispatcher->pidfd);
 	dispatcher->pidfd = -1;
 	dispatcher->pid = 0;
+	dispatcher->ready = false;
 	hang_up(self);
 	if (self->phase == ENDING)
 		return;
@@ -194,6 +201,7 @@ static void on_dispatcher_end(struct supervisor *self, int64_t now)
 	plan_dispatcher(self, now);
 	log_event(LOG_CRIT, "dispatcher-died", "dispatcher_pid=%d exit=%d signal=%d restart_ms=%" PRIu32, (int)pid, code, signal,
 	    dispatcher->pause_ms);
+	notify_status(&self->notify, "The dispatcher died (exit %d, signal %d); a new one starts.", code, signal);
 	crew_kill_all(&self->crew);
 }
 
@@ -212,12 +220,18 @@ static void on_message(struct supervisor *self, const struct control_message *me
 		dispatcher->life_sign_ms = now;
 		log_event(LOG_NOTICE, "ready", "instance=%s dispatcher_pid=%d start_ms=%" PRId64, self->config->instance,
 		    (int)dispatcher->pid, now - dispatcher->started_ms);
+		if (self->phase == RUNNING)
+			notify_ready(&self->notify, self->config->instance);
+		notify_alive(&self->notify, now);
 		break;
 	case CONTROL_PROGRESS:
-		if (dispatcher->silent)
+		if (dispatcher->silent) {
 			log_event(LOG_NOTICE, "dispatcher-goes-on", "silent_ms=%" PRId64, now - dispatcher->life_sign_ms);
+			notify_status(&self->notify, "Serving instance %s.", self->config->instance);
+		}
 		dispatcher->silent = false;
 		dispatcher->life_sign_ms = now;
+		notify_alive(&self->notify, now);
 		break;
 	case CONTROL_DRAINED:
 		dispatcher->drained = true;
@@ -261,6 +275,7 @@ static bool reserve_poll(struct supervisor *self)
 
 /* ---- signals ----------------------------------------------------------------------------- */
 
+/* The new configuration takes the old one's place, or is refused. */
 static void reload(struct supervisor *self, int64_t now)
 {
 	struct config *next = config_load(self->config->path);
@@ -296,7 +311,11 @@ static void on_signals(struct supervisor *self, int64_t now)
 		bool stop = info.ssi_signo != SIGHUP;
 		log_event(LOG_INFO, "signal", "number=%" PRIu32 " from_pid=%" PRIu32, info.ssi_signo, info.ssi_pid);
 		if (!stop && self->phase == RUNNING) {
+			notify_reloading(&self->notify);
 			reload(self, now);
+			/* Also when it was refused; without a dispatcher that serves, the next one's start says so. */
+			if (self->dispatcher.ready)
+				notify_ready(&self->notify, self->config->instance);
 		} else if (stop && self->phase == RUNNING) {
 			begin_drain(self, now);
 		} else if (stop && self->phase == DRAINING) {
@@ -347,6 +366,7 @@ static int64_t run_due(struct supervisor *self, int64_t now)
 			dispatcher->silent = true;
 			log_event(LOG_ERR, "dispatcher-hangs", "dispatcher_pid=%d silent_ms=%" PRId64, (int)dispatcher->pid,
 			    now - dispatcher->life_sign_ms);
+			notify_status(&self->notify, "The dispatcher (process %d) hangs.", (int)dispatcher->pid);
 		} else {
 			next = earlier(next, until);
 		}
@@ -432,6 +452,7 @@ static void raise_file_limit(struct supervisor *self)
 
 static bool begin(struct supervisor *self)
 {
+	self->notify = notify_open();
 	self->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (self->wake_fd < 0 || !take_signals(self)) {
 		log_event(LOG_ERR, "refused", "error=%m");
@@ -455,7 +476,8 @@ int supervisor_run_with(struct config *config, int lock_fd, const struct supervi
 {
 	struct supervisor self = {
 		.config = config, .roles = roles, .times = times, .lock_fd = lock_fd, .signals = -1, .wake_fd = -1,
-		.dispatcher = { .pidfd = -1, .control = -1 }, .outbox = { .socket = -1 }, .exit_status = EXIT_FAILURE,
+		.dispatcher = { .pidfd = -1, .control = -1 }, .outbox = { .socket = -1 }, .notify = { .socket = -1 },
+		.exit_status = EXIT_FAILURE,
 	};
 	log_open("supervisor", config->log_level);
 	if (instance_check(config) && begin(&self)) {
@@ -468,6 +490,7 @@ int supervisor_run_with(struct config *config, int lock_fd, const struct supervi
 		close(self.signals);
 	if (self.wake_fd >= 0)
 		close(self.wake_fd);
+	notify_close(&self.notify);
 	outbox_clear(&self.outbox);
 	free(self.outbox.letters);
 	free(self.crew.rows);
