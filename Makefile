@@ -1,9 +1,15 @@
 # taskring. `make` builds everything under build/. Targets: all run test bench torture lint layers
 # install clean.
-# Variables: CC, PREFIX, DESTDIR, SAN=address|thread (a build of its own), PORT, RUN_DIR, NAME.
+# Variables: CC, PREFIX, DESTDIR, SAN=address|thread (a build of its own), PORT, RUN_DIR, NAME, WEB (of
+# test), sysconfdir, systemdsystemunitdir, sysusersdir, tmpfilesdir (of install).
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
+sysconfdir ?= /etc
+# systemd looks below /usr/local/lib and /usr/lib; with another PREFIX these have to be given.
+systemdsystemunitdir ?= $(PREFIX)/lib/systemd/system
+sysusersdir ?= $(PREFIX)/lib/sysusers.d
+tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
 SAN ?=
 BUILD ?= build$(if $(SAN),/$(SAN))
 # Apart from the programs: build/taskd is one.
@@ -11,6 +17,7 @@ OBJ := $(BUILD)/obj
 PORT ?= 8080
 NAME ?= taskring
 RUN_DIR ?= build/run
+WEB ?= nginx apache
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Werror
 HARDEN := -fstack-protector-strong -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fno-plt
@@ -126,6 +133,7 @@ $(BUILD)/tests/app/test_%: $(OBJ)/tests/unit/app/test_%.o $(filter-out $(OBJ)/ap
 $(BUILD)/tests/%: $(OBJ)/tests/tools/%.o $(BUILD)/libtaskring.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ljansson $(LIB_LIBS)
+$(BUILD)/tests/echo_fcgi: LIB_LIBS += -lfcgi
 
 $(BUILD)/torture/step_%: $(OBJ)/tests/torture/step_%.o $(OBJ)/tests/torture/step.o $(OBJ)/tests/torture/oracle.o $(BUILD)/libtaskring.a
 	@mkdir -p $(@D)
@@ -181,7 +189,7 @@ print-unit-tests:
 
 # Not `test-programs` first, for the same reason as in `run`.
 test:
-	@exec env CC='$(CC)' SAN='$(SAN)' BUILD='$(BUILD)' tests/run.sh
+	@exec env CC='$(CC)' SAN='$(SAN)' BUILD='$(BUILD)' WEB='$(WEB)' tests/run.sh
 
 # Every instruction, not only a part of the longest windows; takes a while.
 torture: $(TORTURES)
@@ -197,6 +205,9 @@ lint:
 SO := libtaskring.so.$(VERSION)
 TO = $(DESTDIR)$(PREFIX)
 MANUALS = $(wildcard docs/man/*.[1-9]) $(BUILD)/man/taskstat.1 $(BUILD)/man/taskd.conf.5
+UNITS := taskd.service taskring-app.service taskring-app.socket
+# A template's text with the paths of this installation.
+fill_in = sed 's|@BINDIR@|$(PREFIX)/bin|; s|@SYSCONFDIR@|$(sysconfdir)|' conf/systemd/$(1).in
 install: all
 	install -d $(TO)/bin $(TO)/lib/taskring/handlers $(TO)/lib/taskring/modules $(TO)/lib/pkgconfig \
 	    $(TO)/include/taskring $(TO)/share/doc/taskring
@@ -212,7 +223,18 @@ install: all
 	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(BUILD)/taskring.pc >$(TO)/lib/pkgconfig/taskring.pc
 	$(foreach page,$(MANUALS),install -D -m 644 $(page) \
 	    $(TO)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) :
-	install -m 644 $(wildcard README.md LICENSE CHANGELOG.md docs/*.md conf/*.in) $(TO)/share/doc/taskring
+	install -m 644 $(wildcard README.md LICENSE CHANGELOG.md docs/*.md) $(TO)/share/doc/taskring
+	install -d $(TO)/share/taskring/errors
+	install -m 644 $(wildcard conf/*.in) $(TO)/share/taskring
+	install -m 644 $(wildcard conf/errors/*) $(TO)/share/taskring/errors
+	install -d $(DESTDIR)$(systemdsystemunitdir) $(DESTDIR)$(sysusersdir) $(DESTDIR)$(tmpfilesdir) \
+	    $(DESTDIR)$(sysconfdir)/taskring
+	$(foreach unit,$(UNITS),$(call fill_in,$(unit)) >$(DESTDIR)$(systemdsystemunitdir)/$(unit) &&) :
+	$(call fill_in,sysusers.conf) >$(DESTDIR)$(sysusersdir)/taskring.conf
+	$(call fill_in,tmpfiles.conf) >$(DESTDIR)$(tmpfilesdir)/taskring.conf
+	# A configuration that is there already is somebody's.
+	[ -e $(DESTDIR)$(sysconfdir)/taskring/taskd.conf ] || \
+	    install -m 644 conf/systemd/taskd.conf $(DESTDIR)$(sysconfdir)/taskring/taskd.conf
 
 clean:
 	rm -rf build

@@ -66,7 +66,7 @@ trap allow_services EXIT
 trap 'exit 1' INT TERM HUP
 
 new_services=()
-for service in nginx redis-server beanstalkd prometheus; do # each is called like its program
+for service in nginx lighttpd redis-server beanstalkd prometheus; do # each is called like its program
 	command -v "$service" >/dev/null || new_services+=("$service")
 done
 echo "Installing ${missing[*]}"

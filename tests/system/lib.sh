@@ -256,6 +256,76 @@ stop_app() {
 stop_nginx() {
 	kill -QUIT "$NGINX"
 	wait_until 20 is_gone "$NGINX"
+# ---- web servers ----------------------------------------------------------------------------
+
+# One from its template in conf/, in $RUN, before the FastCGI socket $RUN/responder.sock, on a free port: PORT.
+# Started by root it runs as www-data, as it would in earnest; WEB_PID is the process to signal.
+start_web() { # nginx|apache|fcgid|lighttpd
+	WEB_SERVER=$1
+	PORT=$(free_port)
+	mkdir -p "$RUN"/logs "$RUN"/tmp "$RUN"/empty "$RUN"/fcgid
+	[ "$(id -u)" -ne 0 ] || chown www-data: "$RUN" "$RUN"/logs "$RUN"/tmp "$RUN"/fcgid
+	"start_web_$1"
+	WEB_PID=$!
+	wait_until 10 web_listens
+}
+
+web_listens() {
+	! is_gone "$WEB_PID" || fail "$WEB_SERVER ended while starting"
+	(: <"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null
+}
+
+# Replaced by the command, so that its process is the caller's child.
+exec_web() { # COMMAND...
+	cd "$RUN" || exit 1
+	local as=()
+	[ "$(id -u)" -ne 0 ] || as=(setpriv --reuid www-data --regid www-data --init-groups --inh-caps=-all)
+	exec setsid "${as[@]}" "$@" </dev/null >>"$RUN/web.log" 2>&1
+}
+
+fill_in() { # TEMPLATE KEY VALUE...: into $RUN
+	local text target=$RUN/$1
+	text=$(<"$CHECKOUT/conf/$1.in")
+	shift
+	while [ $# -gt 0 ]; do
+		text=${text//"@$1@"/"$2"}
+		shift 2
+	done
+	printf '%s\n' "$text" >"$target"
+}
+
+start_web_nginx() {
+	start_nginx
+}
+
+start_web_apache() {
+	fill_in apache.conf LISTEN "127.0.0.1:$PORT" MODULES /usr/lib/apache2/modules SOCKET "$RUN/responder.sock" RUN_DIR "$RUN" \
+		CHILDREN 2 WORKERS 128 KEEPALIVE "${WEB_KEEPALIVE:-4}"
+	exec_web /usr/sbin/apache2 -d "$RUN" -f apache.conf -DFOREGROUND &
+}
+
+# A copy of the program: www-data may not be able to reach the checkout.
+start_web_fcgid() {
+	cp "$BUILD/taskring-app" "$RUN/taskring-app"
+	fill_in apache-fcgid.conf LISTEN "127.0.0.1:$PORT" MODULES /usr/lib/apache2/modules RUN_DIR "$RUN" \
+		APP "$RUN/taskring-app -n $NAME -S $RUN/spool -J $RUN/journal.db"
+	exec_web /usr/sbin/apache2 -d "$RUN" -f apache-fcgid.conf -DFOREGROUND &
+}
+
+start_web_lighttpd() {
+	cp -r "$CHECKOUT/conf/errors" "$RUN/errors"
+	fill_in lighttpd.conf PORT "$PORT" SOCKET "$RUN/responder.sock" RUN_DIR "$RUN" ERRORS "$RUN/errors/"
+	exec_web /usr/sbin/lighttpd -D -f lighttpd.conf &
+}
+
+# In order: what is in hand is finished.
+stop_web() {
+	local signal=QUIT
+	[ "$WEB_SERVER" != lighttpd ] || signal=INT
+	[ "$WEB_SERVER" != apache ] && [ "$WEB_SERVER" != fcgid ] || signal=WINCH
+	kill "-$signal" "$WEB_PID"
+	wait_until 15 is_gone "$WEB_PID"
+	wait "$WEB_PID" || :
 }
 
 # ---- HTTP -----------------------------------------------------------------------------------
