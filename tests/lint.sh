@@ -34,26 +34,12 @@ step() { # NAME COMMAND...
 step gcc each gcc "${flags[@]}" -O2 -c -o /dev/null
 step clang each clang "${flags[@]}" -fsyntax-only
 
-tidy() { # FILE: clang-tidy counts what it suppresses on standard error; only that is dropped
-	clang-tidy --quiet --warnings-as-errors='*' "$1" -- "${flags[@]}" 2> >(grep -v 'warnings\? generated\.$' >&2)
+# clang-tidy counts what it suppresses on standard error; only that is dropped.
+tidy() {
+	printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -I '{}' clang-tidy --quiet --warnings-as-errors='*' '{}' -- \
+		"${flags[@]}" 2> >(grep -v 'warnings\? generated\.$' >&2)
 }
-tidy_all() {
-	local file failed=0
-	for file in "${files[@]}"; do
-		tidy "$file" &
-		[ "$(jobs -rp | wc -l)" -lt "$(nproc)" ] || wait -n || failed=1
-	done
-	while :; do
-		wait -n
-		case $? in
-		0) ;;
-		127) break ;;
-		*) failed=1 ;;
-		esac
-	done
-	return $failed
-}
-step clang-tidy tidy_all
+step clang-tidy tidy
 
 # What is off, and why: portability and performance hints and unusedFunction look at files of a
 # library alone; unknownMacro and the like come from headers that are not read.

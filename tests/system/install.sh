@@ -5,8 +5,8 @@
 
 PREFIX=/opt/taskring
 
-install_tree() {
-	make -s -C "$CHECKOUT" install DESTDIR="$WORK/tree" PREFIX=$PREFIX BUILD="$BUILD" >"$WORK/install.log" 2>&1 ||
+install_tree() { # [MAKE_VARIABLE...]
+	make -s -C "$CHECKOUT" install DESTDIR="$WORK/tree" PREFIX=$PREFIX BUILD="$BUILD" "$@" >"$WORK/install.log" 2>&1 ||
 		fail "$(cat "$WORK/install.log")"
 	TREE=$WORK/tree$PREFIX
 }
@@ -95,6 +95,38 @@ test_manual_pages() {
 	for counter in $("$BUILD/taskstat" -l | awk '{ print $1 }'); do
 		grep -q "^.It Va $counter " "$TREE/share/man/man1/taskstat.1" || fail "$counter is not in taskstat.1"
 	done
+}
+
+test_units() {
+	local unit units=$WORK/units said
+	install_tree systemdsystemunitdir=/usr/lib/systemd/system sysusersdir=/usr/lib/sysusers.d \
+		tmpfilesdir=/usr/lib/tmpfiles.d sysconfdir=/etc/opt
+	mkdir "$units"
+	for unit in taskd.service taskring-app.service taskring-app.socket; do
+		said=$WORK/tree/usr/lib/systemd/system/$unit
+		expect "left of the template in $unit" "" "$(grep '@[A-Z]*@' "$said" || :)"
+		# The programs are where the test has put them.
+		sed "s|=$PREFIX/|=$TREE/|" "$said" >"$units/$unit"
+	done
+	grep -qx "ExecStart=$PREFIX/bin/taskd -c /etc/opt/taskring/taskd.conf" "$WORK/tree/usr/lib/systemd/system/taskd.service" ||
+		fail "taskd.service does not start what was installed"
+	expect "systemd-analyze verify" "" \
+		"$(cd "$units" && systemd-analyze verify --man=no --recursive-errors=no ./*.service ./*.socket 2>&1)"
+	for unit in taskd taskring-app; do
+		# Of 100; what a service without any hardening has is 96.
+		systemd-analyze security --no-pager --offline=true --threshold=20 "$units/$unit.service" >"$WORK/security.log" ||
+			fail "$unit.service is open: $(tail -n 1 "$WORK/security.log")"
+	done
+	"$TREE/bin/taskd" -t -c "$WORK/tree/etc/opt/taskring/taskd.conf" >/dev/null
+	said=$(systemd-sysusers --dry-run "$WORK/tree/usr/lib/sysusers.d/taskring.conf" 2>&1) || fail "$said"
+	expect_match "the user" "taskring" "$said"
+	SYSTEMD_LOG_LEVEL=warning systemd-tmpfiles --create --root="$WORK/tree" "$WORK/tree/usr/lib/tmpfiles.d/taskring.conf" 2>"$WORK/said" || :
+	expect "what tmpfiles complains of but the user, who is not there" "" "$(grep -v "user 'taskring'\|group 'taskring'" "$WORK/said" || :)"
+
+	# What somebody has configured stays.
+	echo 'instance = "mine"' >"$WORK/tree/etc/opt/taskring/taskd.conf"
+	install_tree sysconfdir=/etc/opt
+	expect "the configuration" 'instance = "mine"' "$(cat "$WORK/tree/etc/opt/taskring/taskd.conf")"
 }
 
 run_tests "$@"

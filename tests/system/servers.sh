@@ -7,7 +7,7 @@
 
 : "${WEB:=nginx apache}"
 [ "$WEB" != all ] || WEB="nginx apache lighttpd"
-PLUGIN_DIR=$BUILD/handlers
+export PLUGIN_DIR=$BUILD/handlers # those of POST /register
 ADA='{"email":"ada@example.org","name":"Ada"}'
 
 # taskd, responders and the server.

@@ -1,9 +1,7 @@
 #!/bin/bash
-# taskd as a systemd service: what it says to the service manager, on a real socket, and the units.
+# taskd as a service: what it says to its manager, on a real socket. The units are install.sh's.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
-
-: "${SYSTEMD_ANALYZE:=systemd-analyze}"
 
 start_manager() { # NAME
 	"$CHECKOUT/tests/system/notify_sink.py" "$1" "$WORK/heard" &
