@@ -48,6 +48,7 @@ TEST_PLUGINS := $(patsubst tests/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildc
 BAD_PLUGINS := $(patsubst tests/bad_plugins/%.c,$(BUILD)/tests/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
 TORTURES := $(patsubst tests/torture/%.c,$(BUILD)/torture/%,$(wildcard tests/torture/step_*.c))
+BENCH_PLUGINS := $(patsubst tests/bench/plugins/%.c,$(BUILD)/bench/plugins/%.so,$(wildcard tests/bench/plugins/*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
 PROGRAMS := $(BUILD)/taskd $(BUILD)/taskring-app $(BUILD)/taskstat
@@ -143,6 +144,12 @@ $(BUILD)/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libtaskring.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LIBS) -lck
 
+$(BUILD)/bench/bare_fcgi: LIB_LIBS += -lfcgi -ljansson
+
+$(BUILD)/bench/plugins/%.so: tests/bench/plugins/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
+
 $(BUILD)/bench/journal_bench: $(OBJ)/tests/bench/journal_bench.o $(filter-out $(OBJ)/taskd/main.o,$(TASKD_OBJECTS)) $(BUILD)/libtaskring.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol='tr_*' -o $@ $^ $(TASKD_LIBS)
@@ -179,7 +186,7 @@ bench:
 	@$(MAKE) --no-print-directory -s bench-programs
 	@BUILD='$(BUILD)' tests/bench/run.sh
 
-bench-programs: all $(BENCHES) $(BUILD)/tests/push $(BUILD)/tests/await $(TEST_PLUGINS)
+bench-programs: all $(BENCHES) $(BENCH_PLUGINS) $(BUILD)/tests/push $(BUILD)/tests/await $(TEST_PLUGINS)
 
 # What the tests run; a sanitizer's build has no use for single steps.
 test-programs: all $(UNIT_TESTS) $(TEST_PLUGINS) $(BAD_PLUGINS) $(TEST_TOOLS) $(if $(SAN),,$(TORTURES))
