@@ -7,11 +7,12 @@
 #include <fcgiapp.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define BODY_MAX 65536
@@ -62,7 +63,9 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	for (long i = strtol(argv[2], NULL, 10); i > 1; i--)
-		if (fork() == 0)
+		if (fork() == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL); /* the first one is who gets signalled */
 			break;
+		}
 	serve_with((int)strtol(argv[3], NULL, 10));
 }

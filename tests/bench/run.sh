@@ -64,4 +64,6 @@ echo
 "${0%/*}/tasks.sh" || status=1
 echo
 "${0%/*}/http.sh" || status=1
+echo
+"${0%/*}/web.sh" || status=1
 exit $status
