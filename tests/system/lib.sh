@@ -308,7 +308,7 @@ start_web_apache() {
 start_web_fcgid() {
 	cp "$BUILD/taskring-app" "$RUN/taskring-app"
 	fill_in apache-fcgid.conf LISTEN "127.0.0.1:$PORT" MODULES /usr/lib/apache2/modules RUN_DIR "$RUN" \
-		APP "$RUN/taskring-app -n $NAME -S $RUN/spool -J $RUN/journal.db"
+		APP "$RUN/taskring-app -n $NAME -S $RUN/spool -J $RUN/journal.db -T $RUN/token"
 	exec_web /usr/sbin/apache2 -d "$RUN" -f apache-fcgid.conf -DFOREGROUND &
 }
 

@@ -16,13 +16,20 @@ start_all() { # SERVER [RESPONDER_OPTION...]
 	shift
 	configure 'ring { slots_per_lane = 8192 }' # two threads must not fill theirs within a slow commit
 	start_taskd
+	make_token
 	start_responders "$@"
 	start_web "$server"
 	wait_until 10 answers_with 200 /healthz
 }
 
+make_token() {
+	TOKEN=0123456789abcdef.ghi
+	(umask 077 && echo "$TOKEN" >"$RUN/token")
+}
+
 start_responders() { # [OPTION...]
-	(cd "$RUN" && exec setsid "$BUILD/taskring-app" -s "$RUN/app.sock" -m 666 -n "$NAME" -S "$RUN/spool" -J "$RUN/journal.db" "$@") \
+	(cd "$RUN" && exec setsid "$BUILD/taskring-app" -s "$RUN/app.sock" -m 666 -n "$NAME" -S "$RUN/spool" -J "$RUN/journal.db" \
+		-T "$RUN/token" "$@") \
 		</dev/null >>"$RUN/responders.log" 2>&1 &
 	RESPONDERS=$!
 	wait_until 10 test -S "$RUN/app.sock"
@@ -104,7 +111,16 @@ requests() { # SERVER
 	answers_with 202 /register -H 'Content-Type: application/json' -H 'Transfer-Encoding: chunked' -d "$ADA" ||
 		fail "a body of unknown length: $STATUS"
 	expect "the methods" 204 "$(request /register -X OPTIONS && echo "$STATUS")"
+	expect_steering "$id"
 	stop_everything
+}
+
+# Authorization comes through, and decides.
+expect_steering() { # ID of a task that is over
+	refuses "no token" 401 "/tasks/$1" -X DELETE
+	refuses "another token" 401 "/tasks/$1" -X DELETE -H "Authorization: Bearer ${TOKEN}x"
+	request "/tasks/$1" -X DELETE -H "Authorization: Bearer $TOKEN"
+	[[ $STATUS != 401 && $STATUS != 403 ]] || fail "the token: $STATUS $(cat "$WORK/body")"
 }
 
 # What the server itself refuses, also while no responder is there.
@@ -242,7 +258,8 @@ replaced() { # SERVER
 	client=$!
 	for share in 1 2 3; do
 		wait_until 30 confirmed_at_least $((share * 700))
-		victim=$(pgrep -P "$RESPONDERS" | head -n 1)
+		wait_until 5 pgrep -P "$RESPONDERS" >"$WORK/pids" # those killed before may still be missing
+		victim=$(head -n 1 "$WORK/pids")
 		kill -KILL "$victim"
 		wait_until 5 is_gone "$victim"
 	done
@@ -256,7 +273,7 @@ replaced() { # SERVER
 for server in $WEB; do
 	kept=kept streams=streams
 	case $server in
-	nginx) streams=buffers ;; # but for uploads: fastcgi_request_buffering
+	nginx) grep -q 'fastcgi_request_buffering off' "$CHECKOUT/conf/nginx.conf.in" || streams=buffers ;;
 	lighttpd) kept=closed ;;
 	esac
 	for part in requests own_errors "passes:$streams" "connections:$kept" replaced; do
@@ -271,10 +288,13 @@ if [[ " $WEB " == *" apache "* ]]; then
 		chmod 777 "$RUN/spool"
 		start_taskd
 		chmod 666 "$RUN"/journal.db*
+		make_token
+		[ "$(id -u)" -ne 0 ] || chown www-data: "$RUN/token"
 		start_web fcgid
 		post /register "$ADA"
 		expect "status" 202 "$STATUS"
 		wait_row "$(jq -r '.tasks[1].id' "$WORK/body")" succeeded
+		expect_steering "$(jq -r '.tasks[1].id' "$WORK/body")"
 		refuses "two faults" 422 /register -H 'Content-Type: application/json' -d '{"email":"nobody","name":""}'
 		pgrep -f "taskring-app -n $NAME .*-s fd:0" >"$WORK/responders" || fail "no responder was started"
 		"$CHECKOUT/tests/system/register.py" "http://127.0.0.1:$PORT" 200 "$WORK/ids" >"$WORK/answers"

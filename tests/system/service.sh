@@ -1,5 +1,6 @@
 #!/bin/bash
-# taskd as a service: what it says to its manager, on a real socket. The units are install.sh's.
+# taskd and the responders as services: what taskd says to its manager, on a real socket, and the responders
+# on a socket that is handed over. The units themselves are install.sh's.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
@@ -100,6 +101,30 @@ test_variables() {
 	stop_taskd
 	expect "signs of life meant for another" 0 "$(times_heard 'WATCHDOG=1')"
 	kill %1
+	expect_nothing_left
+}
+
+# As taskring-app.service: on descriptor 3, started by the first connection, which is then answered.
+test_socket_activation() {
+	local listener
+	configure
+	start_taskd
+	(cd "$RUN" && umask 0 && exec setsid systemd-socket-activate -l "$RUN/app.sock" "$BUILD/taskring-app" -s fd:3 \
+		-n "$NAME" -S "$RUN/spool" -J "$RUN/journal.db" -p 2 -t 4) </dev/null >>"$RUN/responders.log" 2>&1 &
+	listener=$!
+	wait_until 10 test -S "$RUN/app.sock"
+	chmod 666 "$RUN/app.sock"
+	start_web nginx
+	expect "responders before the first request" systemd-socket- "$(cat "/proc/$listener/comm")"
+	post /register '{"email":"ada@example.org","name":"Ada"}'
+	expect "status" 202 "$STATUS"
+	expect "responders after it" taskring-app "$(cat "/proc/$listener/comm")"
+	kill -TERM "$listener"
+	wait_until 10 is_gone "$listener"
+	wait "$listener"
+	[ -S "$RUN/app.sock" ] || fail "the responders have removed a socket that is not theirs"
+	stop_web
+	stop_taskd
 	expect_nothing_left
 }
 
