@@ -160,7 +160,9 @@ passed() { # PARAMETER
 }
 
 has_arrived() { # BYTES
-	[ "$(tail -n 1 "$RUN/arrivals" 2>/dev/null || echo 0)" -ge "$1" ]
+	local bytes
+	bytes=$(tail -n 1 "$RUN/arrivals")
+	[ "${bytes:-0}" -ge "$1" ]
 }
 
 # 100,000 bytes, of which the client sends the second half only after the first has come through.
