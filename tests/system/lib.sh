@@ -256,6 +256,8 @@ stop_app() {
 stop_nginx() {
 	kill -QUIT "$NGINX"
 	wait_until 20 is_gone "$NGINX"
+}
+
 # ---- web servers ----------------------------------------------------------------------------
 
 # One from its template in conf/, in $RUN, before the FastCGI socket $RUN/responder.sock, on a free port: PORT.

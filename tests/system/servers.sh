@@ -28,24 +28,12 @@ make_token() {
 }
 
 start_responders() { # [OPTION...]
-	(cd "$RUN" && exec setsid "$BUILD/taskring-app" -s "$RUN/app.sock" -m 666 -n "$NAME" -S "$RUN/spool" -J "$RUN/journal.db" \
-		-T "$RUN/token" "$@") \
-		</dev/null >>"$RUN/responders.log" 2>&1 &
-	RESPONDERS=$!
-	wait_until 10 test -S "$RUN/app.sock"
-}
-
-stop_responders() {
-	local status=0
-	kill -TERM "$RESPONDERS"
-	wait_until 15 is_gone "$RESPONDERS"
-	wait "$RESPONDERS" || status=$?
-	expect "the responders' exit status" 0 $status
+	start_app -J "$RUN/journal.db" -T "$RUN/token" "$@"
 }
 
 stop_everything() {
 	stop_web
-	stop_responders
+	stop_app
 	stop_taskd
 	expect_nothing_left
 }
@@ -136,7 +124,7 @@ own_errors() { # SERVER
 	request /healthz -H "X-Long: $path$path"
 	expect_match "a long header line" '^(400|414|431)$' "$STATUS"
 	expect_refusal "a long header line" "$STATUS"
-	stop_responders
+	stop_app
 	request /healthz
 	expect_match "no responders" '^50[023]$' "$STATUS"
 	expect_refusal "no responders" "$STATUS"
@@ -150,9 +138,9 @@ own_errors() { # SERVER
 # ---- what is passed to the responder --------------------------------------------------------
 
 start_echo() {
-	(cd "$RUN" && exec setsid "$TOOLS/echo_fcgi" "$RUN/app.sock" "$RUN/arrivals") </dev/null >>"$RUN/echo.log" 2>&1 &
+	(cd "$RUN" && exec setsid "$TOOLS/echo_fcgi" "$RUN/responder.sock" "$RUN/arrivals") </dev/null >>"$RUN/echo.log" 2>&1 &
 	ECHO=$!
-	wait_until 10 test -S "$RUN/app.sock"
+	wait_until 10 test -S "$RUN/responder.sock"
 }
 
 passed() { # PARAMETER
@@ -209,7 +197,7 @@ passes() { # SERVER
 # ---- connections ----------------------------------------------------------------------------
 
 kept_connections() {
-	ss -xH state connected src "$RUN/app.sock" | wc -l
+	ss -xH state connected src "$RUN/responder.sock" | wc -l
 }
 
 # More clients than threads, and connections that the server keeps must not lock any of them out.
@@ -249,7 +237,7 @@ replaced() { # SERVER
 	client=$!
 	for share in 1 2; do
 		wait_until 30 confirmed_at_least $((share * 700))
-		kill -HUP "$RESPONDERS"
+		kill -HUP "$APP"
 	done
 	wait "$client" || fail "$(cat "$WORK/answers")"
 	expect "answers while they were replaced" "1500 × 202" "$(cat "$WORK/answers")"
@@ -260,7 +248,7 @@ replaced() { # SERVER
 	client=$!
 	for share in 1 2 3; do
 		wait_until 30 confirmed_at_least $((share * 700))
-		wait_until 5 pgrep -P "$RESPONDERS" >"$WORK/pids" # those killed before may still be missing
+		wait_until 5 pgrep -P "$APP" >"$WORK/pids" # those killed before may still be missing
 		victim=$(head -n 1 "$WORK/pids")
 		kill -KILL "$victim"
 		wait_until 5 is_gone "$victim"

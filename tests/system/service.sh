@@ -109,11 +109,11 @@ test_socket_activation() {
 	local listener
 	configure
 	start_taskd
-	(cd "$RUN" && umask 0 && exec setsid systemd-socket-activate -l "$RUN/app.sock" "$BUILD/taskring-app" -s fd:3 \
+	(cd "$RUN" && umask 0 && exec setsid systemd-socket-activate -l "$RUN/responder.sock" "$BUILD/taskring-app" -s fd:3 \
 		-n "$NAME" -S "$RUN/spool" -J "$RUN/journal.db" -p 2 -t 4) </dev/null >>"$RUN/responders.log" 2>&1 &
 	listener=$!
-	wait_until 10 test -S "$RUN/app.sock"
-	chmod 666 "$RUN/app.sock"
+	wait_until 10 test -S "$RUN/responder.sock"
+	chmod 666 "$RUN/responder.sock"
 	start_web nginx
 	expect "responders before the first request" systemd-socket- "$(cat "/proc/$listener/comm")"
 	post /register '{"email":"ada@example.org","name":"Ada"}'
@@ -122,7 +122,7 @@ test_socket_activation() {
 	kill -TERM "$listener"
 	wait_until 10 is_gone "$listener"
 	wait "$listener"
-	[ -S "$RUN/app.sock" ] || fail "the responders have removed a socket that is not theirs"
+	[ -S "$RUN/responder.sock" ] || fail "the responders have removed a socket that is not theirs"
 	stop_web
 	stop_taskd
 	expect_nothing_left
