@@ -1,7 +1,7 @@
 /*
  * Answers: endpoints make them with the functions below, answer_render() turns them into the
- * bytes of a CGI response. Every body is JSON; nothing of the inside (paths, system errors) is
- * ever put into one.
+ * bytes of a CGI response. Bodies are JSON, or pages and files of ours; nothing of the inside (paths,
+ * system errors) is ever put into one.
  */
 #include "app/web.h"
 
@@ -14,7 +14,8 @@ static const struct {
 	int status;
 	const char *reason;
 } reasons[] = {
-	{ 200, "OK" }, { 202, "Accepted" }, { 204, "No Content" }, { 400, "Bad Request" }, { 401, "Unauthorized" },
+	{ 200, "OK" }, { 202, "Accepted" }, { 204, "No Content" }, { 304, "Not Modified" },
+	{ 400, "Bad Request" }, { 401, "Unauthorized" },
 	{ 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" },
 	{ 409, "Conflict" }, { 413, "Content Too Large" }, { 414, "URI Too Long" }, { 415, "Unsupported Media Type" },
 	{ 422, "Unprocessable Content" }, { 431, "Request Header Fields Too Large" },
@@ -52,6 +53,11 @@ struct web_answer answer_empty(int status)
 	return (struct web_answer){ .status = status };
 }
 
+struct web_answer answer_content(struct web_content content)
+{
+	return (struct web_answer){ .status = 200, .content = content };
+}
+
 struct web_answer answer_detail(int status, const char *text)
 {
 	struct web_answer answer = answer_json(status, json_pack("{s:s}", "detail", text));
@@ -85,13 +91,48 @@ struct web_answer answer_fault(const char *where, const char *name, const char *
 void answer_clear(struct web_answer *answer)
 {
 	json_decref(answer->body);
+	if (answer->content.release != NULL)
+		answer->content.release(answer->content.context);
 	*answer = (struct web_answer){ .status = 0 };
+}
+
+/* ---- what the client has already --------------------------------------------------------- */
+
+/* Whether the list of an If-None-Match has this tag: weak comparison, RFC 9110, section 13.1.2. */
+static bool names_tag(const char *list, const char *tag)
+{
+	size_t bytes = strlen(tag);
+	if (strcmp(list, "*") == 0)
+		return true;
+	while (*list != '\0') {
+		list += strspn(list, " \t,");
+		if (strncmp(list, "W/", 2) == 0)
+			list += 2;
+		if (*list != '"')
+			return false;
+		size_t span = strcspn(list + 1, "\"") + 2;
+		if (span == bytes && strncmp(list, tag, bytes) == 0)
+			return true;
+		if (strlen(list) < span)
+			return false;
+		list += span;
+	}
+	return false;
+}
+
+void answer_revalidate(struct web_answer *answer, const struct web_request *request)
+{
+	if (answer->status != 200 || answer->etag == NULL || !names_tag(request->if_none_match, answer->etag))
+		return;
+	const struct web_answer known = { .status = 304, .etag = answer->etag, .cache_control = answer->cache_control };
+	answer_clear(answer);
+	*answer = known;
 }
 
 /* ---- rendering --------------------------------------------------------------------------- */
 
 struct head {
-	char text[1024]; /* holds every header line below, whatever the request was */
+	char text[2048]; /* holds every header line below, whatever the request was */
 	size_t used;
 };
 
@@ -118,13 +159,24 @@ static void head_allow(struct head *head, unsigned allow)
 	head_line(head, "\r\n");
 }
 
+static bool is_bodyless(int status)
+{
+	return status == 204 || status == 304;
+}
+
 static void render_head(struct head *head, const struct web_answer *answer,
-    const struct web_request *request, size_t body_bytes)
+    const struct web_request *request, const struct web_content *content)
 {
 	head_line(head, "Status: %d %s\r\n", answer->status, reason_of(answer->status));
-	if (answer->status != 204) /* RFC 9110, section 8.6: no length where there is no content */
-		head_line(head, "Content-Type: application/json\r\nContent-Length: %zu\r\n", body_bytes);
-	head_line(head, "Cache-Control: no-store\r\n");
+	if (!is_bodyless(answer->status)) /* RFC 9110, section 8.6: no length where there is no content */
+		head_line(head, "Content-Type: %s\r\nContent-Length: %zu\r\nX-Content-Type-Options: nosniff\r\n", content->type,
+		    content->count);
+	head_line(head, "Cache-Control: %s\r\n", answer->cache_control != NULL ? answer->cache_control : "no-store");
+	if (answer->etag != NULL)
+		head_line(head, "ETag: %s\r\n", answer->etag);
+	if (answer->csp != NULL)
+		head_line(head, "Content-Security-Policy: %s\r\nX-Frame-Options: DENY\r\nReferrer-Policy: same-origin\r\n",
+		    answer->csp);
 	if (request->request_id[0] != '\0')
 		head_line(head, "X-Request-ID: %s\r\n", request->request_id);
 	if (request->trace[0] != '\0')
@@ -140,40 +192,49 @@ static void render_head(struct head *head, const struct web_answer *answer,
 	head_line(head, "\r\n");
 }
 
-/* An answer that can be sent: what was made without memory or with a bug becomes 503 or 500. */
-static struct web_answer sendable(const struct web_answer *answer, char *body, const char **text)
+static struct web_content json_content(const char *text)
 {
-	*text = body;
+	return (struct web_content){ .type = "application/json", .bytes = text, .count = strlen(text) };
+}
+
+/*
+ * An answer that can be sent, and the bytes of its body: what was made without memory or with a bug
+ * becomes 503 or 500. `text`: its JSON.
+ */
+static struct web_answer sendable(const struct web_answer *answer, const char *text, struct web_content *content)
+{
+	*content = (struct web_content){ .bytes = "" };
 	if (!answer_knows(answer->status)) {
-		*text = bug_body;
+		*content = json_content(bug_body);
 		return (struct web_answer){ .status = 500 };
 	}
-	if (body != NULL || answer->status == 204)
+	if (is_bodyless(answer->status))
 		return *answer;
-	*text = out_of_memory_body;
+	if (answer->content.type != NULL || text != NULL) {
+		*content = answer->content.type != NULL ? answer->content : json_content(text);
+		return *answer;
+	}
+	*content = json_content(out_of_memory_body);
 	return (struct web_answer){ .status = 503, .retry_after_s = WEB_RETRY_AFTER_S };
 }
 
 char *answer_render(const struct web_answer *answer, const struct web_request *request, size_t *bytes)
 {
-	char *body = NULL;
-	const char *text;
-	if (answer->body != NULL && answer->status != 204)
-		body = json_dumps(answer->body, JSON_COMPACT | JSON_ENCODE_ANY);
-	struct web_answer sent = sendable(answer, body, &text);
-	size_t body_bytes = text != NULL ? strlen(text) : 0;
+	char *text = NULL;
+	struct web_content content;
+	if (answer->body != NULL && !is_bodyless(answer->status))
+		text = json_dumps(answer->body, JSON_COMPACT | JSON_ENCODE_ANY);
+	struct web_answer sent = sendable(answer, text, &content);
 	struct head head = { .used = 0 };
-	render_head(&head, &sent, request, body_bytes);
-	if (request->method == METHOD_HEAD)
-		body_bytes = 0;
+	render_head(&head, &sent, request, &content);
+	size_t body_bytes = request->method == METHOD_HEAD ? 0 : content.count;
 	char *all = malloc(head.used + body_bytes + 1);
 	if (all != NULL) {
 		memcpy(all, head.text, head.used);
-		if (body_bytes > 0)
-			memcpy(all + head.used, text, body_bytes);
+		memcpy(all + head.used, content.bytes, body_bytes);
 		all[head.used + body_bytes] = '\0';
 		*bytes = head.used + body_bytes;
 	}
-	free(body);
+	free(text);
 	return all;
 }

@@ -151,6 +151,8 @@ static void read_head(struct server_thread *thread)
 		.content_length = FCGX_GetParam("CONTENT_LENGTH", environment),
 		.authorization = FCGX_GetParam("HTTP_AUTHORIZATION", environment),
 		.content_disposition = FCGX_GetParam("HTTP_CONTENT_DISPOSITION", environment),
+		.accept = FCGX_GetParam("HTTP_ACCEPT", environment),
+		.if_none_match = FCGX_GetParam("HTTP_IF_NONE_MATCH", environment),
 		.traceparent = FCGX_GetParam("HTTP_TRACEPARENT", environment),
 		.client_request_id = FCGX_GetParam("HTTP_X_REQUEST_ID", environment),
 		.server_request_id = FCGX_GetParam("REQUEST_ID", environment),

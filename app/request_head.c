@@ -169,7 +169,7 @@ static void read_trace(const char *given, const char *request_id, char trace[TR_
 void request_head_read(const struct request_head *head, struct web_request *request)
 {
 	*request = (struct web_request){ .method = METHOD_OTHER, .query = "", .content_type = "", .content_disposition = "",
-		.authorization = "", .declared_bytes = SIZE_MAX };
+		.authorization = "", .accept = "", .if_none_match = "", .declared_bytes = SIZE_MAX };
 	read_request_id(head, request->request_id);
 	read_trace(head->traceparent, request->request_id, request->trace);
 	if (head->method == NULL || head->uri == NULL) {
@@ -191,6 +191,10 @@ void request_head_read(const struct request_head *head, struct web_request *requ
 		request->query = mark + 1;
 	if (head->authorization != NULL)
 		request->authorization = head->authorization;
+	if (head->accept != NULL)
+		request->accept = head->accept;
+	if (head->if_none_match != NULL)
+		request->if_none_match = head->if_none_match;
 	if (head->content_type != NULL)
 		request->content_type = head->content_type;
 	if (head->content_disposition != NULL)

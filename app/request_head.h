@@ -15,6 +15,8 @@ struct request_head {
 	const char *content_length;    /* CONTENT_LENGTH */
 	const char *authorization;     /* HTTP_AUTHORIZATION */
 	const char *content_disposition; /* HTTP_CONTENT_DISPOSITION */
+	const char *accept;            /* HTTP_ACCEPT */
+	const char *if_none_match;     /* HTTP_IF_NONE_MATCH */
 	const char *traceparent;       /* HTTP_TRACEPARENT */
 	const char *client_request_id; /* HTTP_X_REQUEST_ID */
 	const char *server_request_id; /* REQUEST_ID, as nginx makes it */

@@ -200,5 +200,7 @@ struct web_answer web_serve(const struct web_settings *settings, struct web_requ
 	request->route = route_find(request->method, request->path, &match, &allow);
 	if (request->route == NULL)
 		return refuse_path_or_method(request, allow);
-	return serve_route(settings, request, &match, background);
+	struct web_answer answer = serve_route(settings, request, &match, background);
+	answer_revalidate(&answer, request);
+	return answer;
 }

@@ -74,6 +74,8 @@ struct web_request {
 	const char *content_type;     /* "" when there is none */
 	const char *authorization;    /* "" when there is none */
 	const char *content_disposition; /* likewise */
+	const char *accept;           /* "" when there is none: anything */
+	const char *if_none_match;    /* "" when there is none */
 	struct web_source source;     /* the body, before it is read */
 	size_t declared_bytes;        /* CONTENT_LENGTH; SIZE_MAX: there is none */
 
@@ -90,13 +92,28 @@ struct web_request {
 	const struct held *held; /* the route's resources, open */
 };
 
+/* A body that is not JSON. Empty: type is NULL. */
+struct web_content {
+	const char *type; /* Content-Type, with its charset */
+	const char *bytes;
+	size_t count;
+	/* Called once with `context`, when the bytes are no longer needed. NULL: they live as long as the process. */
+	void (*release)(void *context);
+	void *context;
+};
+
+/* Texts that are not said to be owned live as long as the process. */
 struct web_answer {
 	int status;
-	json_t *body;       /* owned; NULL: none */
-	char location[64];  /* "" : none */
+	json_t *body;               /* owned; NULL: none */
+	struct web_content content; /* owned; sent in place of `body` when it has a type */
+	char location[64];          /* "" : none */
 	unsigned retry_after_s;
-	unsigned allow;     /* 1 << enum method for each allowed one; 0: the header is left out */
-	bool challenge;     /* WWW-Authenticate: Bearer */
+	unsigned allow;             /* 1 << enum method for each allowed one; 0: the header is left out */
+	bool challenge;             /* WWW-Authenticate: Bearer */
+	const char *cache_control;  /* NULL: no-store */
+	const char *etag;           /* with its quotes; NULL: none. A 200 whose tag the client has becomes 304 */
+	const char *csp;            /* of a page: Content-Security-Policy, and what goes with it; NULL: none */
 };
 
 /*
@@ -271,6 +288,8 @@ bool token_matches(const char *token, const char *authorization);
 /* Takes the reference to `body`; NULL stands for "out of memory" and gives 503. */
 struct web_answer answer_json(int status, json_t *body);
 struct web_answer answer_empty(int status);
+/* 200 with a body that is not JSON. */
+struct web_answer answer_content(struct web_content content);
 /* {"detail": text}; UTF-8. */
 struct web_answer answer_detail(int status, const char *text);
 /* What a taskring call answered; 503 comes with Retry-After. `why` NULL: the result's own sentence. */
@@ -279,6 +298,9 @@ struct web_answer answer_result(enum tr_result result, const char *why);
 struct web_answer answer_faults(int status, struct faults *faults);
 /* 422 with one fault of a member of "body", "query" or "path": for what no table can say. */
 struct web_answer answer_fault(const char *where, const char *name, const char *type, const char *message);
+
+/* Makes a 200 with an etag that the request's If-None-Match names a 304 without a body. */
+void answer_revalidate(struct web_answer *answer, const struct web_request *request);
 
 /* Whether answers with this status can be made: all that routes name. */
 bool answer_knows(int status);

@@ -329,10 +329,10 @@ static void test_rendering(void)
 {
 	serve("GET", "/nothing", "");
 	CU_ASSERT_STRING_EQUAL(rendered(METHOD_GET),
-	    "Status: 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 42\r\nCache-Control: no-store\r\n"
+	    "Status: 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 42\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
 	    "X-Request-ID: rid\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n{\"detail\":\"there is nothing at this path\"}");
 	CU_ASSERT_STRING_EQUAL(rendered(METHOD_HEAD),
-	    "Status: 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 42\r\nCache-Control: no-store\r\n"
+	    "Status: 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 42\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
 	    "X-Request-ID: rid\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n");
 	serve("OPTIONS", "/register", "");
 	CU_ASSERT_STRING_EQUAL(rendered(METHOD_OPTIONS),
