@@ -55,7 +55,10 @@ PROGRAMS := $(BUILD)/taskd $(BUILD)/taskring-app $(BUILD)/taskstat
 LIBRARIES := $(BUILD)/libtaskring.a $(BUILD)/libtaskring.so
 HEADERS := $(patsubst shared/include/%,$(BUILD)/include/%,$(wildcard shared/include/taskring/*))
 
-all: $(PROGRAMS) $(LIBRARIES) $(HEADERS) $(PLUGINS) $(MODULES) $(HELPERS) $(BUILD)/taskring.pc $(BUILD)/man/taskstat.1 $(BUILD)/man/taskd.conf.5
+# What the pages are made of; conf/build-pages.sh leaves them out where npm's packages cannot be had.
+PAGES := $(BUILD)/ui/docs/index.html
+
+all: $(PROGRAMS) $(LIBRARIES) $(HEADERS) $(PLUGINS) $(MODULES) $(HELPERS) $(PAGES) $(BUILD)/taskring.pc $(BUILD)/man/taskstat.1 $(BUILD)/man/taskd.conf.5
 
 $(OBJ)/%.o: %.c
 	@mkdir -p $(@D)
@@ -84,6 +87,10 @@ $(BUILD)/taskring-app: $(APP_OBJECTS) $(BUILD)/libtaskring.a
 
 $(BUILD)/taskstat: $(STAT_OBJECTS) $(BUILD)/libtaskring.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(STAT_LIBS)
+
+$(PAGES): conf/build-pages.sh conf/npm-packages.sh $(shell find app/ui -type f)
+	@mkdir -p $(BUILD)
+	@conf/build-pages.sh '$(BUILD)/ui'
 
 $(BUILD)/include/%: shared/include/%
 	@mkdir -p $(@D)
@@ -227,6 +234,8 @@ install: all
 	$(if $(MODULES),install $(MODULES) $(TO)/lib/taskring/modules)
 	install $(HELPERS) $(TO)/lib/taskring/modules
 	install -m 644 $(HEADERS) $(TO)/include/taskring
+	if [ -e $(PAGES) ]; then install -d $(TO)/share/taskring && cp -R $(BUILD)/ui $(TO)/share/taskring && \
+	    chmod -R u=rwX,go=rX $(TO)/share/taskring/ui; fi
 	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(BUILD)/taskring.pc >$(TO)/lib/pkgconfig/taskring.pc
 	$(foreach page,$(MANUALS),install -D -m 644 $(page) \
 	    $(TO)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) :

@@ -14,7 +14,8 @@ static const struct {
 	int status;
 	const char *reason;
 } reasons[] = {
-	{ 200, "OK" }, { 202, "Accepted" }, { 204, "No Content" }, { 304, "Not Modified" },
+	{ 200, "OK" }, { 202, "Accepted" }, { 204, "No Content" },
+	{ 304, "Not Modified" }, { 307, "Temporary Redirect" },
 	{ 400, "Bad Request" }, { 401, "Unauthorized" },
 	{ 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" },
 	{ 409, "Conflict" }, { 413, "Content Too Large" }, { 414, "URI Too Long" }, { 415, "Unsupported Media Type" },
@@ -182,7 +183,7 @@ static void render_head(struct head *head, const struct web_answer *answer,
 	if (request->trace[0] != '\0')
 		head_line(head, "traceparent: %s\r\n", request->trace);
 	if (answer->location[0] != '\0')
-		head_line(head, "Location: %s\r\n", answer->location);
+		head_line(head, "Location: %s%s\r\n", answer->location[0] == '/' ? request->prefix : "", answer->location);
 	if (answer->retry_after_s != 0)
 		head_line(head, "Retry-After: %u\r\n", answer->retry_after_s);
 	if (answer->challenge)

@@ -32,13 +32,13 @@ const struct schema signups_schema = {
 };
 
 /* A full page may have another one behind it. */
-static json_t *next_page(const json_t *rows, int64_t limit)
+static json_t *next_page(const struct web_request *request, const json_t *rows, int64_t limit)
 {
 	size_t count = json_array_size(rows);
 	const char *last = json_string_value(json_object_get(json_array_get(rows, count - 1), "task_id"));
 	if (count < (size_t)limit || last == NULL)
 		return json_null();
-	return json_sprintf("/signups?limit=%lld&cursor=%s", (long long)limit, last);
+	return json_sprintf("%s/signups?limit=%lld&cursor=%s", request->prefix, (long long)limit, last);
 }
 
 struct web_answer get_signups(const struct web_request *request, struct background_tasks *background)
@@ -55,6 +55,6 @@ struct web_answer get_signups(const struct web_request *request, struct backgrou
 		log_event(LOG_ERR, "signups-failed", "id=%s reason=%s", request->request_id, log_quote(error.text, quoted));
 		return answer_detail(503, "the signups cannot be read right now; try again later");
 	}
-	json_t *next = next_page(rows, limit);
+	json_t *next = next_page(request, rows, limit);
 	return answer_json(200, json_pack("{s:o, s:o}", "signups", rows, "next", next));
 }

@@ -6,12 +6,12 @@
 
 #include "app/endpoints.h"
 
-static struct web_answer asked(const struct tr_id *id, const struct tr_task_status *status)
+static struct web_answer asked(const struct web_request *request, const struct tr_id *id, const struct tr_task_status *status)
 {
 	char text[TR_ID_TEXT_SIZE], href[64];
 	snprintf(href, sizeof(href), "/tasks/%s", tr_id_format(id, text));
-	struct web_answer answer = answer_json(202, json_pack("{s:s, s:s, s:s}", "id", text,
-	    "state", tr_state_name(status->state), "href", href));
+	struct web_answer answer = answer_json(202, json_pack("{s:s, s:s, s:o}", "id", text,
+	    "state", tr_state_name(status->state), "href", json_sprintf("%s%s", request->prefix, href)));
 	snprintf(answer.location, sizeof(answer.location), "%s", href);
 	return answer;
 }
@@ -29,7 +29,7 @@ struct web_answer delete_task(const struct web_request *request, struct backgrou
 		answer = answer_detail(409, "the task has ended; there is nothing to cancel");
 	} else {
 		result = tr_task_cancel(request->ring, &id);
-		answer = result == TR_OK ? asked(&id, &status) : answer_result(result, NULL);
+		answer = result == TR_OK ? asked(request, &id, &status) : answer_result(result, NULL);
 	}
 	tr_task_status_clear(&status);
 	return answer;
@@ -44,7 +44,7 @@ struct web_answer post_task_retry(const struct web_request *request, struct back
 	if (result != TR_OK)
 		return answer_result(result, NULL);
 	result = tr_task_retry(request->ring, &id);
-	struct web_answer answer = result == TR_OK ? asked(&id, &status) :
+	struct web_answer answer = result == TR_OK ? asked(request, &id, &status) :
 	    result == TR_INVALID ? answer_detail(409, "the task is not dead; only dead ones are queued again") :
 				   answer_result(result, NULL);
 	tr_task_status_clear(&status);

@@ -9,7 +9,7 @@
 #include "app/endpoints.h"
 #include "app/task_json.h"
 
-#define NEXT_SIZE 512
+#define NEXT_SIZE 1024 /* the longest prefix, all states and two names */
 
 #define NAME(text) { .types = SCHEMA_STRING, .max_length = TR_NAME_MAX, .description = (text), \
 	.pattern = PATTERN("^[A-Za-z0-9_-][A-Za-z0-9._-]*$") }
@@ -45,7 +45,7 @@ static json_t *next_page(const struct web_request *request, const struct tr_id *
 {
 	char path[NEXT_SIZE], id[TR_ID_TEXT_SIZE];
 	const json_t *list = web_list(request, "state");
-	int used = snprintf(path, sizeof(path), "/tasks?limit=%lld", (long long)web_integer(request, "limit"));
+	int used = snprintf(path, sizeof(path), "%s/tasks?limit=%lld", request->prefix, (long long)web_integer(request, "limit"));
 	if (is_zero(next))
 		return json_null();
 	for (size_t i = 0; i < json_array_size(list); i++)

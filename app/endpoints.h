@@ -38,6 +38,9 @@ extern const struct schema signups_schema;
 web_endpoint get_health;
 extern const struct schema health_schema;
 
+/* endpoint_openapi.c */
+web_endpoint get_openapi;
+
 /* task_json.c: what several of them answer */
 extern const struct schema accepted_schema, task_schema, task_list_schema, steered_schema;
 

@@ -5,6 +5,7 @@
 #include "app/log.h"
 #include "app/master.h"
 #include "app/options.h"
+#include "app/static.h"
 
 /* A route that was declared wrong is found here and not by the first request. */
 static bool routes_are_sound(void)
@@ -22,6 +23,19 @@ static bool routes_are_sound(void)
 	return sound;
 }
 
+/* So is a directory of pages that cannot be served. */
+static bool pages_are_sound(const char *directory)
+{
+	struct tr_error error;
+	char quoted[LOG_QUOTED_SIZE];
+	struct static_files *files = directory != NULL ? static_read(directory, &error) : NULL;
+	bool sound = directory == NULL || files != NULL;
+	if (!sound)
+		log_event(LOG_ERR, "pages-not-read", "reason=%s", log_quote(error.text, quoted));
+	static_free(&files);
+	return sound;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options;
@@ -29,7 +43,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	log_open(options.log_level);
-	if (!routes_are_sound())
+	if (!routes_are_sound() || !pages_are_sound(options.pages))
 		return 1;
 	return master_run(&options);
 }

@@ -165,6 +165,27 @@ static bool set_access_log(struct options *options, const char *argument)
 	return false;
 }
 
+static bool set_pages(struct options *options, const char *argument)
+{
+	options->pages = argument;
+	return argument[0] != '\0';
+}
+
+/* "/a/b": names without a slash at the end, and none that a path is not looked up by. */
+static bool set_prefix(struct options *options, const char *argument)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~-";
+	options->web.prefix = argument;
+	if (argument[0] != '/' || strlen(argument) > WEB_PREFIX_MAX || web_begins_a_path(argument))
+		return false;
+	for (const char *at = argument; *at == '/'; at += strcspn(at + 1, "/") + 1) {
+		size_t bytes = strcspn(at + 1, "/");
+		if (bytes == 0 || at[1] == '.' || strspn(at + 1, letters) < bytes)
+			return false;
+	}
+	return true;
+}
+
 static bool set_stop_timeout(struct options *options, const char *argument)
 {
 	return read_unsigned(argument, 1, 3600, &options->stop_timeout_s);
@@ -200,6 +221,8 @@ static const struct {
 	{ 'r', "SECONDS", set_timeout, "what the web server has for a request's head, its body, the answer, 1 to 3600 (15)" },
 	{ 'R', "BYTES", set_rate, "of a body, for each of which in a second it has more time (16384)" },
 	{ 'a', "WHERE", set_access_log, "the line about each request: none, stderr, or server, by FCGI_STDERR (none)" },
+	{ 'W', "DIRECTORY", set_pages, "holds the pages /docs and /dashboard (none: there are none)" },
+	{ 'P', "PREFIX", set_prefix, "what clients see before all paths, as /tools; none that a path here begins with" },
 	{ 'g', "SECONDS", set_stop_timeout, "how long a stop waits for requests in hand, 1 to 3600 (10)" },
 	{ 'l', "LEVEL", set_log_level, "error, warning, notice, info or debug (notice)" },
 	{ 'V', NULL, NULL, "print the version" },

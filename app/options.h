@@ -17,6 +17,7 @@ struct options {
 	struct web_settings web;
 	const char *token_file; /* where web.token comes from; read anew by each process; NULL: none */
 	struct fcgi_settings fcgi;
+	const char *pages;      /* the directory of docs/ and dashboard/, read by each process; NULL: none */
 	unsigned stop_timeout_s; /* requests in hand have this long to finish */
 	enum access_log access_log;
 	int log_level;

@@ -16,6 +16,7 @@
 #include "app/fcgi.h"
 #include "app/instance.h"
 #include "app/log.h"
+#include "app/static.h"
 #include "shared/resource.h"
 
 #define STACK_BYTES (1u << 20) /* jansson recurses 2,048 deep at most */
@@ -25,6 +26,7 @@
 struct process {
 	const struct options *options;
 	struct web_settings web;
+	struct static_files *files; /* web.files */
 	struct fcgi_server *server;
 	struct instance *instance;
 };
@@ -161,11 +163,25 @@ static void read_token(struct process *process)
 		log_event(LOG_ERR, "token-not-read", "reason=%s", log_quote(error.text, quoted));
 }
 
+/* The same for the pages; where that fails there are none, and the rest is served. */
+static void read_pages(struct process *process)
+{
+	struct tr_error error;
+	char quoted[LOG_QUOTED_SIZE];
+	if (process->options->pages == NULL)
+		return;
+	process->files = static_read(process->options->pages, &error);
+	process->web.files = process->files;
+	if (process->files == NULL)
+		log_event(LOG_ERR, "pages-not-read", "reason=%s", log_quote(error.text, quoted));
+}
+
 int process_run(const struct options *options, int listen_fd)
 {
 	allow_files();
 	struct process process = { .options = options, .web = options->web };
 	read_token(&process);
+	read_pages(&process);
 	process.instance = instance_new(options->instance, &options->open);
 	process.server = fcgi_server_new(listen_fd, &options->fcgi);
 	pthread_t *threads = calloc(options->threads, sizeof(*threads));
@@ -186,5 +202,6 @@ int process_run(const struct options *options, int listen_fd)
 	free(threads);
 	fcgi_server_free(&process.server);
 	instance_free(&process.instance);
+	static_free(&process.files);
 	return status;
 }

@@ -87,6 +87,22 @@ bool route_implies(const struct route *route, int status)
 	}
 }
 
+const char *route_status_text(int status)
+{
+	switch (status) {
+	case 400: return "Not a request that can be understood";
+	case 401: return "The bearer token is missing or wrong";
+	case 403: return "Not with this token, or no token is configured here";
+	case 408: return "The body did not come to its end";
+	case 413: return "The body is larger than what is taken here";
+	case 415: return "The body is of another media type";
+	case 422: return "What was sent is not as it should be: each fault with its place";
+	case 503: return "Not right now; nothing was done, and it may be tried again";
+	case 507: return "There is no room left for the task's arguments";
+	default: return NULL;
+	}
+}
+
 /* ---- what can be wrong with it ----------------------------------------------------------- */
 
 static const char *path_fault(const char *path)

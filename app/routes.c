@@ -13,6 +13,8 @@
 
 #define ANSWERS (const struct route_answer[])
 
+static const struct schema any_object = { .types = SCHEMA_OBJECT, .extra_allowed = true };
+
 static const struct tr_resource *const signups_needed[] = { &signups_resource, NULL };
 
 static const struct route routes[] = {
@@ -100,8 +102,28 @@ static const struct route routes[] = {
 		.description = "Read from shared memory only: it answers while taskd hangs or is dead, and says so.",
 		.answers = ANSWERS{ { 200, "Both", &health_schema }, { 503, "Not both", &health_schema }, { 0 } },
 	},
+	{
+		.method = METHOD_GET, .path = "/openapi.json", .endpoint = get_openapi, .tag = "health",
+		.summary = "This description",
+		.description = "Of all paths, as OpenAPI 3.1. Its entity tag changes with it.",
+		.answers = ANSWERS{ { 200, "The document", &any_object }, { 0 } },
+		.content_type = "application/json",
+	},
 };
 #define ROUTES (sizeof(routes) / sizeof(routes[0]))
+
+bool web_begins_a_path(const char *path)
+{
+	static const char *const pages[] = { "/docs", "/dashboard" };
+	size_t bytes = 1 + strcspn(path + 1, "/");
+	for (size_t i = 0; i < ROUTES; i++)
+		if (strncmp(routes[i].path, path, bytes) == 0 && strcspn(routes[i].path + 1, "/") + 1 == bytes)
+			return true;
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++)
+		if (strlen(pages[i]) == bytes && strncmp(pages[i], path, bytes) == 0)
+			return true;
+	return false;
+}
 
 static const char *const method_names[METHODS] = {
 	[METHOD_GET] = "GET",

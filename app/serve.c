@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "app/log.h"
+#include "app/static.h"
 #include "shared/resource.h"
 
 static struct web_answer refuse_path_or_method(const struct web_request *request, unsigned allow)
@@ -188,6 +189,17 @@ static struct web_answer serve_route(const struct web_settings *settings, struct
 	return answer;
 }
 
+/* The web server may have taken it off already, so a path without it is good, too. */
+static void take_prefix(const struct web_settings *settings, struct web_request *request)
+{
+	if (settings->prefix == NULL)
+		return;
+	size_t bytes = strlen(settings->prefix);
+	request->prefix = settings->prefix;
+	if (strncmp(request->path, settings->prefix, bytes) == 0 && request->path[bytes] == '/')
+		memmove(request->path, request->path + bytes, strlen(request->path + bytes) + 1);
+}
+
 struct web_answer web_serve(const struct web_settings *settings, struct web_request *request,
     struct background_tasks *background)
 {
@@ -196,11 +208,14 @@ struct web_answer web_serve(const struct web_settings *settings, struct web_requ
 		return answer_detail(request->fault_status, request->fault);
 
 	struct route_match match;
+	struct web_answer answer;
 	unsigned allow;
+	take_prefix(settings, request);
 	request->route = route_find(request->method, request->path, &match, &allow);
-	if (request->route == NULL)
-		return refuse_path_or_method(request, allow);
-	struct web_answer answer = serve_route(settings, request, &match, background);
+	if (request->route != NULL)
+		answer = serve_route(settings, request, &match, background);
+	else if (allow != 0 || !static_serve(settings->files, request, &answer))
+		answer = refuse_path_or_method(request, allow);
 	answer_revalidate(&answer, request);
 	return answer;
 }

@@ -66,8 +66,8 @@ struct web_answer answer_accepted(const struct web_request *request, const struc
 		struct tr_id id = background_tasks_id(background, i);
 		char text[TR_ID_TEXT_SIZE];
 		snprintf(answer.location, sizeof(answer.location), "/tasks/%s", tr_id_format(&id, text));
-		if (json_array_append_new(tasks, json_pack("{s:s, s:s, s:s}", "id", text, "handler", added->handlers[i],
-			"href", answer.location)) != 0) {
+		if (json_array_append_new(tasks, json_pack("{s:s, s:s, s:o}", "id", text, "handler", added->handlers[i],
+			"href", json_sprintf("%s%s", request->prefix, answer.location))) != 0) {
 			json_decref(tasks);
 			return answer_result(TR_NO_MEMORY, NULL);
 		}

@@ -29,6 +29,7 @@
 #define WEB_PARAMETERS_MAX 4   /* of them in one path */
 #define WEB_RESOURCES_MAX 8     /* of one route */
 #define WEB_REQUEST_ID_MAX 64
+#define WEB_PREFIX_MAX 128     /* bytes of what stands before all paths */
 #define WEB_TOKEN_MAX 256      /* bytes of the bearer token */
 #define WEB_RETRY_AFTER_S 1
 
@@ -56,6 +57,7 @@ struct web_source {
 
 struct held;
 struct resource_set;
+struct static_files;
 struct tr_resource;
 struct web_added;
 
@@ -67,7 +69,8 @@ struct web_request {
 	 * sentence, and no endpoint sees it. */
 	int fault_status;
 	const char *fault;
-	char path[WEB_PATH_MAX + 1]; /* percent-decoded, without the query, begins with '/'; or "*" */
+	/* Percent-decoded, without the query, begins with '/'; or "*". web_serve() takes the prefix off. */
+	char path[WEB_PATH_MAX + 1];
 	const char *query;           /* what followed the '?', as it was sent; "" when there was none */
 	char request_id[WEB_REQUEST_ID_MAX + 1];
 	char trace[TR_TRACE_MAX + 1]; /* a W3C traceparent of version 00: the client's, else one of our own */
@@ -80,6 +83,7 @@ struct web_request {
 	size_t declared_bytes;        /* CONTENT_LENGTH; SIZE_MAX: there is none */
 
 	/* ---- what the process has for it */
+	const char *prefix;             /* of the paths that clients are told; "": none */
 	struct taskring *ring;          /* NULL: it cannot be opened now; not where the route needs it */
 	struct resource_set *resources; /* the thread's; NULL: there are none */
 
@@ -107,7 +111,7 @@ struct web_answer {
 	int status;
 	json_t *body;               /* owned; NULL: none */
 	struct web_content content; /* owned; sent in place of `body` when it has a type */
-	char location[64];          /* "" : none */
+	char location[64];          /* "": none. One that begins with '/' is told under the prefix */
 	unsigned retry_after_s;
 	unsigned allow;             /* 1 << enum method for each allowed one; 0: the header is left out */
 	bool challenge;             /* WWW-Authenticate: Bearer */
@@ -154,6 +158,7 @@ struct route {
 
 	/* What the endpoint answers; a status of 0 at the end. route_implies() has what is answered for it. */
 	const struct route_answer *answers;
+	const char *content_type; /* of answers below 400 that are a web_content; NULL: they are JSON */
 };
 
 /* The text that stands for a name in a route's path. */
@@ -177,6 +182,8 @@ const struct route *route_find_among(const struct route *routes, size_t count, e
     struct route_match *match, unsigned *allow);
 /* The whole table, in its order. */
 const struct route *routes_all(size_t *count);
+/* What is answered with that status, in general: for rows that imply it. NULL: no row does. */
+const char *route_status_text(int status);
 /* Whether the row itself makes that status possible, e.g. 422 since it takes a body. */
 bool route_implies(const struct route *route, int status);
 /*
@@ -186,6 +193,9 @@ bool route_implies(const struct route *route, int status);
 const char *route_fault(const struct route *route);
 /* What the type in {name:type} asks for. NULL: there is no such type. */
 const struct schema *route_parameter_schema(const char *type, size_t bytes);
+
+/* Whether the first name of a path, as "/tasks/x", begins one of the routes' or pages' paths, too. */
+bool web_begins_a_path(const char *path);
 
 enum method method_by_name(const char *name); /* METHOD_OTHER when unknown */
 const char *method_name(enum method method);
@@ -198,6 +208,8 @@ struct web_settings {
 	size_t body_limit_bytes;     /* of a body that is read into memory */
 	char token[WEB_TOKEN_MAX + 1]; /* the bearer token; "": there is none */
 	struct upload_limits upload;
+	const char *prefix; /* "/tools": what all paths here begin with for clients; NULL: nothing */
+	const struct static_files *files; /* what is served besides the routes; NULL: nothing */
 };
 
 /*

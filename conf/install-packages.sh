@@ -25,14 +25,16 @@ wanted_packages() {
 	done <"$here/packages.txt"
 }
 
+# By itself, or as part of another one that says so: a vendor's nodejs brings npm along.
 is_installed() {
-	[ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+	[ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ] || [[ " $provided " == *" $1 "* ]]
 }
 
 if ! command -v dpkg-query >/dev/null; then
 	echo "install-packages: this is not a Debian system; see conf/packages.txt for what is needed" >&2
 	exit 0
 fi
+provided=$(dpkg-query -W -f='${db:Status-Status} ${Provides}\n' | sed -n 's/^installed //p' | sed 's/([^)]*)//g' | tr -s ', \n' ' ')
 missing=()
 for package in $(wanted_packages "$@"); do
 	is_installed "$package" || missing+=("$package")

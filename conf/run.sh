@@ -4,6 +4,7 @@
 #   PORT=8080        where nginx listens, on the loopback addresses; HOST= names another one
 #   RUN_DIR=build/run  sockets, configuration, journal, logs, mail
 #   PROCESSES=2 THREADS=8  of the responder
+#   URL_PREFIX=      /tools: what clients see before all paths, where a web server in front adds it
 #   BUILD=build      where make builds; CC and SAN are passed on to it
 # Root is only used to install packages. Started as root, everything else runs as SUDO_USER, else as
 # the owner of this checkout, else as www-data. If that user cannot reach the run directory, it
@@ -12,7 +13,7 @@ set -u
 
 checkout=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 : "${NAME:=taskring}" "${PORT:=8080}" "${HOST:=}" "${RUN_DIR:=build/run}" "${PROCESSES:=2}" "${THREADS:=8}"
-: "${BUILD:=build}"
+: "${BUILD:=build}" "${URL_PREFIX:=}"
 STATE_HOME=/var/lib/taskring
 
 fail() {
@@ -108,13 +109,14 @@ if ! as_user test -r "$build/taskd" -a -x "$build/taskd" -a -r "$TEMPLATES/super
 	rm -rf "$PROGRAMS"
 	mkdir -p "$PROGRAMS" &&
 		cp -R "$build/taskd" "$build/taskring-app" "$build/taskstat" "$build/handlers" "$build/modules" \
-			"$checkout"/conf/*.in "$checkout/conf/supervise.sh" "$PROGRAMS" || fail "cannot copy the programs to $PROGRAMS"
+			"$checkout"/conf/*.in "$checkout/conf/supervise.sh" "$PROGRAMS" &&
+		{ [ ! -d "$build/ui" ] || cp -R "$build/ui" "$PROGRAMS"; } || fail "cannot copy the programs to $PROGRAMS"
 	echo "taskring: $user cannot reach $build, so copies in $PROGRAMS are run"
 fi
 # Whoever it belonged to before.
 [ -z "$user" ] || chown -R -h -P "$user:" "$RUN_DIR"
 
-export NAME HOST PORT PROCESSES THREADS RUN_DIR SHOWN_DIR PROGRAMS TEMPLATES
+export NAME HOST PORT PROCESSES THREADS URL_PREFIX RUN_DIR SHOWN_DIR PROGRAMS TEMPLATES
 cd "$RUN_DIR" || exit 1
 # A signal that is ignored when a shell starts, as SIGINT is in a background job, it could not trap.
 become=(env --default-signal=INT --default-signal=TERM --default-signal=HUP)

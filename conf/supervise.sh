@@ -2,9 +2,9 @@
 # Runs one instance in the foreground: taskd, the responders and nginx. Started by conf/run.sh, as
 # the user that all of it is to run as, with these in the environment:
 #   RUN_DIR     an absolute path, the run directory: exists, is ours, is locked by descriptor 9
-#   PROGRAMS    where taskd, taskring-app, handlers/ and modules/ are
+#   PROGRAMS    where taskd, taskring-app, handlers/ and modules/ are, and ui/, if it was built
 #   TEMPLATES   where nginx.conf.in and taskd.conf.in are
-#   NAME HOST PORT PROCESSES THREADS
+#   NAME HOST PORT PROCESSES THREADS URL_PREFIX
 #   SHOWN_DIR   the run directory as the user knows it, for messages
 # Ends when told to (SIGINT, SIGTERM, SIGHUP: status 0) or when one of the three ends (status 1).
 # Each runs in a session of its own, so that a Ctrl-C reaches only this program, and gets a SIGTERM
@@ -211,7 +211,7 @@ everything_answers() {
 
 # taskd first: where another one serves this NAME, ours says so and nothing else is started.
 start_all() {
-	local log
+	local log pages=()
 	for log in logs/*.log; do
 		[ ! -e "$log" ] || mv -f "$log" "$log.old"
 	done
@@ -219,15 +219,20 @@ start_all() {
 	start taskd "$PROGRAMS/taskd" -c "$RUN_DIR/taskd.conf" >>logs/taskd.log 2>&1
 	wait_until "the start of taskd" taskd_serves || return 1
 	[ "$stop_requests" -eq 0 ] || return 0
+	[ ! -d "$PROGRAMS/ui" ] || pages=(-W "$PROGRAMS/ui")
 	start responders "$PROGRAMS/taskring-app" -s ./responder.sock -p "$PROCESSES" -t "$THREADS" \
-		-n "$NAME" -S "$RUN_DIR/spool" -J "$RUN_DIR/journal.db" -T "$RUN_DIR/token" >>logs/responders.log 2>&1
+		-n "$NAME" -S "$RUN_DIR/spool" -J "$RUN_DIR/journal.db" -T "$RUN_DIR/token" "${pages[@]}" \
+		${URL_PREFIX:+-P "$URL_PREFIX"} >>logs/responders.log 2>&1
 	start nginx "$nginx" -p ./ -c nginx.conf -e logs/nginx-error.log >>logs/nginx-error.log 2>&1
 	wait_until "a 200 from http://$address/healthz" everything_answers
 }
 
 print_welcome() {
+	local pages="none (they were not built)"
+	[ ! -d "$PROGRAMS/ui" ] || pages="http://$address${URL_PREFIX:-}/docs/"
 	cat <<-END
 		taskring is running at http://$address
+		  pages     $pages
 		  try it    curl -i http://$address/register -H 'Content-Type: application/json' -d '{"email":"ada@example.org","name":"Ada"}'
 		  steer     curl -i -X DELETE http://$address/tasks/ID -H "Authorization: Bearer \$(cat $SHOWN_DIR/token)"
 		  mail      $SHOWN_DIR/mail/ (a maildir: what was sent lies in new/)

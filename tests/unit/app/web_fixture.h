@@ -85,6 +85,9 @@ static bool is_as_declared(void)
 		struct faults faults = { .list = NULL };
 		if (route->answers[i].status != answer.status || route->answers[i].body == NULL)
 			continue;
+		if (route->content_type != NULL && answer.status < 400)
+			return answer.content.type != NULL && strncmp(answer.content.type, route->content_type,
+			    strlen(route->content_type)) == 0;
 		bool well = schema_validate(route->answers[i].body, answer.body, NULL, false, &faults);
 		if (!well)
 			json_dumpf(faults.list, stdout, 0);
