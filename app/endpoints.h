@@ -38,6 +38,10 @@ extern const struct schema signups_schema;
 web_endpoint get_health;
 extern const struct schema health_schema;
 
+/* endpoint_metrics.c */
+web_endpoint get_metrics;
+extern const struct schema_field metrics_query[];
+
 /* endpoint_openapi.c */
 web_endpoint get_openapi;
 

@@ -251,7 +251,7 @@ json_t *openapi_document(const struct route *routes, size_t count)
 	put(&document, document.root, "info", json_pack("{s:s, s:s, s:s}", "title", "taskring", "version", TASKRING_VERSION,
 	    "description", about));
 	/* Relative to where the document stands, and so right under whatever prefix that is. */
-	put(&document, document.root, "servers", json_pack("[{s:s}]", "url", "."));
+	put(&document, document.root, "servers", json_pack("[{s:s, s:s}]", "url", ".", "description", "This server"));
 	put(&document, document.root, "tags", document.tags);
 	put(&document, document.root, "paths", document.paths);
 	put(&document, document.root, "components", json_pack("{s:o, s:{s:{s:s, s:s, s:s}}}", "schemas", document.schemas,

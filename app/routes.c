@@ -103,6 +103,14 @@ static const struct route routes[] = {
 		.answers = ANSWERS{ { 200, "Both", &health_schema }, { 503, "Not both", &health_schema }, { 0 } },
 	},
 	{
+		.method = METHOD_GET, .path = "/metrics", .endpoint = get_metrics, .tag = "health",
+		.summary = "Counters, gauges and histograms for Prometheus",
+		.description = "Read from shared memory only, as /healthz is. As OpenMetrics for those whose Accept header names it.",
+		.query = metrics_query,
+		.answers = ANSWERS{ { 200, "The metrics", NULL }, { 0 } },
+		.content_type = "text/plain",
+	},
+	{
 		.method = METHOD_GET, .path = "/openapi.json", .endpoint = get_openapi, .tag = "health",
 		.summary = "This description",
 		.description = "Of all paths, as OpenAPI 3.1. Its entity tag changes with it.",

@@ -258,6 +258,24 @@ stop_nginx() {
 	wait_until 20 is_gone "$NGINX"
 }
 
+# Both: one responder process, and a request has gone through.
+start_responder() { # OPTION...
+	start_app -p 1 -t 4 "$@"
+	start_nginx 1 2
+	wait_until 15 reaches_responder
+}
+
+# What nginx answers by itself has no X-Request-ID.
+reaches_responder() {
+	request /nowhere
+	[ "$STATUS" = 404 ] && [ -n "$(header X-Request-ID)" ]
+}
+
+stop_responder() {
+	stop_nginx
+	stop_app
+}
+
 # ---- web servers ----------------------------------------------------------------------------
 
 # One from its template in conf/, in $RUN, before the FastCGI socket $RUN/responder.sock, on a free port: PORT.
@@ -336,6 +354,7 @@ stop_web() {
 request() { # PATH [CURL_OPTION...]
 	local path=$1
 	shift
+	rm -f "$WORK/body" # curl makes none where there is no body
 	STATUS=$(curl -s -m 30 --noproxy '*' -D "$WORK/head.raw" -o "$WORK/body" -w '%{http_code}' "$@" \
 		"http://127.0.0.1:$PORT$path")
 	tr -d '\r' <"$WORK/head.raw" >"$WORK/head" 2>/dev/null

@@ -206,23 +206,6 @@ test_signups() {
 
 # ---- responders without taskd ---------------------------------------------------------------
 
-start_responder() { # OPTION...
-	start_app -p 1 -t 4 "$@"
-	start_nginx 1 2
-	wait_until 15 reaches_responder
-}
-
-# What nginx answers by itself has no X-Request-ID.
-reaches_responder() {
-	request /nowhere
-	[ "$STATUS" = 404 ] && [ -n "$(header X-Request-ID)" ]
-}
-
-stop_responder() {
-	stop_nginx
-	stop_app
-}
-
 test_without_taskd() {
 	start_responder
 	request /register "${JSON[@]}" -d '{"email":"ada@example.org","name":"Ada"}'
