@@ -48,8 +48,8 @@ struct file {
 };
 
 struct static_files {
-	struct file *rows; /* sorted by path */
 	size_t count;
+	struct file rows[FILES_MAX]; /* sorted by path */
 };
 
 /* ---- finding and reading ----------------------------------------------------------------- */
@@ -168,11 +168,13 @@ static int by_path(const void *left, const void *right)
 struct static_files *static_read(const char *directory, struct tr_error *error)
 {
 	struct static_files *files = calloc(1, sizeof(*files));
-	if (files != NULL)
-		files->rows = calloc(FILES_MAX, sizeof(*files->rows));
-	int fd = files != NULL && files->rows != NULL ? open(directory, O_RDONLY | O_CLOEXEC | O_DIRECTORY) : -1;
-	bool well = fd >= 0 ? add_directory(files, fd, "", 0, error) : refuse(error, "%s: %s", directory, strerror(errno));
-	if (!well) {
+	int fd = files != NULL ? open(directory, O_RDONLY | O_CLOEXEC | O_DIRECTORY) : -1;
+	if (fd < 0) {
+		refuse(error, "%s: %s", directory, strerror(errno));
+		free(files);
+		return NULL;
+	}
+	if (!add_directory(files, fd, "", 0, error)) {
 		static_free(&files);
 		return NULL;
 	}
@@ -186,7 +188,6 @@ void static_free(struct static_files **files)
 		return;
 	for (size_t i = 0; i < (*files)->count; i++)
 		free((*files)->rows[i].bytes);
-	free((*files)->rows);
 	free(*files);
 	*files = NULL;
 }
@@ -201,7 +202,7 @@ size_t static_count(const struct static_files *files)
 /* The row of `path` with `more` behind it. */
 static const struct file *find(const struct static_files *files, const char *path, const char *more)
 {
-	struct file wanted;
+	struct file wanted = { .bytes = NULL };
 	int length = snprintf(wanted.path, sizeof(wanted.path), "%s%s", path, more);
 	if (length < 0 || (size_t)length >= sizeof(wanted.path))
 		return NULL;

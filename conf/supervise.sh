@@ -228,11 +228,11 @@ start_all() {
 }
 
 print_welcome() {
-	local pages="none (they were not built)"
-	[ ! -d "$PROGRAMS/ui" ] || pages="http://$address${URL_PREFIX:-}/docs/"
+	local shown="none (they were not built)"
+	[ ! -d "$PROGRAMS/ui" ] || shown="http://$address${URL_PREFIX:-}/docs/"
 	cat <<-END
 		taskring is running at http://$address
-		  pages     $pages
+		  pages     $shown
 		  try it    curl -i http://$address/register -H 'Content-Type: application/json' -d '{"email":"ada@example.org","name":"Ada"}'
 		  steer     curl -i -X DELETE http://$address/tasks/ID -H "Authorization: Bearer \$(cat $SHOWN_DIR/token)"
 		  mail      $SHOWN_DIR/mail/ (a maildir: what was sent lies in new/)
