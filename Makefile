@@ -221,7 +221,7 @@ TO = $(DESTDIR)$(PREFIX)
 MANUALS = $(wildcard docs/man/*.[1-9]) $(BUILD)/man/taskstat.1 $(BUILD)/man/taskd.conf.5
 UNITS := taskd.service taskring-app.service taskring-app.socket
 # A template's text with the paths of this installation.
-fill_in = sed 's|@BINDIR@|$(PREFIX)/bin|; s|@SYSCONFDIR@|$(sysconfdir)|' conf/systemd/$(1).in
+fill_in = sed 's|@BINDIR@|$(PREFIX)/bin|; s|@SYSCONFDIR@|$(sysconfdir)|; s|@DATADIR@|$(PREFIX)/share/taskring|' conf/systemd/$(1).in
 install: all
 	install -d $(TO)/bin $(TO)/lib/taskring/handlers $(TO)/lib/taskring/modules $(TO)/lib/pkgconfig \
 	    $(TO)/include/taskring $(TO)/share/doc/taskring
@@ -234,13 +234,13 @@ install: all
 	$(if $(MODULES),install $(MODULES) $(TO)/lib/taskring/modules)
 	install $(HELPERS) $(TO)/lib/taskring/modules
 	install -m 644 $(HEADERS) $(TO)/include/taskring
-	if [ -e $(PAGES) ]; then install -d $(TO)/share/taskring && cp -R $(BUILD)/ui $(TO)/share/taskring && \
-	    chmod -R u=rwX,go=rX $(TO)/share/taskring/ui; fi
 	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(BUILD)/taskring.pc >$(TO)/lib/pkgconfig/taskring.pc
 	$(foreach page,$(MANUALS),install -D -m 644 $(page) \
 	    $(TO)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) :
 	install -m 644 $(wildcard README.md LICENSE CHANGELOG.md docs/*.md) $(TO)/share/doc/taskring
-	install -d $(TO)/share/taskring/errors
+	install -d $(TO)/share/taskring/errors $(TO)/share/taskring/ui
+	# Where the pages could not be built there are none, and the directory is empty.
+	if [ -e $(PAGES) ]; then cp -R $(BUILD)/ui $(TO)/share/taskring && chmod -R u=rwX,go=rX $(TO)/share/taskring/ui; fi
 	install -m 644 $(wildcard conf/*.in) $(TO)/share/taskring
 	install -m 644 $(wildcard conf/errors/*) $(TO)/share/taskring/errors
 	install -d $(DESTDIR)$(systemdsystemunitdir) $(DESTDIR)$(sysusersdir) $(DESTDIR)$(tmpfilesdir) \

@@ -80,8 +80,9 @@ static void put_body(struct document *document, json_t *operation, const struct 
 {
 	json_t *content = NULL;
 	if (route->upload)
-		content = media("multipart/form-data", json_pack("{s:s, s:{s:{s:s, s:s}}, s:[s]}", "type", "object",
-		    "properties", "file", "type", "string", "format", "binary", "required", "file"));
+		content = json_pack("{s:{s:{s:s, s:{s:{s:s, s:s}}, s:[s]}}, s:{s:{s:s, s:s}}}", "multipart/form-data", "schema",
+		    "type", "object", "properties", "file", "type", "string", "format", "binary", "required", "file",
+		    "application/octet-stream", "schema", "type", "string", "format", "binary");
 	else if (route->body != NULL)
 		content = media("application/json", openapi_schema(route->body, document->schemas));
 	else

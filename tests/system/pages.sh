@@ -55,7 +55,7 @@ expect_page() { # PATH
 test_pages() {
 	local path tag
 	need_pages
-	start_responder -u "$BUILD/ui"
+	start_responder -W "$BUILD/ui"
 	expect_page /docs/
 	[ ! -e "$CHECKOUT/app/ui/index.html" ] || expect_page /dashboard/
 	request /docs/vendor/swagger-ui-bundle.js
@@ -64,6 +64,8 @@ test_pages() {
 	tag=$(header ETag)
 	request /docs/vendor/swagger-ui-bundle.js -H "If-None-Match: \"x\", W/$tag"
 	expect "again" "304 0" "$STATUS $(wc -c <"$WORK/body")"
+	request /docs/vendor/swagger-ui-bundle.js -H 'Accept-Encoding: gzip'
+	expect "packed" gzip "$(header Content-Encoding)"
 	request /docs/docs.js -I
 	expect "its head" "200 $(wc -c <"$BUILD/ui/docs/docs.js")" "$STATUS $(header Content-Length)"
 	request /docs
@@ -82,19 +84,19 @@ test_pages() {
 test_changed_pages() {
 	mkdir -p "$WORK/ui/docs"
 	echo one >"$WORK/ui/docs/index.html"
-	start_responder -u "$WORK/ui"
+	start_responder -W "$WORK/ui"
 	request /docs/
 	expect "as it was" one "$(cat "$WORK/body")"
 	echo two >"$WORK/ui/docs/index.html"
 	request /docs/
 	expect "read at the start" one "$(cat "$WORK/body")"
-	kill -HUP "$RESPONDER"
+	kill -HUP "$APP"
 	wait_until 15 page_is two
 	# What cannot be read any more is said, and the rest is served.
 	rm -r "$WORK/ui"
-	kill -HUP "$RESPONDER"
+	kill -HUP "$APP"
 	wait_until 15 page_is '{"detail":"there is nothing at this path"}'
-	grep -q pages-not-read "$WORK/responder.log" || fail "it was not said"
+	grep -q pages-not-read "$RUN/app.log" || fail "it was not said"
 	request /register "${JSON[@]}"
 	expect "the rest" 202 "$STATUS"
 	stop_responder
@@ -119,10 +121,10 @@ test_prefix() {
 	for path in tools /tools/ / '' //a /a//b /../a /tasks /docs/x '/a b' /a%20b "/$(printf 'a%.0s' {1..128})"; do
 		refused "the prefix \"$path\"" 2 -P "$path"
 	done
-	refused "pages that are not there" 1 -u "$WORK/nowhere"
+	refused "pages that are not there" 1 -W "$WORK/nowhere"
 	configure
 	start_taskd
-	start_responder -u "$BUILD/ui" -P /tools/x -J journal.db
+	start_responder -W "$BUILD/ui" -P /tools/x -J "$RUN/journal.db"
 	request /tools/x/register "${JSON[@]}"
 	expect "a request" 202 "$STATUS"
 	href=$(body '.tasks[1].href')

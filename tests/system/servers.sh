@@ -74,7 +74,7 @@ raw_request() { # TEXT
 
 requests() { # SERVER
 	local id
-	start_all "$1" -p 2 -t 4
+	start_all "$1" -p 2 -t 4 -W "$BUILD/ui"
 	post /register "$ADA"
 	expect "status" 202 "$STATUS"
 	expect "type" application/json "$(header Content-Type)"
@@ -100,7 +100,22 @@ requests() { # SERVER
 		fail "a body of unknown length: $STATUS"
 	expect "the methods" 204 "$(request /register -X OPTIONS && echo "$STATUS")"
 	expect_steering "$id"
+	expect_pages
 	stop_everything
+}
+
+# What is not JSON comes as it was given, and what the client has is not sent again.
+expect_pages() {
+	local tag
+	request /docs
+	expect "the way to the pages" "307 docs/" "$STATUS $(header Location)"
+	request /docs/
+	expect "a page" "200 text/html; charset=utf-8" "$STATUS $(header Content-Type)"
+	expect_match "its policy" "^default-src 'none'; script-src 'self'" "$(header Content-Security-Policy)"
+	cmp -s "$BUILD/ui/docs/index.html" "$WORK/body" || fail "another page"
+	tag=$(header ETag)
+	request /docs/ -H "If-None-Match: $tag"
+	expect "again" "304 0 $tag" "$STATUS $(wc -c <"$WORK/body") $(header ETag)"
 }
 
 # Authorization comes through, and decides.
