@@ -288,10 +288,62 @@ static void test_without_ring(void)
 	serve("GET", "/healthz", "");
 	CU_ASSERT_EQUAL(answer.status, 503);
 	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(answer.body, "ring")), "missing");
+	serve("GET", "/metrics", "");
+	CU_ASSERT_EQUAL(answer.status, 200);
 	serve("GET", "/nothing", "");
 	CU_ASSERT_EQUAL(answer.status, 404);
 	ring = kept_ring;
 	background = kept_background;
+}
+
+static const char *rendered(enum method method)
+{
+	static char text[2048];
+	size_t bytes = 0;
+	request.method = method;
+	char *made = answer_render(&answer, &request, &bytes);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(made);
+	CU_ASSERT_EQUAL(strlen(made), bytes);
+	snprintf(text, sizeof(text), "%s", made);
+	free(made);
+	return text;
+}
+
+/* What is answered besides JSON. */
+static void test_contents(void)
+{
+	serve("GET", "/metrics", "");
+	CU_ASSERT_STRING_EQUAL(answer.content.type, "text/plain; version=0.0.4; charset=utf-8");
+	CU_ASSERT_PTR_NOT_NULL(strstr(answer.content.bytes, "\ntaskring_up 0\n")); /* there is no taskd here */
+	CU_ASSERT_EQUAL(strlen(answer.content.bytes), answer.content.count);
+	serve("GET", "/metrics?format=openmetrics", "");
+	CU_ASSERT_STRING_EQUAL(answer.content.bytes + answer.content.count - 6, "# EOF\n");
+	serve("GET", "/metrics?format=xml", "");
+	CU_ASSERT_EQUAL(answer.status, 422);
+	serve("GET", "/openapi.json", "");
+	CU_ASSERT_STRING_EQUAL(answer.content.type, "application/json");
+}
+
+/* Paths that clients are told begin with the prefix; those that they send may. */
+static void test_prefix(void)
+{
+	static const char *const paths[] = { "/p/q/register", "/register" };
+	settings.prefix = "/p/q";
+	for (size_t i = 0; i < 2; i++) {
+		serve("POST", paths[i], "{\"email\":\"ada@example.org\",\"name\":\"Ada\"}");
+		CU_ASSERT_EQUAL_FATAL(answer.status, 202);
+		const char *href = json_string_value(json_object_get(json_array_get(json_object_get(answer.body, "tasks"), 1), "href"));
+		CU_ASSERT_EQUAL(strncmp(href, "/p/q/tasks/", 11), 0);
+		CU_ASSERT_STRING_EQUAL(href + 4, answer.location);
+		char line[128];
+		snprintf(line, sizeof(line), "\r\nLocation: %s\r\n", href);
+		CU_ASSERT_PTR_NOT_NULL(strstr(rendered(METHOD_POST), line));
+	}
+	serve("POST", "/p/q", "");
+	CU_ASSERT_EQUAL(answer.status, 404);
+	serve("POST", "/p/qregister", "");
+	CU_ASSERT_EQUAL(answer.status, 404);
+	settings.prefix = NULL;
 }
 
 /* Last: nobody empties the ring again. */
@@ -310,19 +362,6 @@ static void test_full(void)
 	CU_ASSERT_TRUE(strcmp(detail(), tr_result_text(TR_LANE_FULL)) == 0 || strcmp(detail(), tr_result_text(TR_NO_LANE)) == 0);
 	serve("GET", "/healthz", "");
 	CU_ASSERT_EQUAL(published(), full);
-}
-
-static const char *rendered(enum method method)
-{
-	static char text[2048];
-	size_t bytes = 0;
-	request.method = method;
-	char *made = answer_render(&answer, &request, &bytes);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(made);
-	CU_ASSERT_EQUAL(strlen(made), bytes);
-	snprintf(text, sizeof(text), "%s", made);
-	free(made);
-	return text;
 }
 
 static void test_rendering(void)
@@ -381,7 +420,8 @@ int main(void)
 	    !CU_ADD_TEST(suite, test_calculations) || !CU_ADD_TEST(suite, test_callbacks) ||
 	    !CU_ADD_TEST(suite, test_not_added) || !CU_ADD_TEST(suite, test_steering) || !CU_ADD_TEST(suite, test_lists) || !CU_ADD_TEST(suite, test_signups) ||
 	    !CU_ADD_TEST(suite, test_refusals) || !CU_ADD_TEST(suite, test_without_ring) ||
-	    !CU_ADD_TEST(suite, test_rendering) || !CU_ADD_TEST(suite, test_times) || !CU_ADD_TEST(suite, test_full))
+	    !CU_ADD_TEST(suite, test_rendering) || !CU_ADD_TEST(suite, test_times) || !CU_ADD_TEST(suite, test_contents) ||
+	    !CU_ADD_TEST(suite, test_prefix) || !CU_ADD_TEST(suite, test_full))
 		return 1;
 	CU_basic_run_tests();
 	unsigned failures = CU_get_number_of_failures();

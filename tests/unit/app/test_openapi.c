@@ -1,12 +1,14 @@
 /* The description of the interface: each row and each table in OpenAPI's words, and every reference leads somewhere. */
 #include <CUnit/Basic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/endpoints.h"
 #include "app/openapi.h"
 
-static long allocations_left = -1; /* negative: as many as are wanted */
+static _Atomic long allocations_left = -1; /* negative: as many as are wanted */
 
 static void *limited_malloc(size_t bytes)
 {
@@ -280,6 +282,39 @@ static void test_memory(void)
 	json_decref(document);
 }
 
+/* ---- the endpoint ------------------------------------------------------------------------ */
+
+static void *ask(void *context)
+{
+	struct web_answer *answer = context;
+	*answer = get_openapi(NULL, NULL);
+	return NULL;
+}
+
+/* Whoever asks first: all get the same one, and it is the document. */
+static void test_asked_at_once(void)
+{
+	struct web_answer answers[8];
+	pthread_t threads[8];
+	for (size_t i = 0; i < 8; i++)
+		CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, ask, &answers[i]), 0);
+	for (size_t i = 0; i < 8; i++)
+		pthread_join(threads[i], NULL);
+	size_t count;
+	const struct route *routes = routes_all(&count);
+	json_t *document = openapi_document(routes, count), *given = json_loadb(answers[0].content.bytes, answers[0].content.count, 0, NULL);
+	CU_ASSERT_TRUE(json_equal(document, given));
+	for (size_t i = 0; i < 8; i++) {
+		CU_ASSERT_EQUAL(answers[i].status, 200);
+		CU_ASSERT_PTR_EQUAL(answers[i].content.bytes, answers[0].content.bytes);
+		CU_ASSERT_STRING_EQUAL(answers[i].etag, answers[0].etag);
+	}
+	for (size_t i = 0; i < 8; i++)
+		answer_clear(&answers[i]);
+	json_decref(document);
+	json_decref(given);
+}
+
 int main(void)
 {
 	if (CU_initialize_registry() != CUE_SUCCESS)
@@ -287,7 +322,8 @@ int main(void)
 	json_set_alloc_funcs(limited_malloc, free);
 	CU_pSuite suite = CU_add_suite("openapi", NULL, NULL);
 	if (!CU_ADD_TEST(suite, test_schemas) || !CU_ADD_TEST(suite, test_named_schemas) || !CU_ADD_TEST(suite, test_rows) ||
-	    !CU_ADD_TEST(suite, test_every_route) || !CU_ADD_TEST(suite, test_memory))
+	    !CU_ADD_TEST(suite, test_every_route) || !CU_ADD_TEST(suite, test_memory) ||
+	    !CU_ADD_TEST(suite, test_asked_at_once))
 		return 1;
 	CU_basic_run_tests();
 	unsigned failures = CU_get_number_of_failures();
