@@ -12,7 +12,7 @@
 #include "taskring/taskring.h"
 
 #define JOURNAL_APPLICATION_ID 0x54524e47 /* "TRNG", PRAGMA application_id */
-#define JOURNAL_SCHEMA 2                  /* PRAGMA user_version */
+#define JOURNAL_SCHEMA 3                  /* PRAGMA user_version */
 
 struct archive;
 

@@ -9,7 +9,8 @@
  *   settle.c     what a dead worker ran  recorder.c      journal, retiring, durability
  *   wanted.c     commands; tasks looked  window.c        tasks that rest in the journal only
  *                up by id                lines.c         what handlers log, on its way into the journal
- *   drain.c      the end of taskd        dispatcher.c    the loop around them
+ *   queues.c     pausing and resuming    drain.c         the end of taskd
+ *   dispatcher.c the loop around them
  */
 #ifndef TASKD_DISPATCH_H
 #define TASKD_DISPATCH_H
@@ -37,7 +38,7 @@ struct queue;
 /* Where a live task is, as the dispatcher sees it. */
 enum whereabouts {
 	NOWHERE,   /* blocked behind its predecessor, resting until committed, or ended */
-	IN_READY,  /* in its queue's ready list */
+	IN_READY,  /* in its queue's ready list, or, to be decided, in its callbacks */
 	IN_HEAP,   /* in its queue's heap, until it is due */
 	AT_WORKER, /* pushed into a worker's lane, or pending there */
 };
@@ -71,7 +72,7 @@ struct task {
 	uint32_t attempt, failures;
 	uint32_t log_lines;     /* of the attempt that runs, or was put off */
 	struct task_line *lines; /* that wait until the task has a row; the newest first */
-	int64_t retried_ns;     /* when the last retry that was obeyed was asked for; 0: none was */
+	int64_t commanded_ns;   /* when the last retry or run that was obeyed was asked for; 0: none was */
 	int64_t due_ms, started_ms, ended_ms;
 	int64_t started_ns;     /* of the running attempt */
 	int64_t failed_ms;      /* when the attempt ended that is being decided; 0: not known */
@@ -93,9 +94,13 @@ struct task_key {
 struct queue {
 	char name[TR_NAME_MAX + 1];
 	UT_hash_handle hh;
-	TAILQ_ENTRY(queue) turn_link; /* in its pool's turns, while ready is not empty */
+	TAILQ_ENTRY(queue) turn_link; /* with in_turns */
 	struct pool *pool;
 	struct task_list ready;
+	struct task_list callbacks; /* failed attempts to be decided: they come first, also in a paused queue */
+	bool in_turns;      /* in its pool's turns: it has something to give out */
+	bool paused;
+	uint32_t expiring;  /* tasks in ready that name a time by which they must have started */
 	struct task **heap; /* by task_key */
 	uint32_t heap_count, heap_capacity;
 	uint32_t waiting;   /* tasks in ready and heap */
@@ -236,6 +241,7 @@ struct dispatcher {
 	void *sweep;        /* the DIR of the spool being swept; NULL: none is */
 	int64_t swept_ms;   /* when the last sweep began */
 	uint64_t sweep_until; /* before it: the position, plus one, up to which the ring is to be taken */
+	uint32_t queues_paused;
 	bool ring_lost;     /* truncated, and not yet rebuilt */
 	bool draining;
 	uint64_t drain_position; /* what is published beyond it stays in the ring */
@@ -277,6 +283,12 @@ void tasks_error(struct task *task, const char *text);
 void tasks_cancel(struct dispatcher *dispatcher, struct task *task, const char *why);
 /* Queues a dead task again, with fresh attempts, as was asked at `asked_ns` by the producer's clock. */
 void tasks_retry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns);
+/* Ends a task that waits or is dead as cancelled. */
+void tasks_discard(struct dispatcher *dispatcher, struct task *task);
+/* Makes a scheduled or retrying task due, as was asked at `asked_ns` by the producer's clock. */
+void tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns);
+/* Ends a waiting task that is_expired. */
+void tasks_expire(struct dispatcher *dispatcher, struct task *task);
 /* The task's record names a time by which it must have started, and that is past. */
 bool tasks_is_expired(const struct dispatcher *dispatcher, const struct task *task);
 
@@ -291,11 +303,22 @@ bool scheduler_add(struct dispatcher *dispatcher, struct task *task);
 /* Puts it before all others of its queue: work taken back, callbacks to be asked. */
 void scheduler_add_first(struct task *task);
 void scheduler_remove(struct task *task);
+/* The queue has been paused or resumed: it takes its turns accordingly. */
+void scheduler_paused(struct queue *queue);
 /* The pool's next task, its queues taken in turn; NULL: none is ready. */
 struct task *scheduler_next(struct pool *pool);
 /* Makes ready what is due; answers when it wants to be called next, INT64_MAX: not. */
 int64_t scheduler_tick(struct dispatcher *dispatcher);
 int64_t scheduler_oldest_wait_ms(const struct dispatcher *dispatcher);
+
+/* ---- queues.c ---------------------------------------------------------------------------- */
+
+/* Carries out RECORD_PAUSE or RECORD_RESUME. */
+void queues_command(struct dispatcher *dispatcher, const struct record *command);
+/* The queues that the journal knows as paused, at the start. False: it could not be read, or no memory. */
+bool queues_restore(struct dispatcher *dispatcher);
+/* Every second: ends what has expired in paused queues, which give nothing out. */
+void queues_expire(struct dispatcher *dispatcher);
 
 /* ---- window.c ---------------------------------------------------------------------------- */
 
@@ -467,6 +490,8 @@ void recorder_attempt(struct dispatcher *dispatcher, struct task *task, const ch
     const char *verdict);
 /* A line of a task that has its row, written with the next commit. False: too many wait, or no memory. */
 bool recorder_line(struct dispatcher *dispatcher, const struct journal_line *line);
+/* The queue is paused, or is not: written with the next commit. False: no memory. */
+bool recorder_queue(struct dispatcher *dispatcher, const char *name, bool paused);
 /* Takes finished commits, starts the next when it is time; answers when it wants to be called. */
 int64_t recorder_tick(struct dispatcher *dispatcher);
 /* Everything is committed, synced and retired. */

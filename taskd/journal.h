@@ -25,7 +25,7 @@ struct journal_state {
 	uint32_t failures;     /* attempts that count against max_attempts */
 	int64_t due_ms, started_ms, ended_ms;
 	uint32_t log_lines;    /* of the attempt that runs or was put off */
-	int64_t retried_ns;    /* when the last retry that was obeyed was asked for; ns since 1970, 0: none was */
+	int64_t commanded_ns;  /* when the last retry or run that was obeyed was asked for; ns since 1970, 0: none was */
 	const char *error;     /* NULL: none; copied by journal_batch_*() */
 	const char *result;    /* JSON; NULL: unchanged */
 };
@@ -100,6 +100,8 @@ bool journal_batch_delete(struct journal_batch *batch, const struct tr_id *id);
 bool journal_batch_attempt(struct journal_batch *batch, const struct journal_attempt *attempt);
 /* A line with a number that is there already is replaced. */
 bool journal_batch_line(struct journal_batch *batch, const struct journal_line *line);
+/* The queue is paused from now on, or is not any more. */
+bool journal_batch_queue(struct journal_batch *batch, const char *name, bool paused);
 size_t journal_batch_rows(const struct journal_batch *batch);
 
 struct journal_done {
@@ -159,6 +161,8 @@ struct journal_list *journal_load_running(struct journal *journal, const struct 
 struct journal_list *journal_load_orphans(struct journal *journal, const struct tr_id *after, size_t limit);
 /* Queues that hold waiting tasks: zero-terminated names, the last one empty; freed by the caller. */
 char *journal_queues(struct journal *journal);
+/* Queues that are paused, likewise; NULL: no memory, or it cannot be read. */
+char *journal_paused(struct journal *journal);
 
 /*
  * These are carried out by the journal's thread; the answer comes through journal_poll_list().

@@ -49,6 +49,9 @@ enum journal_statement {
 	STATEMENT_COUNT_RUNNING,
 	STATEMENT_COUNT_ENDED,
 	STATEMENT_QUEUES,
+	STATEMENT_PAUSE,
+	STATEMENT_RESUME,
+	STATEMENT_PAUSED,
 	STATEMENT_OLDEST_ENDED,
 	STATEMENT_RETAIN_FILES,
 	STATEMENT_RETAIN_ATTEMPTS,
@@ -128,7 +131,8 @@ bool journal_db_census(struct journal_db *db, int64_t now_ms, struct journal_cen
 /* On an error the answer with which nothing is lost. */
 enum journal_knowing { KNOWS_AT_ALL, KNOWS_LIVE, KNOWS_LIVE_OR_DEAD };
 bool journal_db_knows(struct journal_db *db, const struct tr_id *id, enum journal_knowing knowing);
-char *journal_db_queues(struct journal_db *db); /* NULL after an error */
+/* The names that STATEMENT_QUEUES or STATEMENT_PAUSED finds, each with its zero, the last one empty. NULL after an error. */
+char *journal_db_names(struct journal_db *db, enum journal_statement which);
 
 /* ---- among the three that know SQLite ---------------------------------------------------- */
 

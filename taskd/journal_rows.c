@@ -25,7 +25,7 @@
 #define UPDATE_TASK \
 	"UPDATE task SET state = ?2, blocked = ?3, cancel_wanted = ?4, deciding = ?5, failure_kind = ?6, " \
 	"permanent = ?7, attempt = ?8, failures = ?9, due_ms = ?10, started_ms = ?11, ended_ms = ?12, " \
-	"error = ?13, result = coalesce(?14, result), log_lines = ?15, retried_ns = ?16 WHERE id = ?1 AND "
+	"error = ?13, result = coalesce(?14, result), log_lines = ?15, commanded_ns = ?16 WHERE id = ?1 AND "
 #define OLDEST_ENDED FROM_ENDED " AND ended_ms < ?1 ORDER BY ended_ms, id LIMIT ?2"
 
 #define QUOTE(x) #x
@@ -61,6 +61,9 @@ static const char *const sql[STATEMENTS] = {
 	[STATEMENT_QUEUES] = "WITH RECURSIVE found(queue) AS (SELECT min(queue) " FROM_WAITING " UNION ALL "
 	    "SELECT (SELECT min(queue) " FROM_WAITING " AND queue > found.queue) FROM found "
 	    "WHERE found.queue IS NOT NULL) SELECT queue FROM found WHERE queue IS NOT NULL",
+	[STATEMENT_PAUSE] = "INSERT OR REPLACE INTO queue (name, paused) VALUES (?1, 1)",
+	[STATEMENT_RESUME] = "DELETE FROM queue WHERE name = ?1",
+	[STATEMENT_PAUSED] = "SELECT name FROM queue WHERE paused",
 	[STATEMENT_OLDEST_ENDED] = "SELECT ended_ms " FROM_ENDED " ORDER BY ended_ms, id LIMIT 1",
 	[STATEMENT_RETAIN_FILES] = "SELECT id, flags FROM task WHERE id IN (SELECT id FROM (SELECT id, state "
 	    OLDEST_ENDED ") WHERE state = 5) AND flags & 12",
@@ -136,7 +139,7 @@ static void bind_change(sqlite3_stmt *statement, const struct journal_change *ch
 	sqlite3_bind_text(statement, 13, state->error, -1, SQLITE_STATIC);
 	sqlite3_bind_text(statement, 14, state->result, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(statement, 15, state->log_lines);
-	sqlite3_bind_int64(statement, 16, state->retried_ns);
+	sqlite3_bind_int64(statement, 16, state->commanded_ns);
 }
 
 /* The task is live nearly always, so the count of ended ones is kept without reading it first. */
@@ -192,6 +195,14 @@ static int insert_line(struct journal_db *db, const struct journal_line *line)
 	return journal_rows_run(statement);
 }
 
+static int pause_queue(struct journal_db *db, const struct journal_pause *pause)
+{
+	sqlite3_stmt *statement = db->statements[pause->paused ? STATEMENT_PAUSE : STATEMENT_RESUME];
+
+	sqlite3_bind_text(statement, 1, pause->queue, -1, SQLITE_STATIC);
+	return journal_rows_run(statement);
+}
+
 int journal_rows_write(struct journal_db *db, const struct journal_batch *batch, struct journal_tally *tally)
 {
 	db->writing = batch;
@@ -204,6 +215,8 @@ int journal_rows_write(struct journal_db *db, const struct journal_batch *batch,
 		code = insert_line(db, &batch->lines.at[i]);
 	for (size_t i = 0; i < batch->deletes.count && code == SQLITE_OK; i++)
 		code = delete_task(db, &batch->deletes.at[i], tally);
+	for (size_t i = 0; i < batch->pauses.count && code == SQLITE_OK; i++)
+		code = pause_queue(db, &batch->pauses.at[i]);
 	db->writing = NULL;
 	return code;
 }
@@ -372,9 +385,9 @@ bool journal_db_knows(struct journal_db *db, const struct tr_id *id, enum journa
 	    (knowing == KNOWS_LIVE_OR_DEAD && state == TR_DEAD);
 }
 
-char *journal_db_queues(struct journal_db *db)
+char *journal_db_names(struct journal_db *db, enum journal_statement which)
 {
-	sqlite3_stmt *statement = db->statements[STATEMENT_QUEUES];
+	sqlite3_stmt *statement = db->statements[which];
 	struct record_text name;
 	char *names = calloc(1, 1);
 	size_t used = 0;

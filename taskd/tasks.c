@@ -197,6 +197,12 @@ bool tasks_is_expired(const struct dispatcher *dispatcher, const struct task *ta
 	    task->record.expires_at_ms < dispatcher->now_ms;
 }
 
+void tasks_expire(struct dispatcher *dispatcher, struct task *task)
+{
+	tasks_error(task, task->queue->paused ? "its queue was paused until it expired" : "no worker was free before it expired");
+	tasks_move(dispatcher, task, EV_EXPIRE);
+}
+
 /* True: the work had not started, and never will. Else its handler is told, and pressed. */
 static bool take_from_worker(struct dispatcher *dispatcher, struct task *task)
 {
@@ -241,10 +247,37 @@ void tasks_retry(struct dispatcher *dispatcher, struct task *task, int64_t asked
 {
 	task->failures = 0;
 	task->cancel_wanted = task->resting = false;
-	task->retried_ns = asked_ns;
+	task->commanded_ns = asked_ns;
 	task->due_ms = dispatcher->now_ms;
 	task->ended_ms = 0;
 	tasks_move(dispatcher, task, EV_RETRIED);
 	stat_add(dispatcher->board, STAT_task_retried, 1);
 	window_admit(dispatcher, task);
+}
+
+void tasks_discard(struct dispatcher *dispatcher, struct task *task)
+{
+	stat_add(dispatcher->board, STAT_task_discarded, 1);
+	if (task->state == TR_DEAD) /* its last failure stays to be read */
+		tasks_move(dispatcher, task, EV_CANCEL);
+	else
+		tasks_cancel(dispatcher, task, "discarded on demand");
+}
+
+void tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns)
+{
+	stat_add(dispatcher->board, STAT_task_hurried, 1);
+	if (task->due_ms <= dispatcher->now_ms)
+		return; /* it takes its turn already */
+	if (task->where != NOWHERE)
+		scheduler_remove(task);
+	task->resting = false;
+	task->commanded_ns = asked_ns;
+	task->due_ms = dispatcher->now_ms;
+	if (task->state == TR_SCHEDULED)
+		tasks_move(dispatcher, task, EV_DUE);
+	else
+		tasks_changed(dispatcher, task);
+	if (!task->blocked)
+		window_admit(dispatcher, task);
 }

@@ -66,8 +66,7 @@ static void shrink(struct dispatcher *dispatcher, struct queue *queue)
 	if (!all)
 		return; /* the next arrival tries again */
 	TAILQ_FOREACH(task, &queue->ready, ready_link)
-		if (!task->deciding)
-			all[count++] = task;
+		all[count++] = task;
 	for (uint32_t i = 0; i < queue->heap_count; i++)
 		all[count++] = queue->heap[i];
 	if (count > window) {
@@ -185,7 +184,7 @@ struct task *window_load(struct dispatcher *dispatcher, const struct journal_tas
 	task->due_ms = state->due_ms > 0 ? state->due_ms : 0;
 	task->started_ms = state->started_ms;
 	task->log_lines = state->log_lines;
-	task->retried_ns = state->retried_ns;
+	task->commanded_ns = state->commanded_ns;
 	tasks_error(task, state->error);
 	tasks_show(dispatcher, task);
 	return task;
@@ -374,6 +373,15 @@ static bool restore_queues(struct dispatcher *dispatcher, struct tr_error *error
 	return true;
 }
 
+static bool restore_paused(struct dispatcher *dispatcher, struct tr_error *error)
+{
+	bool read = queues_restore(dispatcher);
+
+	if (!read)
+		snprintf(error->text, sizeof error->text, "the journal's paused queues cannot be read");
+	return read;
+}
+
 bool window_restore(struct dispatcher *dispatcher, struct tr_error *error)
 {
 	struct journal_census census;
@@ -384,7 +392,7 @@ bool window_restore(struct dispatcher *dispatcher, struct tr_error *error)
 		if (!tr_state_is_ended((enum tr_state)state))
 			dispatcher->live[state] = census.by_state[state];
 	/* The queues first: what orphans let go takes its place behind what waits in the journal. */
-	if (!restore_queues(dispatcher, error) ||
+	if (!restore_queues(dispatcher, error) || !restore_paused(dispatcher, error) ||
 	    !restore_all(dispatcher, journal_load_running, restore_running, error) ||
 	    !restore_all(dispatcher, journal_load_orphans, restore_orphan, error))
 		return false;

@@ -34,7 +34,7 @@ bool workers_pools(struct dispatcher *dispatcher, const struct config *config)
 	for (struct queue *queue = dispatcher->queues; queue; queue = queue->hh.next) {
 		int pool = config_pool_of(config, queue->name, strlen(queue->name));
 		struct pool *next = &made->pools[pool < 0 ? 0 : pool]; /* what it holds must run somewhere */
-		if (!TAILQ_EMPTY(&queue->ready)) {
+		if (queue->in_turns) {
 			TAILQ_REMOVE(&queue->pool->turns, queue, turn_link);
 			TAILQ_INSERT_TAIL(&next->turns, queue, turn_link);
 		}

@@ -176,8 +176,7 @@ static bool is_over(struct dispatcher *dispatcher, struct task *task)
 			tasks_error(task, "cancelled on demand");
 		tasks_move(dispatcher, task, EV_CANCEL);
 	} else if (tasks_is_expired(dispatcher, task)) {
-		tasks_error(task, "no worker was free before it expired");
-		tasks_move(dispatcher, task, EV_EXPIRE);
+		tasks_expire(dispatcher, task);
 	}
 	return tr_state_is_ended((enum tr_state)task->state);
 }

@@ -427,9 +427,8 @@ static void test_pushed_ahead_is_returned(void)
 	CU_ASSERT_EQUAL(stat_of(STAT_attempt_crashed), 1);
 	CU_ASSERT_EQUAL(stat_of(STAT_attempt_started), 2);
 	CU_ASSERT_TRUE(task_of(ids[0])->deciding);
-	for (unsigned i = 1; i < 5; i++)
+	for (unsigned i = 0; i < 5; i++) /* the callback comes first */
 		EXPECT_ID(scheduler_next(the_pool())->id, ids[i]);
-	EXPECT_ID(scheduler_next(the_pool())->id, ids[0]); /* its callback; taken back later, it came first */
 }
 
 int main(void)
