@@ -9,8 +9,9 @@
  *   settle.c     what a dead worker ran  recorder.c      journal, retiring, durability
  *   wanted.c     commands; tasks looked  window.c        tasks that rest in the journal only
  *                up by id                lines.c         what handlers log, on its way into the journal
- *   queues.c     pausing and resuming    drain.c         the end of taskd
- *   dispatcher.c the loop around them
+ *   queues.c     pausing and resuming    catalogue.c     handlers by name
+ *   board_rows.c queues and handlers     drain.c         the end of taskd
+ *                on the board            dispatcher.c    the loop around them
  */
 #ifndef TASKD_DISPATCH_H
 #define TASKD_DISPATCH_H
@@ -34,6 +35,7 @@
 
 struct lane;
 struct queue;
+struct handler;
 
 /* Where a live task is, as the dispatcher sees it. */
 enum whereabouts {
@@ -48,6 +50,7 @@ struct task {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(task) ready_link, dirty_link, hold_link, show_link;
 	struct queue *queue;
+	struct handler *handler; /* once it was asked for */
 	struct lane *lane;      /* with AT_WORKER */
 	struct work *work;      /* with AT_WORKER */
 	struct record record;   /* views into encoded[] */
@@ -100,6 +103,10 @@ struct queue {
 	struct task_list callbacks; /* failed attempts to be decided: they come first, also in a paused queue */
 	bool in_turns;      /* in its pool's turns: it has something to give out */
 	bool paused;
+	uint64_t live[TR_STATES]; /* its tasks by state, in memory and in the journal */
+	uint64_t accepted, ended;
+	bool changed;       /* since it was shown */
+	uint32_t row;       /* on the board, or NO_ROW */
 	uint32_t expiring;  /* tasks in ready that name a time by which they must have started */
 	struct task **heap; /* by task_key */
 	uint32_t heap_count, heap_capacity;
@@ -178,6 +185,7 @@ struct worker {
 	int64_t idle_ms; /* with leaving: since when it has nothing left to do; 0: it has */
 	uint32_t row;
 	int32_t pid;
+	int statm_fd;         /* of /proc/PID/statm; -1: it cannot be read */
 	struct pool *pool;
 	struct mailbox *mailbox;
 	uint32_t lane_count;
@@ -187,13 +195,23 @@ struct worker {
 	int32_t last_exit_code, last_signal;
 	int64_t last_exit_ms;
 	uint64_t last_peak_kb;
+	uint64_t memory_kb;   /* resident, as read last */
 };
 
-/* How long a handler's attempts take, to decide how much work may be pushed ahead. */
-struct pace {
-	char handler[TR_NAME_MAX + 1];
+#define NO_ROW UINT32_MAX
+
+/* A handler, known by name (catalogue.c). */
+struct handler {
+	char name[TR_NAME_MAX + 1];
 	UT_hash_handle hh;
-	int64_t run_ns; /* moving average */
+	int64_t run_ns;        /* how long an attempt holds its thread, moving average; with measured */
+	bool measured;
+	bool announced, known; /* a worker has told of it, at any time; one of this dispatcher's */
+	bool changed;          /* since it was shown */
+	uint32_t row;          /* on the board, or NO_ROW */
+	uint64_t started, succeeded, failed, run_sum_ns;
+	uint64_t run[BOARD_RUN_BUCKETS];
+	char *doc, *secrets;   /* with announced */
 };
 
 struct recorder; /* recorder.c */
@@ -214,7 +232,11 @@ struct dispatcher {
 	uint64_t random; /* for jitter */
 	struct task *tasks;   /* uthash by id */
 	struct queue *queues; /* uthash by name */
-	struct pace *paces;
+	struct handler *handlers; /* uthash by name */
+	struct queue *queue_rows[BOARD_QUEUES]; /* who has which row of the board; NULL: free */
+	struct handler *handler_rows[BOARD_HANDLERS];
+	bool rows_changed;  /* since they were shown */
+	int64_t rows_ms;    /* not before then */
 	struct pool_set *pools;
 	struct task_list unshown; /* changed since the board was written */
 	struct worker *workers;
@@ -371,6 +393,31 @@ unsigned intake_turn(struct dispatcher *dispatcher);
 /* Accepts a new task, from that position of the ring or (NO_POSITION) made by a callback. */
 void intake_accept(struct dispatcher *dispatcher, struct record *record, uint64_t position);
 
+/* ---- catalogue.c ------------------------------------------------------------------------- */
+
+/* The handler of that name, made when new; NULL: no memory, or too many names. */
+struct handler *catalogue_find(struct dispatcher *dispatcher, const char *name, size_t bytes);
+/* How long an attempt of the task's handler holds its thread, ns; below 0: not known yet. */
+int64_t catalogue_pace(struct dispatcher *dispatcher, struct task *task);
+/* It has held one so long. */
+void catalogue_held(struct dispatcher *dispatcher, struct task *task, int64_t run_ns);
+/* An attempt has started; has ended by itself; has failed, by itself or otherwise. */
+void catalogue_started(struct dispatcher *dispatcher, struct task *task);
+void catalogue_ended(struct dispatcher *dispatcher, struct task *task, uint64_t run_ns, bool succeeded);
+void catalogue_failed(struct dispatcher *dispatcher, struct task *task);
+/* A worker has it loaded. All of them are as struct board_handler may hold them. */
+void catalogue_announced(struct dispatcher *dispatcher, const char *name, const char *doc, const char *secrets);
+void catalogue_free(struct dispatcher *dispatcher); /* tests' */
+
+/* ---- board_rows.c ------------------------------------------------------------------------ */
+
+/* At the start, before any queue is made: what an earlier dispatcher has counted goes on. */
+void board_rows_open(struct dispatcher *dispatcher);
+/* Shows what has changed, if it is time; when it wants to be called again, INT64_MAX: not. */
+int64_t board_rows_tick(struct dispatcher *dispatcher);
+void board_rows_show(struct dispatcher *dispatcher); /* at once */
+void board_rows_forget(struct dispatcher *dispatcher, struct queue *queue); /* it is about to be freed */
+
 /* ---- workforce.c ------------------------------------------------------------------------- */
 
 /* Gives out ready tasks to open lanes and wakes them. Returns works pushed. */
@@ -400,7 +447,6 @@ struct work *workforce_running(struct lane *lane);
 bool workforce_has_work(const struct lane *lane);
 void workforce_lane_ready(struct lane *lane);
 void workforce_close_lane(struct lane *lane); /* it takes nothing more, for good */
-void workforce_pace(struct dispatcher *dispatcher, const struct task *task, int64_t run_ns);
 
 /* ---- lane_pending.c ---------------------------------------------------------------------- */
 
@@ -441,6 +487,8 @@ void workers_kill(struct dispatcher *dispatcher, struct worker *worker);
 /* The process is gone; its messages have been read and its works settled. */
 void workers_gone(struct dispatcher *dispatcher, struct worker *worker);
 void workers_show(struct dispatcher *dispatcher, struct worker *worker);
+/* Reads how much memory the process has. A system call. */
+void workers_look(struct worker *worker);
 
 /* ---- outcome.c --------------------------------------------------------------------------- */
 

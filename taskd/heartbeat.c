@@ -188,6 +188,7 @@ void heartbeat(struct dispatcher *dispatcher)
 		if (!dispatcher->workers[row].alive)
 			continue;
 		mind_worker(dispatcher, &dispatcher->workers[row]);
+		workers_look(&dispatcher->workers[row]);
 		workers_show(dispatcher, &dispatcher->workers[row]);
 	}
 	if (!dispatcher->journal)

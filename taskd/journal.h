@@ -143,6 +143,12 @@ struct journal_list {
 struct journal_census {
 	uint64_t by_state[TR_STATES]; /* of ended states 0: nothing is known about them without reading all */
 	int64_t oldest_due_ms; /* of what is due and not blocked; 0: none */
+	/* The same by queue, several rows for one; the caller's to free(). */
+	struct journal_queue_census {
+		char name[TR_NAME_MAX + 1];
+		uint64_t by_state[TR_STATES];
+	} *queues;
+	size_t queue_count;
 };
 
 /* These answer at once: for the start, before the event loop runs, and in tests. */

@@ -21,7 +21,7 @@
 #define FROM_BLOCKED "FROM task INDEXED BY task_blocked WHERE " IS_BLOCKED
 #define FROM_RUNNING "FROM task INDEXED BY task_running WHERE state = 2"
 #define FROM_ENDED "FROM task INDEXED BY task_ended WHERE state >= 4"
-#define COUNTS "count(*), sum(state = 0), sum(state = 1), sum(state = 3), min(due_ms)"
+#define COUNTS "queue, sum(state = 0), sum(state = 1), sum(state = 2), sum(state = 3)"
 #define UPDATE_TASK \
 	"UPDATE task SET state = ?2, blocked = ?3, cancel_wanted = ?4, deciding = ?5, failure_kind = ?6, " \
 	"permanent = ?7, attempt = ?8, failures = ?9, due_ms = ?10, started_ms = ?11, ended_ms = ?12, " \
@@ -53,9 +53,9 @@ static const char *const sql[STATEMENTS] = {
 	[STATEMENT_LOAD_RUNNING] = "SELECT %s " FROM_RUNNING " AND id > ?1 ORDER BY id",
 	[STATEMENT_LOAD_BLOCKED] = "SELECT %s " FROM_BLOCKED " AND id > ?1 ORDER BY id",
 	[STATEMENT_STATE] = "SELECT state FROM task WHERE id = ?1",
-	[STATEMENT_COUNT_WAITING] = "SELECT " COUNTS " " FROM_WAITING,
-	[STATEMENT_COUNT_BLOCKED] = "SELECT count(*), sum(state = 0), sum(state = 1), sum(state = 3) " FROM_BLOCKED,
-	[STATEMENT_COUNT_RUNNING] = "SELECT count(*) " FROM_RUNNING,
+	[STATEMENT_COUNT_WAITING] = "SELECT " COUNTS ", min(due_ms) " FROM_WAITING " GROUP BY queue",
+	[STATEMENT_COUNT_BLOCKED] = "SELECT " COUNTS ", 0 " FROM_BLOCKED " GROUP BY queue",
+	[STATEMENT_COUNT_RUNNING] = "SELECT " COUNTS ", 0 " FROM_RUNNING " GROUP BY queue",
 	[STATEMENT_COUNT_ENDED] = "SELECT count(*) " FROM_ENDED,
 	/* From each queue to the next, without reading what lies between. */
 	[STATEMENT_QUEUES] = "WITH RECURSIVE found(queue) AS (SELECT min(queue) " FROM_WAITING " UNION ALL "
@@ -339,35 +339,59 @@ bool journal_db_load(struct journal_db *db, struct journal_load *load)
 	return load->list.error == NULL;
 }
 
-/* Adds what one counting statement found; its first column is the sum of the others. */
-static int add_counts(sqlite3_stmt *statement, struct journal_census *census, int64_t *oldest_due_ms)
+/* Adds the row of one queue. An SQLite code. */
+static int add_counts(sqlite3_stmt *row, struct journal_census *census)
 {
-	if (sqlite3_step(statement) == SQLITE_ROW) {
-		census->by_state[TR_SCHEDULED] += (uint64_t)sqlite3_column_int64(statement, 1);
-		census->by_state[TR_QUEUED] += (uint64_t)sqlite3_column_int64(statement, 2);
-		census->by_state[TR_RETRYING] += (uint64_t)sqlite3_column_int64(statement, 3);
-		if (oldest_due_ms != NULL)
-			*oldest_due_ms = sqlite3_column_int64(statement, 4);
+	static const enum tr_state states[] = { TR_SCHEDULED, TR_QUEUED, TR_RUNNING, TR_RETRYING };
+	struct record_text name;
+
+	if (!column_text(row, 0, &name))
+		return SQLITE_NOMEM;
+	struct journal_queue_census *larger = realloc(census->queues, (census->queue_count + 1) * sizeof *larger);
+	if (larger == NULL)
+		return SQLITE_NOMEM;
+	census->queues = larger;
+	larger += census->queue_count;
+	*larger = (struct journal_queue_census){ { 0 }, { 0 } };
+	for (int i = 0; i < 4; i++) {
+		larger->by_state[states[i]] = (uint64_t)sqlite3_column_int64(row, i + 1);
+		census->by_state[states[i]] += larger->by_state[states[i]];
 	}
-	return sqlite3_reset(statement);
+	int64_t due_ms = sqlite3_column_int64(row, 5);
+	if (due_ms > 0 && (census->oldest_due_ms == 0 || due_ms < census->oldest_due_ms))
+		census->oldest_due_ms = due_ms;
+	if (name.at == NULL || !record_name_ok(name.at, name.bytes))
+		return SQLITE_OK; /* written by somebody else: no queue */
+	memcpy(larger->name, name.at, name.bytes);
+	census->queue_count++;
+	return SQLITE_OK;
 }
 
 bool journal_db_census(struct journal_db *db, int64_t now_ms, struct journal_census *census, struct tr_error *error)
 {
-	int64_t running = 0, oldest_due_ms = 0;
+	static const enum journal_statement counts[] = { STATEMENT_COUNT_WAITING, STATEMENT_COUNT_BLOCKED,
+		STATEMENT_COUNT_RUNNING };
+	int code = SQLITE_OK;
 
 	memset(census, 0, sizeof *census);
-	int code = add_counts(db->statements[STATEMENT_COUNT_WAITING], census, &oldest_due_ms);
-	if (code == SQLITE_OK)
-		code = add_counts(db->statements[STATEMENT_COUNT_BLOCKED], census, NULL);
-	if (code == SQLITE_OK)
-		code = journal_rows_number(db->statements[STATEMENT_COUNT_RUNNING], &running);
+	for (size_t i = 0; i < sizeof counts / sizeof counts[0] && code == SQLITE_OK; i++) {
+		sqlite3_stmt *statement = db->statements[counts[i]];
+		int step;
+		while ((step = sqlite3_step(statement)) == SQLITE_ROW && code == SQLITE_OK)
+			code = add_counts(statement, census);
+		sqlite3_reset(statement);
+		if (code == SQLITE_OK && step != SQLITE_DONE)
+			code = step;
+	}
 	if (code != SQLITE_OK) {
 		journal_db_fault(db, code, error);
+		free(census->queues);
+		census->queues = NULL;
+		census->queue_count = 0;
 		return false;
 	}
-	census->by_state[TR_RUNNING] = (uint64_t)running;
-	census->oldest_due_ms = oldest_due_ms <= now_ms ? oldest_due_ms : 0;
+	if (census->oldest_due_ms > now_ms)
+		census->oldest_due_ms = 0;
 	return true;
 }
 

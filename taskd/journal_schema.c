@@ -103,6 +103,8 @@ static_assert(TR_SCHEDULED == 0 && TR_QUEUED == 1 && TR_RUNNING == 2 && TR_RETRY
  */
 #define ADD_HISTORY \
 	"ALTER TABLE task RENAME COLUMN retried_ns TO commanded_ns; -- when the last retry or run that was obeyed was asked for\n" \
+	"DROP INDEX task_blocked;\n" \
+	"CREATE INDEX task_blocked ON task (id, state, blocked, queue) WHERE state < 4 AND state <> 2 AND blocked;\n" \
 	"CREATE TABLE queue (name TEXT NOT NULL PRIMARY KEY, paused INTEGER NOT NULL) WITHOUT ROWID; -- 1: none of its tasks starts\n" \
 	"CREATE TABLE history (\n" \
 	"  span INTEGER NOT NULL,         -- 0: a minute, 1: an hour\n" \

@@ -12,11 +12,6 @@
 #include "dispatch.h"
 #include "log.h"
 
-static void show_paused(struct dispatcher *dispatcher)
-{
-	stat_set(dispatcher->board, STAT_queue_paused, dispatcher->queues_paused);
-}
-
 /* What was pushed ahead to workers and has not begun is taken back: it must not start. */
 static void take_back(struct dispatcher *dispatcher)
 {
@@ -37,7 +32,9 @@ static void set_paused(struct dispatcher *dispatcher, struct queue *queue, bool 
 	scheduler_paused(queue);
 	if (paused)
 		take_back(dispatcher);
-	show_paused(dispatcher);
+	stat_set(dispatcher->board, STAT_queue_paused, dispatcher->queues_paused);
+	queue->changed = true;
+	board_rows_show(dispatcher);
 }
 
 static void refuse(struct dispatcher *dispatcher, const struct record *command, const char *why)

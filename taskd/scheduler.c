@@ -35,8 +35,11 @@ static void drop_unused_queues(struct dispatcher *dispatcher)
 {
 	for (struct queue *queue = dispatcher->queues, *next; queue; queue = next) {
 		next = queue->hh.next;
-		if (queue->tasks || queue->bounded || queue->loading || queue->paused)
+		/* Blocked tasks may rest in the journal while nothing of it is in memory. */
+		if (queue->tasks || queue->bounded || queue->loading || queue->paused || queue->live[TR_QUEUED] ||
+		    queue->live[TR_SCHEDULED])
 			continue;
+		board_rows_forget(dispatcher, queue);
 		/* The analyzer takes uthash's way of emptying a table for a use of the one freed before. */
 		HASH_DELETE(hh, dispatcher->queues, queue); /* NOLINT(clang-analyzer-unix.Malloc) */
 		free(queue->heap);
@@ -58,6 +61,7 @@ static struct queue *make_queue(struct dispatcher *dispatcher, struct record_tex
 	if (!made)
 		return NULL;
 	memcpy(made->name, name.at, name.bytes);
+	made->row = NO_ROW;
 	made->pool = &dispatcher->pools->pools[pool];
 	TAILQ_INIT(&made->ready);
 	TAILQ_INIT(&made->callbacks);

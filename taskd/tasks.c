@@ -158,8 +158,29 @@ void tasks_show_gauges(struct dispatcher *dispatcher)
 			count(dispatcher, (enum tr_state)state);
 }
 
+/* The books of its queue; a task that found none is not in any. */
+static void move_in_queue(struct dispatcher *dispatcher, struct task *task, enum tr_state from, enum tr_state to)
+{
+	struct queue *queue = task->queue;
+
+	if (!queue)
+		return;
+	if (!tr_state_is_ended(from))
+		queue->live[from]--;
+	if (tr_state_is_ended(to))
+		queue->ended++;
+	else
+		queue->live[to]++;
+	queue->changed = dispatcher->rows_changed = true;
+}
+
 void tasks_begin(struct dispatcher *dispatcher, struct task *task)
 {
+	if (task->queue) {
+		task->queue->live[task->state]++;
+		task->queue->accepted++;
+		task->queue->changed = dispatcher->rows_changed = true;
+	}
 	dispatcher->live[task->state]++;
 	count(dispatcher, (enum tr_state)task->state);
 	stat_add(dispatcher->board, STAT_task_accepted, 1);
@@ -173,6 +194,7 @@ void tasks_move(struct dispatcher *dispatcher, struct task *task, enum task_even
 
 	assert(to != TR_STATES);
 	task->state = (uint8_t)to;
+	move_in_queue(dispatcher, task, from, to);
 	if (!tr_state_is_ended(from)) {
 		dispatcher->live[from]--;
 		count(dispatcher, from);

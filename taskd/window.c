@@ -382,15 +382,29 @@ static bool restore_paused(struct dispatcher *dispatcher, struct tr_error *error
 	return read;
 }
 
+static void restore_counts(struct dispatcher *dispatcher, const struct journal_census *census)
+{
+	for (size_t i = 0; i < census->queue_count; i++) {
+		const struct journal_queue_census *row = &census->queues[i];
+		struct queue *queue = scheduler_queue(dispatcher, (struct record_text){ row->name, (uint32_t)strlen(row->name) });
+		for (unsigned state = 0; queue && state < TR_STATES; state++)
+			queue->live[state] += row->by_state[state];
+		if (queue)
+			queue->changed = dispatcher->rows_changed = true;
+	}
+	for (unsigned state = 0; state < TR_STATES; state++)
+		if (!tr_state_is_ended((enum tr_state)state))
+			dispatcher->live[state] = census->by_state[state];
+}
+
 bool window_restore(struct dispatcher *dispatcher, struct tr_error *error)
 {
 	struct journal_census census;
 
 	if (journal_census(dispatcher->journal, &census, error) != TR_OK)
 		return false;
-	for (unsigned state = 0; state < TR_STATES; state++)
-		if (!tr_state_is_ended((enum tr_state)state))
-			dispatcher->live[state] = census.by_state[state];
+	restore_counts(dispatcher, &census);
+	free(census.queues);
 	/* The queues first: what orphans let go takes its place behind what waits in the journal. */
 	if (!restore_queues(dispatcher, error) || !restore_paused(dispatcher, error) ||
 	    !restore_all(dispatcher, journal_load_running, restore_running, error) ||

@@ -210,7 +210,10 @@ static enum tr_outcome dirty_text(struct tr_task *task)
 	return tr_fail(task, "tab\there, escape \033[31m, half \xc3, whole \xc3\xa4\n\n");
 }
 
+static const char *const secrets[] = { "password", "token", NULL };
+
 static const struct tr_handler handlers[] = {
+	{ "keep_secret", "does nothing; its arguments password and token are secret", noop, NULL, NULL, secrets },
 	{ "noop", "does nothing", noop, NULL, NULL, NULL },
 	{ "succeed", "progress, a log line, a result", succeed, NULL, NULL, NULL },
 	{ "fail_times", "fails {\"times\": n} times", fail_times, NULL, NULL, NULL },

@@ -272,7 +272,7 @@ static void test_false_times(void)
 	mailbox_send(one.mailbox, 0, &head, "");
 	outcome_turn(&world.dispatcher);
 	CU_ASSERT_EQUAL(task_of(one.id)->state, TR_SUCCEEDED);
-	CU_ASSERT_EQUAL(world.dispatcher.paces->run_ns, 7000000);
+	CU_ASSERT_EQUAL(world.dispatcher.handlers->run_ns, 7000000);
 	player_dies(&one, EXIT(0), false);
 }
 
