@@ -14,6 +14,9 @@
 #define JOURNAL_APPLICATION_ID 0x54524e47 /* "TRNG", PRAGMA application_id */
 #define JOURNAL_SCHEMA 3                  /* PRAGMA user_version */
 
+/* Columns of table `history` that an hour's row has as the sums of its minutes'; see struct tr_history_row. */
+#define HISTORY_SUMS(SUM) SUM(accepted) SUM(succeeded) SUM(dead) SUM(cancelled) SUM(expired) SUM(started) SUM(failed)
+
 struct archive;
 
 /*
@@ -60,5 +63,9 @@ typedef bool archive_line_fn(void *context, uint32_t attempt, uint64_t number, i
  */
 enum tr_result archive_log(struct archive *archive, const struct tr_id *id, size_t most, archive_line_fn *take,
     void *context);
+
+/* As tr_history(). */
+enum tr_result archive_history(struct archive *archive, enum tr_span span, int64_t from_ms, int64_t to_ms,
+    struct tr_history_row *rows, size_t limit, size_t *count);
 
 #endif

@@ -171,6 +171,20 @@ void tr_task_status_clear(struct tr_task_status *status)
 	memset(status, 0, sizeof *status);
 }
 
+enum tr_result tr_history(struct taskring *ring, enum tr_span span, int64_t from_ms, int64_t to_ms,
+    struct tr_history_row *rows, size_t limit, size_t *count)
+{
+	*count = 0;
+	if (ring->magic != CLIENT_MAGIC)
+		return TR_FORKED;
+	pthread_mutex_lock(&ring->lock);
+	enum tr_result result = client_archive(ring);
+	if (result == TR_OK)
+		result = archive_history(ring->archive, span, from_ms, to_ms, rows, limit, count);
+	pthread_mutex_unlock(&ring->lock);
+	return result;
+}
+
 enum tr_result tr_health(struct taskring *ring, struct tr_health *health)
 {
 	enum tr_result result;

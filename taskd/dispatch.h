@@ -10,8 +10,9 @@
  *   wanted.c     commands; tasks looked  window.c        tasks that rest in the journal only
  *                up by id                lines.c         what handlers log, on its way into the journal
  *   queues.c     pausing and resuming    catalogue.c     handlers by name
- *   board_rows.c queues and handlers     drain.c         the end of taskd
- *                on the board            dispatcher.c    the loop around them
+ *   board_rows.c queues and handlers     history.c       what happened in each minute
+ *                on the board            drain.c         the end of taskd
+ *   dispatcher.c the loop around them
  */
 #ifndef TASKD_DISPATCH_H
 #define TASKD_DISPATCH_H
@@ -215,6 +216,7 @@ struct handler {
 };
 
 struct recorder; /* recorder.c */
+struct history;  /* history.c */
 
 /* While draining: what runs may go on, idle workers leave, what is still there is killed. */
 enum drain_stage { DRAIN_WAIT, DRAIN_LEAVE, DRAIN_KILL };
@@ -228,6 +230,7 @@ struct dispatcher {
 	struct ring_consumer *ring;
 	struct journal *journal;
 	struct recorder *recorder;
+	struct history *history; /* NULL: not begun */
 	struct id_source ids;
 	uint64_t random; /* for jitter */
 	struct task *tasks;   /* uthash by id */
@@ -516,6 +519,13 @@ void verdict_apply(struct dispatcher *dispatcher, struct task *task, enum tr_ver
 /* The callback crashed, hung or is unknown: the default decides. */
 void verdict_default(struct dispatcher *dispatcher, struct task *task, const char *why);
 
+/* ---- history.c --------------------------------------------------------------------------- */
+
+/* Every second: hands in the minute that is over. */
+void history_tick(struct dispatcher *dispatcher);
+/* Hands in what happened up to now. */
+void history_flush(struct dispatcher *dispatcher);
+
 /* ---- drain.c ----------------------------------------------------------------------------- */
 
 /* taskd ends: nothing more is given out, what runs is told and has drain_timeout. */
@@ -540,6 +550,8 @@ void recorder_attempt(struct dispatcher *dispatcher, struct task *task, const ch
 bool recorder_line(struct dispatcher *dispatcher, const struct journal_line *line);
 /* The queue is paused, or is not: written with the next commit. False: no memory. */
 bool recorder_queue(struct dispatcher *dispatcher, const char *name, bool paused);
+/* Of a minute, or of a part of it: written with the next commit. False: no memory. */
+bool recorder_history(struct dispatcher *dispatcher, const struct journal_history *minute);
 /* Takes finished commits, starts the next when it is time; answers when it wants to be called. */
 int64_t recorder_tick(struct dispatcher *dispatcher);
 /* Everything is committed, synced and retired. */

@@ -194,6 +194,7 @@ void heartbeat(struct dispatcher *dispatcher)
 	if (!dispatcher->journal)
 		return;
 	queues_expire(dispatcher);
+	history_tick(dispatcher);
 	stat_add(board, STAT_journal_removed, journal_removed(dispatcher->journal));
 	if (!dispatcher->draining)
 		sweep_spool(dispatcher);

@@ -11,6 +11,7 @@
 #define TASKD_JOURNAL_H
 
 #include "shared/archive.h" /* JOURNAL_APPLICATION_ID, JOURNAL_SCHEMA */
+#include "shared/hist.h"
 #include "shared/record.h"
 
 /* The part of a task that changes. Times in ms since 1970, 0: not yet. */
@@ -49,6 +50,17 @@ struct journal_line {
 	int64_t at_ms;
 	int level;        /* enum tr_level */
 	const char *text; /* NULL: it was not kept; the row tells how many the attempt had */
+};
+
+/* What happened in a minute, or in a part of it. */
+struct journal_history {
+	int64_t at_ms; /* when the minute began */
+#define SUM(name) uint64_t name;
+	HISTORY_SUMS(SUM)
+#undef SUM
+	uint64_t waiting, running; /* at its end */
+	uint64_t oldest_wait_ms;   /* the longest seen */
+	uint64_t wait[HIST_BUCKETS], run[HIST_BUCKETS]; /* as of struct hist */
 };
 
 struct journal;
@@ -102,6 +114,8 @@ bool journal_batch_attempt(struct journal_batch *batch, const struct journal_att
 bool journal_batch_line(struct journal_batch *batch, const struct journal_line *line);
 /* The queue is paused from now on, or is not any more. */
 bool journal_batch_queue(struct journal_batch *batch, const char *name, bool paused);
+/* Added to what is known of its minute, and to its hour; what is too old is removed. */
+bool journal_batch_history(struct journal_batch *batch, const struct journal_history *minute);
 size_t journal_batch_rows(const struct journal_batch *batch);
 
 struct journal_done {

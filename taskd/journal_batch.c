@@ -124,6 +124,7 @@ void journal_batch_free(struct journal_batch **batch)
 	free(gone->lines.at);
 	free(gone->deletes.at);
 	free(gone->pauses.at);
+	free(gone->minutes.at);
 	free(gone);
 }
 
@@ -209,10 +210,22 @@ bool journal_batch_queue(struct journal_batch *batch, const char *name, bool pau
 	return true;
 }
 
+bool journal_batch_history(struct journal_batch *batch, const struct journal_history *minute)
+{
+	/* One a minute: no room is made beforehand. */
+	struct journal_history *at = realloc(batch->minutes.at, (batch->minutes.count + 1) * sizeof *at);
+
+	if (at == NULL)
+		return false;
+	batch->minutes.at = at;
+	at[batch->minutes.count++] = *minute;
+	return true;
+}
+
 size_t journal_batch_rows(const struct journal_batch *batch)
 {
 	return batch->inserts.count + batch->updates.count + batch->attempts.count + batch->lines.count +
-	    batch->deletes.count + batch->pauses.count;
+	    batch->deletes.count + batch->pauses.count + batch->minutes.count;
 }
 
 /* ---- lists ------------------------------------------------------------------------------- */

@@ -63,6 +63,7 @@ struct journal_batch {
 	struct { struct journal_line *at; size_t count, room; } lines;
 	struct { struct tr_id *at; size_t count, room; } deletes;
 	struct { struct journal_pause *at; size_t count, room; } pauses;
+	struct { struct journal_history *at; size_t count; } minutes;
 	uint64_t tag;
 	int64_t duration_ns;
 	bool sync, failed;

@@ -1,9 +1,8 @@
 /*
  * The journal's file: journal_db.c opens, checks, migrates, commits, checkpoints and removes what
- * is old; journal_rows.c writes batches and reads lists; journal_table.c shows batches to SQLite;
- * journal_file.c guards the file before; journal_schema.c holds the schema. Only the first three
- * know SQLite. One thread at a time; in
- * taskd the journal's own (journal.c).
+ * is old; journal_rows.c writes batches and reads lists; journal_history.c writes what happened in each minute;
+ * journal_table.c shows batches to SQLite; journal_file.c guards the file before; journal_schema.c holds the
+ * schema. Only the first four know SQLite. One thread at a time; in taskd the journal's own (journal.c).
  */
 #ifndef TASKD_JOURNAL_DB_H
 #define TASKD_JOURNAL_DB_H
@@ -52,6 +51,9 @@ enum journal_statement {
 	STATEMENT_PAUSE,
 	STATEMENT_RESUME,
 	STATEMENT_PAUSED,
+	STATEMENT_HISTORY_READ,
+	STATEMENT_HISTORY_WRITE,
+	STATEMENT_HISTORY_PRUNE,
 	STATEMENT_OLDEST_ENDED,
 	STATEMENT_RETAIN_FILES,
 	STATEMENT_RETAIN_ATTEMPTS,
@@ -148,6 +150,9 @@ extern const char journal_task_columns[], journal_attempt_columns[]; /* "id, sta
 
 /* Makes the tables batch_task and batch_attempt, which show db->writing. An SQLite code. */
 int journal_table_register(struct journal_db *db);
+
+/* Inside a transaction. An SQLite code. */
+int journal_history_write(struct journal_db *db, const struct journal_history *minute);
 
 /* Prepares the statements. An SQLite code. */
 int journal_rows_open(struct journal_db *db);

@@ -64,6 +64,13 @@ static const char *const sql[STATEMENTS] = {
 	[STATEMENT_PAUSE] = "INSERT OR REPLACE INTO queue (name, paused) VALUES (?1, 1)",
 	[STATEMENT_RESUME] = "DELETE FROM queue WHERE name = ?1",
 	[STATEMENT_PAUSED] = "SELECT name FROM queue WHERE paused",
+#define SUM(name) #name ", "
+	[STATEMENT_HISTORY_READ] = "SELECT " HISTORY_SUMS(SUM) "waiting, running, oldest_wait_ms, wait, run FROM history "
+	    "WHERE span = ?1 AND at_ms = ?2",
+	[STATEMENT_HISTORY_WRITE] = "INSERT OR REPLACE INTO history (span, at_ms, " HISTORY_SUMS(SUM)
+	    "waiting, running, oldest_wait_ms, wait, run) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+#undef SUM
+	[STATEMENT_HISTORY_PRUNE] = "DELETE FROM history WHERE span = ?1 AND at_ms < ?2",
 	[STATEMENT_OLDEST_ENDED] = "SELECT ended_ms " FROM_ENDED " ORDER BY ended_ms, id LIMIT 1",
 	[STATEMENT_RETAIN_FILES] = "SELECT id, flags FROM task WHERE id IN (SELECT id FROM (SELECT id, state "
 	    OLDEST_ENDED ") WHERE state = 5) AND flags & 12",
@@ -217,6 +224,8 @@ int journal_rows_write(struct journal_db *db, const struct journal_batch *batch,
 		code = delete_task(db, &batch->deletes.at[i], tally);
 	for (size_t i = 0; i < batch->pauses.count && code == SQLITE_OK; i++)
 		code = pause_queue(db, &batch->pauses.at[i]);
+	for (size_t i = 0; i < batch->minutes.count && code == SQLITE_OK; i++)
+		code = journal_history_write(db, &batch->minutes.at[i]);
 	db->writing = NULL;
 	return code;
 }

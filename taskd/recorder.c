@@ -190,6 +190,18 @@ bool recorder_queue(struct dispatcher *dispatcher, const char *name, bool paused
 	return true;
 }
 
+bool recorder_history(struct dispatcher *dispatcher, const struct journal_history *minute)
+{
+	struct recorder *recorder = dispatcher->recorder;
+
+	if (!recorder->filling)
+		recorder->filling = journal_batch_new(dispatcher->journal);
+	if (!recorder->filling || !journal_batch_history(recorder->filling, minute))
+		return false;
+	begin_waiting(dispatcher);
+	return true;
+}
+
 /* ---- handing in -------------------------------------------------------------------------- */
 
 static struct journal_state state_of(const struct task *task)

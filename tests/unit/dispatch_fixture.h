@@ -124,6 +124,7 @@ static inline void free_tasks(struct dispatcher *dispatcher)
 		free(queue);
 	}
 	catalogue_free(dispatcher);
+	free(dispatcher->history);
 }
 
 /* The dispatcher is gone from one moment to the next, as by kill -9: what it had not written is lost. */
