@@ -368,7 +368,7 @@ struct tr_task_filter {
  * may be short, even empty, when few of many tasks match; go on with *next. Tasks that taskd has not
  * yet taken out of the ring are not listed. Works while taskd is stopped or dead. Any thread.
  * `filter` may be NULL. After an error *count is 0 and nothing is to be freed.
- * Errors: INVALID (limit, a name that none can have, a text or value above TR_FILTER_TEXT_MAX, a path that is none), NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
+ * Errors: INVALID (limit, a name that none can have, a text or value above TR_FILTER_TEXT_MAX, a path that cannot be one), NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
  */
 TR_API enum tr_result tr_tasks_list(struct taskring *ring, const struct tr_task_filter *filter,
     const struct tr_id *before, size_t limit, struct tr_task_status *rows, size_t *count, struct tr_id *next);
