@@ -139,8 +139,7 @@ void archive_close(struct archive **archive)
 
 /* ---- finding ----------------------------------------------------------------------------- */
 
-/* Copies a column's text into `to`, cut before a character that does not fit. */
-static void copy_text(sqlite3_stmt *row, int column, char *to, size_t room)
+void archive_copy_text(sqlite3_stmt *row, int column, char *to, size_t room)
 {
 	const char *text = (const char *)sqlite3_column_text(row, column);
 	size_t bytes = text != NULL ? strlen(text) : 0;
@@ -155,8 +154,7 @@ static void copy_text(sqlite3_stmt *row, int column, char *to, size_t room)
 	to[bytes] = 0;
 }
 
-/* A malloc()ed copy in *text, NULL where there is none; false: out of memory. */
-static bool duplicate(sqlite3_stmt *row, int column, char **text)
+bool archive_duplicate(sqlite3_stmt *row, int column, char **text)
 {
 	*text = NULL;
 	if (sqlite3_column_type(row, column) == SQLITE_NULL)
@@ -183,10 +181,10 @@ enum tr_result archive_read_status(sqlite3_stmt *row, const struct tr_id *id, st
 		.ended_ms = sqlite3_column_int64(row, ARCHIVE_ended_ms),
 		.cancelling = state == TR_RUNNING && sqlite3_column_int(row, ARCHIVE_cancel_wanted) != 0,
 	};
-	copy_text(row, ARCHIVE_handler, status->handler, sizeof status->handler);
-	copy_text(row, ARCHIVE_queue, status->queue, sizeof status->queue);
-	copy_text(row, ARCHIVE_error, status->error, sizeof status->error);
-	return duplicate(row, ARCHIVE_result, &status->result) ? TR_OK : TR_NO_MEMORY;
+	archive_copy_text(row, ARCHIVE_handler, status->handler, sizeof status->handler);
+	archive_copy_text(row, ARCHIVE_queue, status->queue, sizeof status->queue);
+	archive_copy_text(row, ARCHIVE_error, status->error, sizeof status->error);
+	return archive_duplicate(row, ARCHIVE_result, &status->result) ? TR_OK : TR_NO_MEMORY;
 }
 
 /* A statement that failed is made anew by the next call. */
@@ -224,7 +222,7 @@ char *archive_result(struct archive *archive, const struct tr_id *id)
 	int code = sqlite3_step(archive->result);
 	if (code != SQLITE_ROW)
 		archive_no_row(archive, code);
-	else if (!duplicate(archive->result, 0, &result))
+	else if (!archive_duplicate(archive->result, 0, &result))
 		result = NULL;
 	sqlite3_reset(archive->result);
 	return result;
@@ -243,7 +241,7 @@ enum tr_result archive_trace(struct archive *archive, const struct tr_id *id, ch
 		code = sqlite3_step(statement);
 	}
 	if (code == SQLITE_ROW)
-		copy_text(statement, 0, trace, TR_TRACE_MAX + 1);
+		archive_copy_text(statement, 0, trace, TR_TRACE_MAX + 1);
 	sqlite3_finalize(statement);
 	return code == SQLITE_ROW ? TR_OK : archive_no_row(archive, code);
 }

@@ -12,7 +12,10 @@
 #include "taskring/taskring.h"
 
 #define JOURNAL_APPLICATION_ID 0x54524e47 /* "TRNG", PRAGMA application_id */
-#define JOURNAL_SCHEMA 2                  /* PRAGMA user_version */
+#define JOURNAL_SCHEMA 3                  /* PRAGMA user_version */
+
+/* Columns of table `history` that an hour's row has as the sums of its minutes'; see struct tr_history_row. */
+#define HISTORY_SUMS(SUM) SUM(accepted) SUM(succeeded) SUM(dead) SUM(cancelled) SUM(expired) SUM(started) SUM(failed)
 
 struct archive;
 
@@ -34,23 +37,42 @@ char *archive_result(struct archive *archive, const struct tr_id *id);
 /* The trace that it was added with. Errors: as archive_find(). */
 enum tr_result archive_trace(struct archive *archive, const struct tr_id *id, char trace[TR_TRACE_MAX + 1]);
 
-/* What is to be listed: tasks below *before that match the filter (not NULL, its names allowed ones). */
+/* What the journal knows of a task beside its status. */
+struct archive_detail {
+	struct tr_id first;     /* of its batch */
+	uint16_t place, places;
+	uint8_t flags;          /* enum record_flag */
+	uint32_t backoff_base_ms, backoff_cap_ms, soft_timeout_ms, hard_timeout_ms;
+	int64_t run_at_ms, expires_at_ms;
+	uint32_t args_bytes;
+	char *args;             /* as they are; "" when they are in the spool; the caller's, also after an error */
+	char trace[TR_TRACE_MAX + 1], on_failure[TR_NAME_MAX + 1];
+	struct tr_attempt *attempts; /* TR_ATTEMPTS_SHOWN_MAX, the caller's: the last ones, oldest first */
+	size_t attempt_count;
+};
+/* *to comes with `attempts`, all else zero. Errors: as archive_find(). */
+enum tr_result archive_detail(struct archive *archive, const struct tr_id *id, struct archive_detail *to);
+/* How many waiting tasks of the queue come before that one, counted up to `most`. Errors: as archive_find(). */
+enum tr_result archive_count_before(struct archive *archive, const char *queue, int64_t due_ms, const struct tr_id *id,
+    uint64_t most, uint64_t *count);
+
+struct redactor;
+
+/* What is to be listed: tasks below *before that match the filter (not NULL, filter_is_sound()). */
 struct archive_query {
 	const struct tr_task_filter *filter;
 	const struct tr_id *before;
 	size_t rows_most; /* so many are looked at */
+	const struct redactor *redactor; /* where the filter has a text or arguments; else NULL */
 };
 /* A task that matches. Its result is the callee's. False: enough. */
 typedef bool archive_row_fn(void *context, struct tr_task_status *status);
 /*
  * Gives the matching tasks to `take`, the newest first. *reached: the last one looked at; all zero: the end was reached,
- * there are no more. Errors: as archive_find(); NOT_FOUND: there is no journal.
+ * there are no more. Errors: as archive_find(); NOT_FOUND: there is no journal; INVALID: a path of an argument is none.
  */
 enum tr_result archive_list(struct archive *archive, const struct archive_query *query, archive_row_fn *take,
     void *context, struct tr_id *reached);
-
-/* A task that is so matches. `state` may be any number. */
-bool archive_matches(const struct tr_task_filter *filter, int64_t state, const char *handler, const char *queue);
 
 /* A row of a task's log; `text` lives during the call. NULL: the line was not kept. False: out of memory. */
 typedef bool archive_line_fn(void *context, uint32_t attempt, uint64_t number, int64_t at_ms, int level, const char *text);
@@ -60,5 +82,9 @@ typedef bool archive_line_fn(void *context, uint32_t attempt, uint64_t number, i
  */
 enum tr_result archive_log(struct archive *archive, const struct tr_id *id, size_t most, archive_line_fn *take,
     void *context);
+
+/* As tr_history(). */
+enum tr_result archive_history(struct archive *archive, enum tr_span span, int64_t from_ms, int64_t to_ms,
+    struct tr_history_row *rows, size_t limit, size_t *count);
 
 #endif

@@ -7,9 +7,12 @@
  * their ids are merged from there, and each is looked up. However rare a match is, one call looks
  * at no more than query->rows_most rows.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "archive_db.h"
+#include "filter.h"
+#include "redact.h"
 
 #define IS(state) (1u << (state))
 #define WAITING (IS(TR_SCHEDULED) | IS(TR_QUEUED) | IS(TR_RETRYING))
@@ -23,14 +26,6 @@
 #define FROM_BLOCKED "FROM task INDEXED BY task_blocked WHERE state < 4 AND state <> 2 AND blocked"
 #define FROM_RUNNING "FROM task INDEXED BY task_running WHERE state = 2"
 #define FROM_FAILED "FROM task INDEXED BY task_failed WHERE state > 4"
-
-bool archive_matches(const struct tr_task_filter *filter, int64_t state, const char *handler, const char *queue)
-{
-	if (state < 0 || state >= TR_STATES || (filter->states && !(filter->states & IS(state))))
-		return false;
-	return (!filter->handler || (handler && strcmp(filter->handler, handler) == 0)) &&
-	    (!filter->queue || (queue && strcmp(filter->queue, queue) == 0));
-}
 
 /* Prepares and binds ?1 and ?2, as far as the statement has them. An SQLite code; *statement is NULL after an error. */
 static int prepare(struct archive *archive, const char *sql, const struct tr_id *id, const char *queue,
@@ -106,64 +101,137 @@ static int prepare_walk(struct archive *archive, const struct archive_query *que
 
 /* ---- listing ----------------------------------------------------------------------------- */
 
-static bool row_matches(const struct tr_task_filter *filter, sqlite3_stmt *row)
+/* The walk: what it needs beside its statement. */
+struct walk {
+	struct archive *archive;
+	const struct archive_query *query;
+	bool rare;              /* its rows are ids only */
+	sqlite3_stmt *rows, *extract;
+	bool bad_path, no_memory;
+};
+
+/* Whether the member of the arguments is so. `args` may be shown, and may be no JSON. */
+static bool has_argument(struct walk *walk, const char *args, size_t which)
 {
-	return archive_matches(filter, sqlite3_column_int64(row, ARCHIVE_state),
-	    (const char *)sqlite3_column_text(row, ARCHIVE_handler), (const char *)sqlite3_column_text(row, ARCHIVE_queue));
+	const char *path = walk->query->filter->args[which].path;
+	char *full = sqlite3_mprintf(path[0] == '[' ? "$%s" : "$.%s", path);
+	bool has = false;
+
+	walk->no_memory |= !full;
+	sqlite3_bind_text(walk->extract, 1, args, -1, SQLITE_STATIC);
+	sqlite3_bind_text(walk->extract, 2, full, -1, SQLITE_STATIC);
+	if (sqlite3_step(walk->extract) == SQLITE_ROW) {
+		const char *value = (const char *)sqlite3_column_text(walk->extract, 0);
+		has = value && strcmp(value, walk->query->filter->args[which].value) == 0;
+	} else if (full) {
+		walk->bad_path = true;
+	}
+	sqlite3_reset(walk->extract);
+	sqlite3_clear_bindings(walk->extract);
+	sqlite3_free(full);
+	return has;
+}
+
+/* A path is right or wrong whatever the arguments are. */
+static bool paths_ok(struct walk *walk)
+{
+	for (size_t i = 0; i < TR_FILTER_ARGS_MAX && walk->query->filter->args[i].path; i++)
+		has_argument(walk, "{}", i);
+	return !walk->bad_path;
+}
+
+/* `missing`: the text, if one is asked for, was not found elsewhere. */
+static bool arguments_match(struct walk *walk, sqlite3_stmt *row, const char *handler, bool missing)
+{
+	const struct tr_task_filter *filter = walk->query->filter;
+	const char *args = (const char *)sqlite3_column_text(row, ARCHIVE_args);
+	bool redacted;
+
+	if (!args || !handler || !*args) /* they are in the spool */
+		return false;
+	char *shown = redactor_show(walk->query->redactor, handler, args, (size_t)sqlite3_column_bytes(row, ARCHIVE_args), &redacted);
+	walk->no_memory |= !shown;
+	bool match = shown && (!missing || filter_text_in(filter, shown));
+	for (size_t i = 0; match && i < TR_FILTER_ARGS_MAX && filter->args[i].path; i++)
+		match = has_argument(walk, shown, i);
+	free(shown);
+	return match;
+}
+
+static bool row_matches(struct walk *walk, sqlite3_stmt *row, const struct tr_id *id)
+{
+	const struct tr_task_filter *filter = walk->query->filter;
+	const struct filtered task = {
+		.id = id,
+		.state = sqlite3_column_int64(row, ARCHIVE_state),
+		.created_ms = sqlite3_column_int64(row, ARCHIVE_created_ns) / 1000000,
+		.handler = (const char *)sqlite3_column_text(row, ARCHIVE_handler),
+		.queue = (const char *)sqlite3_column_text(row, ARCHIVE_queue),
+		.error = (const char *)sqlite3_column_text(row, ARCHIVE_error),
+	};
+
+	if (!filter_fits(filter, &task))
+		return false;
+	bool missing = !filter_has_text(filter, &task);
+	return (!missing && !filter_asks_arguments(filter)) || arguments_match(walk, row, task.handler, missing);
 }
 
 /* The walk's row in full: itself, or what its id leads to; NULL: it has gone. An SQLite code. */
-static int find_row(struct archive *archive, bool rare, sqlite3_stmt *walk, const struct tr_id *id, sqlite3_stmt **row)
+static int find_row(const struct walk *walk, const struct tr_id *id, sqlite3_stmt **row)
 {
-	*row = walk;
-	if (!rare)
+	sqlite3_stmt *find = walk->archive->find;
+
+	*row = walk->rows;
+	if (!walk->rare)
 		return SQLITE_OK;
-	sqlite3_reset(archive->find);
-	sqlite3_bind_blob(archive->find, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
-	int code = sqlite3_step(archive->find);
-	*row = code == SQLITE_ROW ? archive->find : NULL;
+	sqlite3_reset(find);
+	sqlite3_bind_blob(find, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
+	int code = sqlite3_step(find);
+	*row = code == SQLITE_ROW ? find : NULL;
 	return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
 /* Takes the walk's row, if it matches. *go_on: it was not enough yet. */
-static enum tr_result take_row(struct archive *archive, const struct archive_query *query, bool rare, sqlite3_stmt *walk,
-    const struct tr_id *id, archive_row_fn *take, void *context, bool *go_on)
+static enum tr_result take_row(struct walk *walk, const struct tr_id *id, archive_row_fn *take, void *context, bool *go_on)
 {
 	struct tr_task_status status;
 	sqlite3_stmt *row;
 	enum tr_result result = TR_OK;
 
-	if (find_row(archive, rare, walk, id, &row) != SQLITE_OK) {
-		sqlite3_reset(archive->find);
+	if (find_row(walk, id, &row) != SQLITE_OK) {
+		sqlite3_reset(walk->archive->find);
 		return TR_SYSTEM;
 	}
-	if (row && row_matches(query->filter, row)) {
+	if (row && row_matches(walk, row, id)) {
 		result = archive_read_status(row, id, &status);
 		if (result == TR_OK)
 			*go_on = take(context, &status);
 	}
-	if (rare)
-		sqlite3_reset(archive->find);
-	return result;
+	if (walk->rare)
+		sqlite3_reset(walk->archive->find);
+	return walk->no_memory ? TR_NO_MEMORY : result;
 }
 
-static enum tr_result walk_down(struct archive *archive, const struct archive_query *query, bool rare,
-    sqlite3_stmt *walk, archive_row_fn *take, void *context, struct tr_id *reached, int *code)
+static enum tr_result walk_down(struct walk *walk, archive_row_fn *take, void *context, struct tr_id *reached, int *code)
 {
 	static const struct tr_id none;
 	enum tr_result result = TR_OK;
 	bool go_on = true;
 
-	for (size_t looked = 0; go_on && result == TR_OK && looked < query->rows_most; looked++) {
-		*code = sqlite3_step(walk);
+	for (size_t looked = 0; go_on && result == TR_OK && looked < walk->query->rows_most; looked++) {
+		*code = sqlite3_step(walk->rows);
 		if (*code != SQLITE_ROW) {
 			*reached = none;
 			break;
 		}
-		if (sqlite3_column_bytes(walk, 0) != sizeof *reached)
+		if (sqlite3_column_bytes(walk->rows, 0) != sizeof *reached)
 			continue; /* written by somebody else */
-		memcpy(reached->bytes, sqlite3_column_blob(walk, 0), sizeof *reached);
-		result = take_row(archive, query, rare, walk, reached, take, context, &go_on);
+		memcpy(reached->bytes, sqlite3_column_blob(walk->rows, 0), sizeof *reached);
+		if (filter_is_below(walk->query->filter, reached)) {
+			*reached = none;
+			break;
+		}
+		result = take_row(walk, reached, take, context, &go_on);
 	}
 	return result;
 }
@@ -171,17 +239,20 @@ static enum tr_result walk_down(struct archive *archive, const struct archive_qu
 enum tr_result archive_list(struct archive *archive, const struct archive_query *query, archive_row_fn *take,
     void *context, struct tr_id *reached)
 {
+	struct walk walk = { .archive = archive, .query = query };
 	enum tr_result result = archive_connect(archive);
-	sqlite3_stmt *walk;
-	bool rare;
 
 	*reached = *query->before;
 	if (result != TR_OK)
 		return result;
-	int code = prepare_walk(archive, query, &rare, &walk);
+	int code = prepare_walk(archive, query, &walk.rare, &walk.rows);
+	if (code == SQLITE_OK && filter_asks_arguments(query->filter))
+		code = sqlite3_prepare_v2(archive->connection, "SELECT CASE WHEN json_valid(?1) THEN json_extract(?1, ?2) "
+		    "ELSE json_extract('{}', ?2) END", -1, &walk.extract, NULL);
 	if (code == SQLITE_OK)
-		result = walk_down(archive, query, rare, walk, take, context, reached, &code);
-	sqlite3_finalize(walk);
+		result = !walk.extract || paths_ok(&walk) ? walk_down(&walk, take, context, reached, &code) : TR_INVALID;
+	sqlite3_finalize(walk.rows);
+	sqlite3_finalize(walk.extract);
 	if (code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE)
 		return archive_no_row(archive, code);
 	return result;

@@ -5,7 +5,7 @@
  *
  * Layout: the struct below, then, at the offsets that the header names, `entries` status entries
  * (board_entry; in buckets of BOARD_BUCKET by the id's hash), `workers` worker rows, `lanes` lane
- * rows and `events` event cells. Every word that changes is atomic. Entries and rows are guarded by
+ * rows, BOARD_QUEUES queue rows, BOARD_HANDLERS handler rows and `events` event cells. Every word that changes is atomic. Entries and rows are guarded by
  * a sequence counter of their own: odd while being written (seqlock; Boehm, "Can seqlocks get along
  * with programming language memory models?", 2012). A writer that dies in between leaves it odd:
  * readers give up after BOARD_SPINS and the next dispatcher makes it even again.
@@ -24,9 +24,11 @@
 #include "taskring/taskring.h"
 
 #define BOARD_MAGIC 0x6472616f62727461ull /* "atrboard" */
-#define BOARD_VERSION 2u
+#define BOARD_VERSION 3u
 #define BOARD_BUCKET 8
 #define BOARD_SPINS 10000
+#define BOARD_QUEUES 256   /* rows; of more queues than that the idle ones are not shown */
+#define BOARD_HANDLERS 256 /* rows; what no row is left for is not shown (board_unshown) */
 #define BOARD_ALIVE_MS 3000 /* no heartbeat for this long: the dispatcher hangs or is dead */
 
 enum stat_row { /* not "enum stat": <sys/stat.h> has that tag */
@@ -88,6 +90,7 @@ struct board_worker {
 	int64_t last_exit_ms;
 	int32_t last_exit_code, last_signal;
 	uint64_t peak_memory_kb; /* of the last process that ended */
+	uint64_t memory_kb;      /* resident now, read once a second; 0: not alive, or not read yet */
 	struct tr_id running;    /* a task that it runs, on a thread before pending; zero: none */
 	char pool[TR_NAME_MAX + 1];
 };
@@ -100,6 +103,48 @@ struct board_lane {
 	uint64_t batches, records;
 	int64_t last_ms; /* last batch taken */
 };
+
+/*
+ * A queue that has tasks, had some lately, or is paused. Shown within 100 ms of a change; pausing and resuming at
+ * once. A row that is free has an empty name; rows are in no order, and a queue may get another one.
+ */
+struct board_queue {
+	_Atomic uint32_t sequence;
+	uint32_t paused;
+	uint64_t waiting;  /* tasks that are due, or blocked behind another, in memory and in the journal, */
+	uint64_t running, scheduled, retrying; /* in these states */
+	int64_t oldest_due_ms; /* of those that are due and not blocked, the earliest due time; 0: none */
+	uint64_t accepted, ended; /* tasks, since the row is the queue's; over restarts of taskd */
+	char name[TR_NAME_MAX + 1];
+};
+
+static_assert(sizeof(struct board_queue) == 128, "bump BOARD_VERSION");
+
+#define BOARD_RUN_BUCKETS 20
+/*
+ * A handler that a worker knows, and what became of its attempts. Shown as queues are. Names, docs and secrets
+ * come from the workers, at their start; a row stays as long as the board does.
+ */
+struct board_handler {
+	_Atomic uint32_t sequence;
+	uint32_t known;    /* 1: a worker of this taskd has it loaded; 0: it was there before */
+	uint64_t started, succeeded, failed; /* attempts, since the row is the handler's */
+	uint64_t run_sum_ns; /* of all attempts that ended by themselves, */
+	/* which are counted here by how long they ran: run[i] below board_run_limit_ns(i), and not below that of
+	 * the one before; the last takes all above, too. */
+	uint64_t run[BOARD_RUN_BUCKETS];
+	char name[TR_NAME_MAX + 1];
+	char doc[128];               /* one line, cut */
+	char secrets[TR_SECRETS_MAX + 1]; /* names with commas between them */
+};
+
+static_assert(sizeof(struct board_handler) == 648, "bump BOARD_VERSION");
+
+/* 1 us, 4 us, 16 us, ... 76 hours. */
+static inline uint64_t board_run_limit_ns(unsigned bucket)
+{
+	return 1000ull << 2 * bucket;
+}
 
 enum board_event_kind { EVENT_TASK_STATE = 1, EVENT_PROGRESS, EVENT_WORKER, EVENT_LOG };
 
@@ -126,7 +171,8 @@ struct board {
 	uint32_t tables;   /* board_tables_hash(): another table is another version */
 	uint64_t size;     /* of the whole segment */
 	uint32_t entries, workers, lanes, events;
-	uint64_t entries_at, workers_at, lanes_at, events_at; /* offsets in bytes */
+	uint32_t queues, handlers; /* BOARD_QUEUES, BOARD_HANDLERS */
+	uint64_t entries_at, workers_at, lanes_at, queues_at, handlers_at, events_at; /* offsets in bytes */
 	uint64_t identity; /* random: another board has another one */
 	char instance[TR_NAME_MAX + 1];
 
@@ -159,6 +205,14 @@ static inline struct board_worker *board_workers(const struct board *board)
 static inline struct board_lane *board_lanes(const struct board *board)
 {
 	return (struct board_lane *)((char *)board + board->lanes_at);
+}
+static inline struct board_queue *board_queues(const struct board *board)
+{
+	return (struct board_queue *)((char *)board + board->queues_at);
+}
+static inline struct board_handler *board_handlers(const struct board *board)
+{
+	return (struct board_handler *)((char *)board + board->handlers_at);
 }
 static inline struct board_event *board_events(const struct board *board)
 {
@@ -198,6 +252,12 @@ bool board_copy_entry(const struct board *board, uint32_t row, unsigned states, 
     const struct tr_id *below, struct board_entry *copy);
 bool board_copy_worker(const struct board *board, uint32_t row, struct board_worker *copy);
 bool board_copy_lane(const struct board *board, uint32_t row, struct board_lane *copy);
+/* False also: the row is free. */
+bool board_copy_queue(const struct board *board, uint32_t row, struct board_queue *copy);
+bool board_copy_handler(const struct board *board, uint32_t row, struct board_handler *copy);
+/* The row of that name. False: there is none. */
+bool board_find_queue(const struct board *board, const char *name, struct board_queue *copy);
+bool board_find_handler(const struct board *board, const char *name, struct board_handler *copy);
 
 /*
  * The event with number `serial`: 1 copied, 0 not written yet, -1 overrun (continue at

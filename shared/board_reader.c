@@ -66,6 +66,8 @@ static bool check(const struct board *board, size_t bytes, const char *name, str
 	    !area_ok(board, board->entries_at, board->entries, sizeof(struct board_entry)) ||
 	    !area_ok(board, board->workers_at, board->workers, sizeof(struct board_worker)) ||
 	    !area_ok(board, board->lanes_at, board->lanes, sizeof(struct board_lane)) ||
+	    !area_ok(board, board->queues_at, board->queues, sizeof(struct board_queue)) ||
+	    !area_ok(board, board->handlers_at, board->handlers, sizeof(struct board_handler)) ||
 	    !area_ok(board, board->events_at, board->events, sizeof(struct board_event)))
 		return say(error, "/dev/shm%s: its header names places outside "
 		    "of its %zu bytes", name, bytes);
@@ -270,6 +272,40 @@ bool board_copy_worker(const struct board *board, uint32_t row, struct board_wor
 bool board_copy_lane(const struct board *board, uint32_t row, struct board_lane *copy)
 {
 	return row < board->lanes && copy_guarded(copy, board_lanes(board) + row, sizeof *copy);
+}
+
+bool board_copy_queue(const struct board *board, uint32_t row, struct board_queue *copy)
+{
+	if (row >= board->queues || !copy_guarded(copy, board_queues(board) + row, sizeof *copy))
+		return false;
+	finish_text(copy->name, sizeof copy->name, true);
+	return copy->name[0] != '\0';
+}
+
+bool board_copy_handler(const struct board *board, uint32_t row, struct board_handler *copy)
+{
+	if (row >= board->handlers || !copy_guarded(copy, board_handlers(board) + row, sizeof *copy))
+		return false;
+	finish_text(copy->name, sizeof copy->name, true);
+	finish_text(copy->doc, sizeof copy->doc, true);
+	finish_text(copy->secrets, sizeof copy->secrets, true);
+	return copy->name[0] != '\0';
+}
+
+bool board_find_queue(const struct board *board, const char *name, struct board_queue *copy)
+{
+	for (uint32_t row = 0; row < board->queues; row++)
+		if (board_copy_queue(board, row, copy) && strcmp(copy->name, name) == 0)
+			return true;
+	return false;
+}
+
+bool board_find_handler(const struct board *board, const char *name, struct board_handler *copy)
+{
+	for (uint32_t row = 0; row < board->handlers; row++)
+		if (board_copy_handler(board, row, copy) && strcmp(copy->name, name) == 0)
+			return true;
+	return false;
 }
 
 int board_event(const struct board *board, uint64_t serial, struct board_event *copy)

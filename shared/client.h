@@ -1,6 +1,6 @@
 /*
  * An opened instance, as the library's own files see it: client.c, batch.c, command.c, status.c,
- * list.c, task_log.c.
+ * list.c, task_log.c, detail.c, explain.c.
  */
 #ifndef TR_CLIENT_H
 #define TR_CLIENT_H
@@ -10,6 +10,7 @@
 
 #include "archive.h"
 #include "board.h"
+#include "record.h"
 #include "ring.h"
 
 #define CLIENT_MAGIC 0x746e65696c637274ull /* "trclient" */
@@ -51,6 +52,14 @@ enum tr_result client_publish(struct taskring *client, uint32_t *lane_hint, cons
 
 /* The archive, opened when it was not. Under the lock. NOT_FOUND: there is no journal, or none was named. */
 enum tr_result client_archive(struct taskring *client);
+
+/* status.c: what is to be known of a task's record that was found in the ring. */
+typedef void client_take_fn(const struct record *record, void *into);
+/* Of tasks that taskd has not taken, or taken and not yet retired. Errors: NOT_FOUND, NO_MEMORY. */
+enum tr_result client_from_ring(struct taskring *client, const struct tr_id *id, client_take_fn *take, void *into);
+
+/* detail.c: the task's row, else its record in the ring. *to as for archive_detail(). NOT_FOUND: neither. */
+enum tr_result client_record(struct taskring *client, const struct tr_id *id, struct archive_detail *to);
 
 /* status.c: what the board shows of a task. TOO_LARGE: all but its result, which client_add_result() fetches. */
 enum tr_result client_status_of_entry(const struct board_entry *entry, struct tr_task_status *status);

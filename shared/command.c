@@ -1,38 +1,86 @@
 /*
- * Commands about a task, on their way to taskd. Enters: a task's id. Leaves: one record in the ring,
- * which taskd takes in its turn (taskd/wanted.c).
+ * Commands about a task or a queue, on their way to taskd. Enters: a task's id, a queue's name. Leaves: one
+ * record in the ring, which taskd takes in its turn (taskd/wanted.c, taskd/queues.c).
  */
 #include <assert.h>
+#include <string.h>
 
 #include "client.h"
 #include "record.h"
 
-static enum tr_result publish_command(struct taskring *ring, enum record_kind kind, const struct tr_id *id)
+static enum tr_result publish_command(struct taskring *ring, const struct record *command)
 {
-	const struct record record = { .kind = (uint8_t)kind, .id = *id, .places = 1, .created_ns = client_now_ns() };
-	char encoded[128];
+	char encoded[256];
 	struct tr_error error;
 	uint32_t hint = 0;
 	uint64_t position;
+	size_t bytes = record_size(command);
 
-	assert(record_size(&record) <= sizeof encoded);
-	record_encode(&record, encoded);
-	return client_publish(ring, &hint, encoded, record_size(&record), &position, &error);
+	assert(bytes <= sizeof encoded);
+	record_encode(command, encoded);
+	return client_publish(ring, &hint, encoded, bytes, &position, &error);
 }
 
-enum tr_result tr_task_cancel(struct taskring *ring, const struct tr_id *id)
+/* ---- about a task ------------------------------------------------------------------------ */
+
+static enum tr_result command_task(struct taskring *ring, enum record_kind kind, const struct tr_id *id)
 {
-	return ring->magic == CLIENT_MAGIC ? publish_command(ring, RECORD_CANCEL, id) : TR_FORKED;
+	const struct record command = { .kind = (uint8_t)kind, .id = *id, .places = 1, .created_ns = client_now_ns() };
+
+	return publish_command(ring, &command);
 }
 
-enum tr_result tr_task_retry(struct taskring *ring, const struct tr_id *id)
+/* Published when the task is in one of `states` (1u << enum tr_state), as far as can be seen here. */
+static enum tr_result command_if(struct taskring *ring, enum record_kind kind, const struct tr_id *id, unsigned states)
 {
 	struct tr_task_status status;
 	enum tr_result result = tr_task_status(ring, id, &status);
 
 	if (result != TR_OK)
 		return result;
-	bool is_dead = status.state == TR_DEAD;
+	bool fits = states >> status.state & 1;
 	tr_task_status_clear(&status);
-	return is_dead ? publish_command(ring, RECORD_RETRY, id) : TR_INVALID;
+	return fits ? command_task(ring, kind, id) : TR_INVALID;
+}
+
+enum tr_result tr_task_cancel(struct taskring *ring, const struct tr_id *id)
+{
+	return ring->magic == CLIENT_MAGIC ? command_task(ring, RECORD_CANCEL, id) : TR_FORKED;
+}
+
+enum tr_result tr_task_retry(struct taskring *ring, const struct tr_id *id)
+{
+	return command_if(ring, RECORD_RETRY, id, 1u << TR_DEAD);
+}
+
+enum tr_result tr_task_discard(struct taskring *ring, const struct tr_id *id)
+{
+	return command_if(ring, RECORD_DISCARD, id, 1u << TR_QUEUED | 1u << TR_SCHEDULED | 1u << TR_RETRYING | 1u << TR_DEAD);
+}
+
+enum tr_result tr_task_run(struct taskring *ring, const struct tr_id *id)
+{
+	return command_if(ring, RECORD_RUN, id, 1u << TR_SCHEDULED | 1u << TR_RETRYING);
+}
+
+/* ---- about a queue ----------------------------------------------------------------------- */
+
+static enum tr_result command_queue(struct taskring *ring, enum record_kind kind, const char *queue)
+{
+	const struct record command = { .kind = (uint8_t)kind, .places = 1, .created_ns = client_now_ns(),
+		.queue = { queue, (uint32_t)strnlen(queue, TR_NAME_MAX + 1) } };
+
+	if (ring->magic != CLIENT_MAGIC)
+		return TR_FORKED;
+	return record_name_ok(queue, command.queue.bytes) ? publish_command(ring, &command) : TR_INVALID;
+}
+
+enum tr_result tr_queue_pause(struct taskring *ring, const char *queue)
+{
+	return command_queue(ring, RECORD_PAUSE, queue);
+}
+
+enum tr_result tr_queue_resume(struct taskring *ring, const char *queue)
+{
+	return command_queue(ring, RECORD_RESUME, queue);
 }

@@ -12,14 +12,16 @@
 #include <string.h>
 
 #include "client.h"
+#include "filter.h"
 #include "id.h"
-#include "record.h"
+#include "redact.h"
 
 #define ROWS_LOOKED_AT 20000 /* of the journal, in one call */
 
 struct listing {
 	const struct tr_task_filter *filter;
 	const struct board *board;
+	struct redactor *redactor; /* where arguments are looked at */
 	struct board_entry *entries; /* copies of the board's newest matches, in any order: */
 	size_t *order;               /* their places, the newest first */
 	size_t found, limit;
@@ -37,9 +39,27 @@ static int compare_ids(const struct tr_id *a, const struct tr_id *b)
 
 /* ---- the board --------------------------------------------------------------------------- */
 
+static struct filtered filtered_of(const struct board_entry *entry)
+{
+	return (struct filtered){ .id = &entry->id, .state = entry->state, .created_ms = entry->created_ms,
+		.handler = entry->handler, .queue = entry->queue, .error = entry->error };
+}
+
+/* The board has no arguments: what is asked of these is answered by the row, which such a task has or gets in a moment. */
 static bool entry_matches(const struct listing *listing, const struct board_entry *entry)
 {
-	return archive_matches(listing->filter, entry->state, entry->handler, entry->queue);
+	const struct filtered task = filtered_of(entry);
+
+	return filter_fits(listing->filter, &task) && filter_has_text(listing->filter, &task) &&
+	    !filter_asks_arguments(listing->filter);
+}
+
+/* Its row matches; so does the entry, if what has changed since still does. */
+static bool entry_still_fits(const struct listing *listing, const struct board_entry *entry)
+{
+	const struct filtered task = filtered_of(entry);
+
+	return filter_fits(listing->filter, &task);
 }
 
 /* Puts the entry, of which listing->entries[place] is a copy, where it belongs in the order. */
@@ -130,7 +150,7 @@ static bool take_archived(void *context, struct tr_task_status *status)
 		tr_task_status_clear(status);
 	} else if (listing->board && board_find(listing->board, &status->id, &entry)) {
 		tr_task_status_clear(status);
-		if (entry_matches(listing, &entry))
+		if (entry_still_fits(listing, &entry))
 			add_entry(listing, &entry);
 	} else {
 		listing->lacks_result[listing->count] = false;
@@ -143,7 +163,8 @@ static bool take_archived(void *context, struct tr_task_status *status)
 static struct tr_id merge(struct listing *listing, struct taskring *client, const struct tr_id *before)
 {
 	static const struct tr_id none;
-	const struct archive_query query = { .filter = listing->filter, .before = before, .rows_most = ROWS_LOOKED_AT };
+	const struct archive_query query = { .filter = listing->filter, .before = before, .rows_most = ROWS_LOOKED_AT,
+		.redactor = listing->redactor };
 	struct tr_id reached = none;
 
 	pthread_mutex_lock(&client->lock);
@@ -161,16 +182,16 @@ static struct tr_id merge(struct listing *listing, struct taskring *client, cons
 
 /* ---- the call ---------------------------------------------------------------------------- */
 
-static bool name_ok(const char *name)
-{
-	return !name || record_name_ok(name, strnlen(name, TR_NAME_MAX + 1));
-}
-
 static enum tr_result open_listing(struct listing *listing, size_t limit)
 {
 	listing->entries = malloc((limit + 1) * sizeof *listing->entries);
 	listing->order = malloc((limit + 1) * sizeof *listing->order);
 	listing->lacks_result = malloc(limit * sizeof *listing->lacks_result);
+	if (listing->filter->text || filter_asks_arguments(listing->filter)) {
+		listing->redactor = redactor_new(listing->board);
+		if (!listing->redactor)
+			return TR_NO_MEMORY;
+	}
 	return listing->entries && listing->order && listing->lacks_result ? TR_OK : TR_NO_MEMORY;
 }
 
@@ -179,6 +200,7 @@ static void close_listing(struct listing *listing)
 	free(listing->entries);
 	free(listing->order);
 	free(listing->lacks_result);
+	redactor_free(&listing->redactor);
 }
 
 enum tr_result tr_tasks_list(struct taskring *ring, const struct tr_task_filter *filter, const struct tr_id *before,
@@ -195,14 +217,17 @@ enum tr_result tr_tasks_list(struct taskring *ring, const struct tr_task_filter 
 		return TR_FORKED;
 	if (!filter)
 		filter = &all;
-	if (limit < 1 || limit > TR_LIST_MAX || !name_ok(filter->handler) || !name_ok(filter->queue))
+	if (limit < 1 || limit > TR_LIST_MAX || !filter_is_sound(filter))
 		return TR_INVALID;
-	struct listing listing = { .filter = filter, .limit = limit, .rows = rows, .result = TR_OK };
+	if (before)
+		newest = *before;
+	filter_lower(filter, &newest);
+	struct listing listing = { .filter = filter, .limit = limit, .rows = rows, .result = TR_OK,
+		.board = client_board_again(ring, &ignored) };
 	listing.result = open_listing(&listing, limit);
 	if (listing.result == TR_OK) {
-		listing.board = client_board_again(ring, &ignored);
-		scan_board(&listing, before ? before : &newest);
-		*next = merge(&listing, ring, before ? before : &newest);
+		scan_board(&listing, &newest);
+		*next = merge(&listing, ring, &newest);
 	}
 	for (size_t i = 0; i < listing.count; i++) {
 		if (listing.result != TR_OK)

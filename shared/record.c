@@ -122,10 +122,20 @@ static const char *check_numbers(const struct record *record, struct tr_error *e
 
 const char *record_check(const struct record *record, struct tr_error *error)
 {
-	if (record->kind == RECORD_CANCEL || record->kind == RECORD_RETRY)
+	switch ((enum record_kind)record->kind) {
+	case RECORD_TASK:
+		break;
+	case RECORD_CANCEL:
+	case RECORD_RETRY:
+	case RECORD_DISCARD:
+	case RECORD_RUN:
 		return NULL; /* an id and a time are all it has */
-	if (record->kind != RECORD_TASK)
-		return say_number(error, "kind", record->kind, RECORD_TASK, RECORD_RETRY);
+	case RECORD_PAUSE:
+	case RECORD_RESUME:
+		return check_name("queue", record->queue, error);
+	default:
+		return say_number(error, "kind", record->kind, RECORD_TASK, RECORD_RESUME);
+	}
 	const char *fault = check_texts(record, error);
 	if (!fault)
 		fault = check_args(record, error);

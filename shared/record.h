@@ -1,5 +1,5 @@
 /*
- * The record: one task, or one command about a task, as bytes. The same bytes travel through the
+ * The record: one task, or one command about a task or a queue, as bytes. The same bytes travel through the
  * ring, lie in the dispatcher's memory and go to the worker, so there is one encoder, one decoder
  * and one check. Callers: client.c (producers), taskd's ring intake, journal reload, worker.
  *
@@ -15,7 +15,11 @@
 enum record_kind {
 	RECORD_TASK = 1,
 	RECORD_CANCEL = 2,
-	RECORD_RETRY = 3, /* of a dead task; created_ns is when it was asked for */
+	RECORD_RETRY = 3, /* of a dead task; created_ns is when it was asked for, here and below */
+	RECORD_DISCARD = 4, /* of a task that waits or is dead */
+	RECORD_RUN = 5,     /* of a scheduled or retrying task: now */
+	RECORD_PAUSE = 6,   /* of the queue that `queue` names; no id */
+	RECORD_RESUME = 7,
 };
 
 enum record_flag {
@@ -32,7 +36,7 @@ struct record_text {
 
 /* A record, decoded. The texts are views into the encoded bytes, or into the caller's strings. */
 struct record {
-	struct tr_id id; /* of a command: the task that it is about */
+	struct tr_id id; /* of a command: the task that it is about; of one about a queue: zero */
 	uint8_t kind;    /* enum record_kind */
 	uint8_t flags;   /* enum record_flag */
 	uint16_t place, places; /* in its batch: 0..places-1 */

@@ -40,9 +40,6 @@ static enum tr_result from_board(const struct board *board, const struct tr_id *
 	return board && board_find(board, id, &entry) ? client_status_of_entry(&entry, status) : TR_NOT_FOUND;
 }
 
-/* What is to be known of a record that was found in the ring. */
-typedef void take_fn(const struct record *record, void *into);
-
 static void take_status(const struct record *record, void *into)
 {
 	struct tr_task_status *status = into;
@@ -67,7 +64,7 @@ static void take_trace(const struct record *record, void *into)
 	trace[record->trace.bytes] = 0;
 }
 
-static bool in_batch(const char *batch, size_t bytes, const struct tr_id *id, take_fn *take, void *into)
+static bool in_batch(const char *batch, size_t bytes, const struct tr_id *id, client_take_fn *take, void *into)
 {
 	struct tr_error error;
 	struct record record;
@@ -84,9 +81,9 @@ static bool in_batch(const char *batch, size_t bytes, const struct tr_id *id, ta
 	return false;
 }
 
-/* Tasks that taskd has not taken, or taken and not yet retired. */
-static enum tr_result from_ring(const struct ring *ring, const struct tr_id *id, take_fn *take, void *into)
+enum tr_result client_from_ring(struct taskring *client, const struct tr_id *id, client_take_fn *take, void *into)
 {
+	const struct ring *ring = atomic_load_explicit(&client->ring, memory_order_acquire);
 	char *batch = malloc(ring_batch_max(ring));
 	enum tr_result result = TR_NOT_FOUND;
 
@@ -132,7 +129,7 @@ enum tr_result tr_task_status(struct taskring *ring, const struct tr_id *id, str
 	 */
 	result = from_board(client_board(ring, &ignored), id, status);
 	if (result == TR_NOT_FOUND)
-		result = from_ring(atomic_load_explicit(&ring->ring, memory_order_acquire), id, take_status, status);
+		result = client_from_ring(ring, id, take_status, status);
 	if (result == TR_NOT_FOUND)
 		result = from_board(client_board_again(ring, &ignored), id, status);
 	if (result == TR_NOT_FOUND)
@@ -161,7 +158,7 @@ enum tr_result tr_task_origin(struct taskring *ring, const struct tr_id *id, cha
 	/* A task gets its row before it leaves the ring; the row is quicker to find, so it is looked for twice. */
 	enum tr_result result = trace_from_journal(ring, id, trace);
 	if (result == TR_NOT_FOUND)
-		result = from_ring(atomic_load_explicit(&ring->ring, memory_order_acquire), id, take_trace, trace);
+		result = client_from_ring(ring, id, take_trace, trace);
 	return result == TR_NOT_FOUND ? trace_from_journal(ring, id, trace) : result;
 }
 
@@ -169,6 +166,20 @@ void tr_task_status_clear(struct tr_task_status *status)
 {
 	free(status->result);
 	memset(status, 0, sizeof *status);
+}
+
+enum tr_result tr_history(struct taskring *ring, enum tr_span span, int64_t from_ms, int64_t to_ms,
+    struct tr_history_row *rows, size_t limit, size_t *count)
+{
+	*count = 0;
+	if (ring->magic != CLIENT_MAGIC)
+		return TR_FORKED;
+	pthread_mutex_lock(&ring->lock);
+	enum tr_result result = client_archive(ring);
+	if (result == TR_OK)
+		result = archive_history(ring->archive, span, from_ms, to_ms, rows, limit, count);
+	pthread_mutex_unlock(&ring->lock);
+	return result;
 }
 
 enum tr_result tr_health(struct taskring *ring, struct tr_health *health)

@@ -21,7 +21,7 @@ struct plan {
 	const struct board_geometry *geometry;
 	uint64_t identity;
 	uint32_t mode;
-	uint64_t entries_at, workers_at, lanes_at, events_at, size;
+	uint64_t entries_at, workers_at, lanes_at, queues_at, handlers_at, events_at, size;
 };
 
 static enum tr_result refuse(struct tr_error *error, enum tr_result result, const char *format, ...)
@@ -52,7 +52,9 @@ static bool make_plan(struct plan *plan, const char *instance, const struct boar
 	plan->entries_at = next_line(sizeof(struct board));
 	plan->workers_at = next_line(plan->entries_at + (uint64_t)geometry->entries * sizeof(struct board_entry));
 	plan->lanes_at = next_line(plan->workers_at + (uint64_t)geometry->workers * sizeof(struct board_worker));
-	plan->events_at = next_line(plan->lanes_at + (uint64_t)geometry->lanes * sizeof(struct board_lane));
+	plan->queues_at = next_line(plan->lanes_at + (uint64_t)geometry->lanes * sizeof(struct board_lane));
+	plan->handlers_at = next_line(plan->queues_at + BOARD_QUEUES * sizeof(struct board_queue));
+	plan->events_at = next_line(plan->handlers_at + BOARD_HANDLERS * sizeof(struct board_handler));
 	plan->size = next_line(plan->events_at + (uint64_t)geometry->events * sizeof(struct board_event));
 	return getrandom(&plan->identity, sizeof plan->identity, 0) == (ssize_t)sizeof plan->identity;
 }
@@ -74,6 +76,10 @@ static void fill(void *memory, const void *context)
 	board->entries_at = plan->entries_at;
 	board->workers_at = plan->workers_at;
 	board->lanes_at = plan->lanes_at;
+	board->queues = BOARD_QUEUES;
+	board->handlers = BOARD_HANDLERS;
+	board->queues_at = plan->queues_at;
+	board->handlers_at = plan->handlers_at;
 	board->events_at = plan->events_at;
 	board->identity = plan->identity;
 	snprintf(board->instance, sizeof board->instance, "%s", plan->instance);
@@ -89,6 +95,8 @@ static bool fits(const struct segment *segment, const struct plan *plan)
 	    board->workers == plan->geometry->workers && board->lanes == plan->geometry->lanes &&
 	    board->events == plan->geometry->events && board->entries_at == plan->entries_at &&
 	    board->workers_at == plan->workers_at && board->lanes_at == plan->lanes_at &&
+	    board->queues == BOARD_QUEUES && board->handlers == BOARD_HANDLERS &&
+	    board->queues_at == plan->queues_at && board->handlers_at == plan->handlers_at &&
 	    board->events_at == plan->events_at;
 }
 

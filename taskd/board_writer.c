@@ -42,6 +42,8 @@ struct board_writer {
 	struct board_entry *entries;
 	struct board_worker *workers;
 	struct board_lane *lanes;
+	struct board_queue *queues;
+	struct board_handler *handlers;
 	struct board_event *events;
 	uint32_t entry_count, worker_count, lane_count, event_count;
 	uint32_t next_cell;  /* of the event log */
@@ -150,6 +152,8 @@ static void clear_rows(struct board_writer *writer)
 {
 	static const struct board_worker no_worker;
 	static const struct board_lane no_lane;
+	static const struct board_queue no_queue;
+	static const struct board_handler no_handler;
 
 	for (uint32_t i = 0; i < writer->entry_count; i++) {
 		struct board_entry *entry = writer->entries + i;
@@ -160,6 +164,12 @@ static void clear_rows(struct board_writer *writer)
 		write_row(writer->workers + i, &no_worker, sizeof no_worker);
 	for (uint32_t i = 0; i < writer->lane_count; i++)
 		write_row(writer->lanes + i, &no_lane, sizeof no_lane);
+	for (uint32_t i = 0; i < BOARD_QUEUES; i++)
+		if (atomic_load_explicit(&writer->queues[i].sequence, memory_order_relaxed) % 2 == 1)
+			write_row(writer->queues + i, &no_queue, sizeof no_queue);
+	for (uint32_t i = 0; i < BOARD_HANDLERS; i++)
+		if (atomic_load_explicit(&writer->handlers[i].sequence, memory_order_relaxed) % 2 == 1)
+			write_row(writer->handlers + i, &no_handler, sizeof no_handler);
 	/* Looking at every entry has mapped every page. They stay in the segment, not in our RSS. */
 	madvise(writer->board, writer->segment.bytes, MADV_DONTNEED);
 }
@@ -236,6 +246,8 @@ enum tr_result board_writer_open(struct board_writer **writer, const char *insta
 	made->entries = board_entries(made->board);
 	made->workers = board_workers(made->board);
 	made->lanes = board_lanes(made->board);
+	made->queues = board_queues(made->board);
+	made->handlers = board_handlers(made->board);
 	made->events = board_events(made->board);
 	take_over(made);
 	*writer = made;
@@ -459,6 +471,18 @@ void board_lane_set(struct board_writer *writer, uint32_t row, const struct boar
 {
 	assert(row < writer->lane_count);
 	write_row(writer->lanes + row, lane, sizeof *lane);
+}
+
+void board_queue_set(struct board_writer *writer, uint32_t row, const struct board_queue *queue)
+{
+	assert(row < BOARD_QUEUES);
+	write_row(writer->queues + row, queue, sizeof *queue);
+}
+
+void board_handler_set(struct board_writer *writer, uint32_t row, const struct board_handler *handler)
+{
+	assert(row < BOARD_HANDLERS);
+	write_row(writer->handlers + row, handler, sizeof *handler);
 }
 
 /* ---- the dispatcher itself --------------------------------------------------------------- */

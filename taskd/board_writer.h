@@ -1,8 +1,8 @@
 /*
  * The board's one writer, used by the dispatcher only. board_writer_open() makes the segment, or
  * takes over the one that an earlier dispatcher left when its version and geometry are the same
- * (counters, histograms and event numbers go on; gauges, entries, workers and lanes are cleared,
- * torn entries made even; `durable` is 0 again until board_durable() says otherwise), else
+ * (counters, histograms and event numbers go on, and so do rows of queues and handlers; gauges, entries,
+ * workers and lanes are cleared, torn entries made even, torn rows free; `durable` is 0 again until board_durable() says otherwise), else
  * replaces it. The board shows BOARD_NEVER until the first board_life().
  */
 #ifndef TASKD_BOARD_WRITER_H
@@ -82,6 +82,8 @@ void board_log_event(struct board_writer *writer, const struct tr_id *id, uint32
 
 void board_worker_set(struct board_writer *writer, uint32_t row, const struct board_worker *worker);
 void board_lane_set(struct board_writer *writer, uint32_t row, const struct board_lane *lane);
+void board_queue_set(struct board_writer *writer, uint32_t row, const struct board_queue *queue);
+void board_handler_set(struct board_writer *writer, uint32_t row, const struct board_handler *handler);
 
 /* `now_ms`: ms since 1970. */
 void board_heartbeat(struct board_writer *writer, int64_t now_ms);

@@ -9,7 +9,10 @@
  *   settle.c     what a dead worker ran  recorder.c      journal, retiring, durability
  *   wanted.c     commands; tasks looked  window.c        tasks that rest in the journal only
  *                up by id                lines.c         what handlers log, on its way into the journal
- *   drain.c      the end of taskd        dispatcher.c    the loop around them
+ *   queues.c     pausing and resuming    catalogue.c     handlers by name
+ *   board_rows.c queues and handlers     history.c       what happened in each minute
+ *                on the board            drain.c         the end of taskd
+ *   dispatcher.c the loop around them
  */
 #ifndef TASKD_DISPATCH_H
 #define TASKD_DISPATCH_H
@@ -33,11 +36,12 @@
 
 struct lane;
 struct queue;
+struct handler;
 
 /* Where a live task is, as the dispatcher sees it. */
 enum whereabouts {
 	NOWHERE,   /* blocked behind its predecessor, resting until committed, or ended */
-	IN_READY,  /* in its queue's ready list */
+	IN_READY,  /* in its queue's ready list, or, to be decided, in its callbacks */
 	IN_HEAP,   /* in its queue's heap, until it is due */
 	AT_WORKER, /* pushed into a worker's lane, or pending there */
 };
@@ -47,6 +51,7 @@ struct task {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(task) ready_link, dirty_link, hold_link, show_link;
 	struct queue *queue;
+	struct handler *handler; /* once it was asked for */
 	struct lane *lane;      /* with AT_WORKER */
 	struct work *work;      /* with AT_WORKER */
 	struct record record;   /* views into encoded[] */
@@ -71,7 +76,7 @@ struct task {
 	uint32_t attempt, failures;
 	uint32_t log_lines;     /* of the attempt that runs, or was put off */
 	struct task_line *lines; /* that wait until the task has a row; the newest first */
-	int64_t retried_ns;     /* when the last retry that was obeyed was asked for; 0: none was */
+	int64_t commanded_ns;   /* when the last retry or run that was obeyed was asked for; 0: none was */
 	int64_t due_ms, started_ms, ended_ms;
 	int64_t started_ns;     /* of the running attempt */
 	int64_t failed_ms;      /* when the attempt ended that is being decided; 0: not known */
@@ -93,9 +98,17 @@ struct task_key {
 struct queue {
 	char name[TR_NAME_MAX + 1];
 	UT_hash_handle hh;
-	TAILQ_ENTRY(queue) turn_link; /* in its pool's turns, while ready is not empty */
+	TAILQ_ENTRY(queue) turn_link; /* with in_turns */
 	struct pool *pool;
 	struct task_list ready;
+	struct task_list callbacks; /* failed attempts to be decided: they come first, also in a paused queue */
+	bool in_turns;      /* in its pool's turns: it has something to give out */
+	bool paused;
+	uint64_t live[TR_STATES]; /* its tasks by state, in memory and in the journal */
+	uint64_t accepted, ended;
+	bool changed;       /* since it was shown */
+	uint32_t row;       /* on the board, or NO_ROW */
+	uint32_t expiring;  /* tasks in ready that name a time by which they must have started */
 	struct task **heap; /* by task_key */
 	uint32_t heap_count, heap_capacity;
 	uint32_t waiting;   /* tasks in ready and heap */
@@ -173,6 +186,7 @@ struct worker {
 	int64_t idle_ms; /* with leaving: since when it has nothing left to do; 0: it has */
 	uint32_t row;
 	int32_t pid;
+	int statm_fd;         /* of /proc/PID/statm; -1: it cannot be read */
 	struct pool *pool;
 	struct mailbox *mailbox;
 	uint32_t lane_count;
@@ -182,16 +196,27 @@ struct worker {
 	int32_t last_exit_code, last_signal;
 	int64_t last_exit_ms;
 	uint64_t last_peak_kb;
+	uint64_t memory_kb;   /* resident, as read last */
 };
 
-/* How long a handler's attempts take, to decide how much work may be pushed ahead. */
-struct pace {
-	char handler[TR_NAME_MAX + 1];
+#define NO_ROW UINT32_MAX
+
+/* A handler, known by name (catalogue.c). */
+struct handler {
+	char name[TR_NAME_MAX + 1];
 	UT_hash_handle hh;
-	int64_t run_ns; /* moving average */
+	int64_t run_ns;        /* how long an attempt holds its thread, moving average; with measured */
+	bool measured;
+	bool announced, known; /* a worker has told of it, at any time; one of this dispatcher's */
+	bool changed;          /* since it was shown */
+	uint32_t row;          /* on the board, or NO_ROW */
+	uint64_t started, succeeded, failed, run_sum_ns;
+	uint64_t run[BOARD_RUN_BUCKETS];
+	char *doc, *secrets;   /* with announced */
 };
 
 struct recorder; /* recorder.c */
+struct history;  /* history.c */
 
 /* While draining: what runs may go on, idle workers leave, what is still there is killed. */
 enum drain_stage { DRAIN_WAIT, DRAIN_LEAVE, DRAIN_KILL };
@@ -205,11 +230,16 @@ struct dispatcher {
 	struct ring_consumer *ring;
 	struct journal *journal;
 	struct recorder *recorder;
+	struct history *history; /* NULL: not begun */
 	struct id_source ids;
 	uint64_t random; /* for jitter */
 	struct task *tasks;   /* uthash by id */
 	struct queue *queues; /* uthash by name */
-	struct pace *paces;
+	struct handler *handlers; /* uthash by name */
+	struct queue *queue_rows[BOARD_QUEUES]; /* who has which row of the board; NULL: free */
+	struct handler *handler_rows[BOARD_HANDLERS];
+	bool rows_changed;  /* since they were shown */
+	int64_t rows_ms;    /* not before then */
 	struct pool_set *pools;
 	struct task_list unshown; /* changed since the board was written */
 	struct worker *workers;
@@ -236,6 +266,7 @@ struct dispatcher {
 	void *sweep;        /* the DIR of the spool being swept; NULL: none is */
 	int64_t swept_ms;   /* when the last sweep began */
 	uint64_t sweep_until; /* before it: the position, plus one, up to which the ring is to be taken */
+	uint32_t queues_paused;
 	bool ring_lost;     /* truncated, and not yet rebuilt */
 	bool draining;
 	uint64_t drain_position; /* what is published beyond it stays in the ring */
@@ -277,6 +308,12 @@ void tasks_error(struct task *task, const char *text);
 void tasks_cancel(struct dispatcher *dispatcher, struct task *task, const char *why);
 /* Queues a dead task again, with fresh attempts, as was asked at `asked_ns` by the producer's clock. */
 void tasks_retry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns);
+/* Ends a task that waits or is dead as cancelled. */
+void tasks_discard(struct dispatcher *dispatcher, struct task *task);
+/* Makes a scheduled or retrying task due, as was asked at `asked_ns` by the producer's clock. */
+void tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns);
+/* Ends a waiting task that is_expired. */
+void tasks_expire(struct dispatcher *dispatcher, struct task *task);
 /* The task's record names a time by which it must have started, and that is past. */
 bool tasks_is_expired(const struct dispatcher *dispatcher, const struct task *task);
 
@@ -291,11 +328,22 @@ bool scheduler_add(struct dispatcher *dispatcher, struct task *task);
 /* Puts it before all others of its queue: work taken back, callbacks to be asked. */
 void scheduler_add_first(struct task *task);
 void scheduler_remove(struct task *task);
+/* The queue has been paused or resumed: it takes its turns accordingly. */
+void scheduler_paused(struct queue *queue);
 /* The pool's next task, its queues taken in turn; NULL: none is ready. */
 struct task *scheduler_next(struct pool *pool);
 /* Makes ready what is due; answers when it wants to be called next, INT64_MAX: not. */
 int64_t scheduler_tick(struct dispatcher *dispatcher);
 int64_t scheduler_oldest_wait_ms(const struct dispatcher *dispatcher);
+
+/* ---- queues.c ---------------------------------------------------------------------------- */
+
+/* Carries out RECORD_PAUSE or RECORD_RESUME. */
+void queues_command(struct dispatcher *dispatcher, const struct record *command);
+/* The queues that the journal knows as paused, at the start. False: it could not be read, or no memory. */
+bool queues_restore(struct dispatcher *dispatcher);
+/* Every second: ends what has expired in paused queues, which give nothing out. */
+void queues_expire(struct dispatcher *dispatcher);
 
 /* ---- window.c ---------------------------------------------------------------------------- */
 
@@ -348,6 +396,31 @@ unsigned intake_turn(struct dispatcher *dispatcher);
 /* Accepts a new task, from that position of the ring or (NO_POSITION) made by a callback. */
 void intake_accept(struct dispatcher *dispatcher, struct record *record, uint64_t position);
 
+/* ---- catalogue.c ------------------------------------------------------------------------- */
+
+/* The handler of that name, made when new; NULL: no memory, or too many names. */
+struct handler *catalogue_find(struct dispatcher *dispatcher, const char *name, size_t bytes);
+/* How long an attempt of the task's handler holds its thread, ns; below 0: not known yet. */
+int64_t catalogue_pace(struct dispatcher *dispatcher, struct task *task);
+/* It has held one so long. */
+void catalogue_held(struct dispatcher *dispatcher, struct task *task, int64_t run_ns);
+/* An attempt has started; has ended by itself; has failed, by itself or otherwise. */
+void catalogue_started(struct dispatcher *dispatcher, struct task *task);
+void catalogue_ended(struct dispatcher *dispatcher, struct task *task, uint64_t run_ns, bool succeeded);
+void catalogue_failed(struct dispatcher *dispatcher, struct task *task);
+/* A worker has it loaded. All of them are as struct board_handler may hold them. */
+void catalogue_announced(struct dispatcher *dispatcher, const char *name, const char *doc, const char *secrets);
+void catalogue_free(struct dispatcher *dispatcher); /* tests' */
+
+/* ---- board_rows.c ------------------------------------------------------------------------ */
+
+/* At the start, before any queue is made: what an earlier dispatcher has counted goes on. */
+void board_rows_open(struct dispatcher *dispatcher);
+/* Shows what has changed, if it is time; when it wants to be called again, INT64_MAX: not. */
+int64_t board_rows_tick(struct dispatcher *dispatcher);
+void board_rows_show(struct dispatcher *dispatcher); /* at once */
+void board_rows_forget(struct dispatcher *dispatcher, struct queue *queue); /* it is about to be freed */
+
 /* ---- workforce.c ------------------------------------------------------------------------- */
 
 /* Gives out ready tasks to open lanes and wakes them. Returns works pushed. */
@@ -377,7 +450,6 @@ struct work *workforce_running(struct lane *lane);
 bool workforce_has_work(const struct lane *lane);
 void workforce_lane_ready(struct lane *lane);
 void workforce_close_lane(struct lane *lane); /* it takes nothing more, for good */
-void workforce_pace(struct dispatcher *dispatcher, const struct task *task, int64_t run_ns);
 
 /* ---- lane_pending.c ---------------------------------------------------------------------- */
 
@@ -418,6 +490,8 @@ void workers_kill(struct dispatcher *dispatcher, struct worker *worker);
 /* The process is gone; its messages have been read and its works settled. */
 void workers_gone(struct dispatcher *dispatcher, struct worker *worker);
 void workers_show(struct dispatcher *dispatcher, struct worker *worker);
+/* Reads how much memory the process has. A system call. */
+void workers_look(struct worker *worker);
 
 /* ---- outcome.c --------------------------------------------------------------------------- */
 
@@ -445,6 +519,13 @@ void verdict_apply(struct dispatcher *dispatcher, struct task *task, enum tr_ver
 /* The callback crashed, hung or is unknown: the default decides. */
 void verdict_default(struct dispatcher *dispatcher, struct task *task, const char *why);
 
+/* ---- history.c --------------------------------------------------------------------------- */
+
+/* Every second: hands in the minute that is over. */
+void history_tick(struct dispatcher *dispatcher);
+/* Hands in what happened up to now. */
+void history_flush(struct dispatcher *dispatcher);
+
 /* ---- drain.c ----------------------------------------------------------------------------- */
 
 /* taskd ends: nothing more is given out, what runs is told and has drain_timeout. */
@@ -467,6 +548,10 @@ void recorder_attempt(struct dispatcher *dispatcher, struct task *task, const ch
     const char *verdict);
 /* A line of a task that has its row, written with the next commit. False: too many wait, or no memory. */
 bool recorder_line(struct dispatcher *dispatcher, const struct journal_line *line);
+/* The queue is paused, or is not: written with the next commit. False: no memory. */
+bool recorder_queue(struct dispatcher *dispatcher, const char *name, bool paused);
+/* Of a minute, or of a part of it: written with the next commit. False: no memory. */
+bool recorder_history(struct dispatcher *dispatcher, const struct journal_history *minute);
 /* Takes finished commits, starts the next when it is time; answers when it wants to be called. */
 int64_t recorder_tick(struct dispatcher *dispatcher);
 /* Everything is committed, synced and retired. */

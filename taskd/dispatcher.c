@@ -224,7 +224,7 @@ static unsigned turn(struct loop *loop, int64_t *next_ms)
 	tasks_show_all(dispatcher);
 	*next_ms = earlier(*next_ms, recorder_tick(dispatcher));
 	done += workforce_assign(dispatcher); /* what a commit let into the window */
-	*next_ms = earlier(*next_ms, dispatcher->next_due_ms);
+	*next_ms = earlier(*next_ms, earlier(dispatcher->next_due_ms, board_rows_tick(dispatcher)));
 	if (loop->heartbeat_ms <= dispatcher->now_ms || loop->heartbeat_ms > dispatcher->now_ms + 1000) {
 		heartbeat(dispatcher);
 		loop->heartbeat_ms = dispatcher->now_ms + 1000;
@@ -404,6 +404,7 @@ static bool open_all(struct loop *loop, struct tr_error *error)
 	if (!recorder_open(dispatcher, wake_from_journal, &loop->journal, error) || !open_ring(loop, error))
 		return false;
 	read_clock(dispatcher);
+	board_rows_open(dispatcher);
 	return window_restore(dispatcher, error);
 }
 
@@ -413,6 +414,7 @@ static void close_all(struct loop *loop)
 
 	recorder_close(dispatcher);
 	heartbeat(dispatcher);
+	board_rows_show(dispatcher);
 	board_life(dispatcher->writer, BOARD_STOPPED); /* before the ring goes: see wait_durable() */
 	bool removed = ring_consumer_close(&dispatcher->ring, true);
 	/* Producers that live go on publishing; until a taskd is back, the board tells how it was. */

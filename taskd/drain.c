@@ -53,6 +53,7 @@ static bool is_alive(const struct dispatcher *dispatcher)
 static void press(struct dispatcher *dispatcher, enum drain_stage stage)
 {
 	dispatcher->drain_stage = stage;
+	history_flush(dispatcher);
 	for (uint32_t row = 0; row < dispatcher->worker_rows; row++) {
 		struct worker *worker = &dispatcher->workers[row];
 		if (!worker->alive)

@@ -188,10 +188,13 @@ void heartbeat(struct dispatcher *dispatcher)
 		if (!dispatcher->workers[row].alive)
 			continue;
 		mind_worker(dispatcher, &dispatcher->workers[row]);
+		workers_look(&dispatcher->workers[row]);
 		workers_show(dispatcher, &dispatcher->workers[row]);
 	}
 	if (!dispatcher->journal)
 		return;
+	queues_expire(dispatcher);
+	history_tick(dispatcher);
 	stat_add(board, STAT_journal_removed, journal_removed(dispatcher->journal));
 	if (!dispatcher->draining)
 		sweep_spool(dispatcher);

@@ -101,6 +101,8 @@ static void take_batch(struct dispatcher *dispatcher, const char *batch, size_t 
 			stat_add(board, STAT_records_invalid, 1);
 			log_event(LOG_WARNING, "record-invalid", "position=%llu fault=%s",
 			    (unsigned long long)position, fault);
+		} else if (record.kind == RECORD_PAUSE || record.kind == RECORD_RESUME) {
+			queues_command(dispatcher, &record);
 		} else if (record.kind != RECORD_TASK) {
 			wanted_command(dispatcher, &record, position);
 		} else if (is_known(dispatcher, &record, position)) {
@@ -120,7 +122,7 @@ static bool have_enough(const struct dispatcher *dispatcher)
 	uint32_t ready = 0;
 
 	for (const struct queue *queue = dispatcher->queues; queue; queue = queue->hh.next)
-		ready += queue->waiting - queue->heap_count;
+		ready += queue->paused ? 0 : queue->waiting - queue->heap_count;
 	return ready >= DEFER_READY;
 }
 

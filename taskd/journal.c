@@ -109,7 +109,10 @@ static void carry_out(struct journal *journal, struct journal_request *request)
 		question->yes = journal_db_knows(&journal->db, question->id, question->knowing);
 		break;
 	case REQUEST_QUEUES:
-		question->names = journal_db_queues(&journal->db);
+		question->names = journal_db_names(&journal->db, STATEMENT_QUEUES);
+		break;
+	case REQUEST_PAUSED:
+		question->names = journal_db_names(&journal->db, STATEMENT_PAUSED);
 		break;
 	}
 }
@@ -476,6 +479,14 @@ bool journal_needs_files(struct journal *journal, const struct tr_id *id)
 char *journal_queues(struct journal *journal)
 {
 	struct question question = { .request.kind = REQUEST_QUEUES };
+
+	ask_and_wait(journal, &question.request);
+	return question.names;
+}
+
+char *journal_paused(struct journal *journal)
+{
+	struct question question = { .request.kind = REQUEST_PAUSED };
 
 	ask_and_wait(journal, &question.request);
 	return question.names;

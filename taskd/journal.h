@@ -11,6 +11,7 @@
 #define TASKD_JOURNAL_H
 
 #include "shared/archive.h" /* JOURNAL_APPLICATION_ID, JOURNAL_SCHEMA */
+#include "shared/hist.h"
 #include "shared/record.h"
 
 /* The part of a task that changes. Times in ms since 1970, 0: not yet. */
@@ -25,7 +26,7 @@ struct journal_state {
 	uint32_t failures;     /* attempts that count against max_attempts */
 	int64_t due_ms, started_ms, ended_ms;
 	uint32_t log_lines;    /* of the attempt that runs or was put off */
-	int64_t retried_ns;    /* when the last retry that was obeyed was asked for; ns since 1970, 0: none was */
+	int64_t commanded_ns;  /* when the last retry or run that was obeyed was asked for; ns since 1970, 0: none was */
 	const char *error;     /* NULL: none; copied by journal_batch_*() */
 	const char *result;    /* JSON; NULL: unchanged */
 };
@@ -49,6 +50,17 @@ struct journal_line {
 	int64_t at_ms;
 	int level;        /* enum tr_level */
 	const char *text; /* NULL: it was not kept; the row tells how many the attempt had */
+};
+
+/* What happened in a minute, or in a part of it. */
+struct journal_history {
+	int64_t at_ms; /* when the minute began */
+#define SUM(name) uint64_t name;
+	HISTORY_SUMS(SUM)
+#undef SUM
+	uint64_t waiting, running; /* at its end */
+	uint64_t oldest_wait_ms;   /* the longest seen */
+	uint64_t wait[HIST_BUCKETS], run[HIST_BUCKETS]; /* as of struct hist */
 };
 
 struct journal;
@@ -100,6 +112,10 @@ bool journal_batch_delete(struct journal_batch *batch, const struct tr_id *id);
 bool journal_batch_attempt(struct journal_batch *batch, const struct journal_attempt *attempt);
 /* A line with a number that is there already is replaced. */
 bool journal_batch_line(struct journal_batch *batch, const struct journal_line *line);
+/* The queue is paused from now on, or is not any more. */
+bool journal_batch_queue(struct journal_batch *batch, const char *name, bool paused);
+/* Added to what is known of its minute, and to its hour; what is too old is removed. */
+bool journal_batch_history(struct journal_batch *batch, const struct journal_history *minute);
 size_t journal_batch_rows(const struct journal_batch *batch);
 
 struct journal_done {
@@ -141,6 +157,12 @@ struct journal_list {
 struct journal_census {
 	uint64_t by_state[TR_STATES]; /* of ended states 0: nothing is known about them without reading all */
 	int64_t oldest_due_ms; /* of what is due and not blocked; 0: none */
+	/* The same by queue, several rows for one; the caller's to free(). */
+	struct journal_queue_census {
+		char name[TR_NAME_MAX + 1];
+		uint64_t by_state[TR_STATES];
+	} *queues;
+	size_t queue_count;
 };
 
 /* These answer at once: for the start, before the event loop runs, and in tests. */
@@ -159,6 +181,8 @@ struct journal_list *journal_load_running(struct journal *journal, const struct 
 struct journal_list *journal_load_orphans(struct journal *journal, const struct tr_id *after, size_t limit);
 /* Queues that hold waiting tasks: zero-terminated names, the last one empty; freed by the caller. */
 char *journal_queues(struct journal *journal);
+/* Queues that are paused, likewise; NULL: no memory, or it cannot be read. */
+char *journal_paused(struct journal *journal);
 
 /*
  * These are carried out by the journal's thread; the answer comes through journal_poll_list().

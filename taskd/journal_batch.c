@@ -123,6 +123,8 @@ void journal_batch_free(struct journal_batch **batch)
 	free(gone->attempts.at);
 	free(gone->lines.at);
 	free(gone->deletes.at);
+	free(gone->pauses.at);
+	free(gone->minutes.at);
 	free(gone);
 }
 
@@ -194,10 +196,36 @@ bool journal_batch_delete(struct journal_batch *batch, const struct tr_id *id)
 	return true;
 }
 
+bool journal_batch_queue(struct journal_batch *batch, const char *name, bool paused)
+{
+	struct journal_pause *at = with_room(batch->pauses.at, batch->pauses.count, &batch->pauses.room, sizeof *at);
+
+	assert(record_name_ok(name, strnlen(name, TR_NAME_MAX + 1)));
+	if (at == NULL)
+		return false;
+	batch->pauses.at = at;
+	at += batch->pauses.count++;
+	*at = (struct journal_pause){ .paused = paused };
+	memcpy(at->queue, name, strlen(name));
+	return true;
+}
+
+bool journal_batch_history(struct journal_batch *batch, const struct journal_history *minute)
+{
+	/* One a minute: no room is made beforehand. */
+	struct journal_history *at = realloc(batch->minutes.at, (batch->minutes.count + 1) * sizeof *at);
+
+	if (at == NULL)
+		return false;
+	batch->minutes.at = at;
+	at[batch->minutes.count++] = *minute;
+	return true;
+}
+
 size_t journal_batch_rows(const struct journal_batch *batch)
 {
 	return batch->inserts.count + batch->updates.count + batch->attempts.count + batch->lines.count +
-	    batch->deletes.count;
+	    batch->deletes.count + batch->pauses.count + batch->minutes.count;
 }
 
 /* ---- lists ------------------------------------------------------------------------------- */

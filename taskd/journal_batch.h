@@ -38,6 +38,7 @@ enum journal_request_kind {
 	REQUEST_CENSUS,
 	REQUEST_KNOWS,
 	REQUEST_QUEUES,
+	REQUEST_PAUSED,
 };
 
 struct journal_request {
@@ -45,6 +46,11 @@ struct journal_request {
 	enum journal_request_kind kind;
 	bool waited;   /* its caller waits for `finished`; else the answer is polled for */
 	bool finished;
+};
+
+struct journal_pause {
+	char queue[TR_NAME_MAX + 1];
+	bool paused;
 };
 
 struct journal_batch {
@@ -56,6 +62,8 @@ struct journal_batch {
 	struct { struct journal_attempt *at; size_t count, room; } attempts;
 	struct { struct journal_line *at; size_t count, room; } lines;
 	struct { struct tr_id *at; size_t count, room; } deletes;
+	struct { struct journal_pause *at; size_t count, room; } pauses;
+	struct { struct journal_history *at; size_t count; } minutes;
 	uint64_t tag;
 	int64_t duration_ns;
 	bool sync, failed;

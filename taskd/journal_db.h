@@ -1,9 +1,8 @@
 /*
  * The journal's file: journal_db.c opens, checks, migrates, commits, checkpoints and removes what
- * is old; journal_rows.c writes batches and reads lists; journal_table.c shows batches to SQLite;
- * journal_file.c guards the file before; journal_schema.c holds the schema. Only the first three
- * know SQLite. One thread at a time; in
- * taskd the journal's own (journal.c).
+ * is old; journal_rows.c writes batches and reads lists; journal_history.c writes what happened in each minute;
+ * journal_table.c shows batches to SQLite; journal_file.c guards the file before; journal_schema.c holds the
+ * schema. Only the first four know SQLite. One thread at a time; in taskd the journal's own (journal.c).
  */
 #ifndef TASKD_JOURNAL_DB_H
 #define TASKD_JOURNAL_DB_H
@@ -49,6 +48,12 @@ enum journal_statement {
 	STATEMENT_COUNT_RUNNING,
 	STATEMENT_COUNT_ENDED,
 	STATEMENT_QUEUES,
+	STATEMENT_PAUSE,
+	STATEMENT_RESUME,
+	STATEMENT_PAUSED,
+	STATEMENT_HISTORY_READ,
+	STATEMENT_HISTORY_WRITE,
+	STATEMENT_HISTORY_PRUNE,
 	STATEMENT_OLDEST_ENDED,
 	STATEMENT_RETAIN_FILES,
 	STATEMENT_RETAIN_ATTEMPTS,
@@ -128,7 +133,8 @@ bool journal_db_census(struct journal_db *db, int64_t now_ms, struct journal_cen
 /* On an error the answer with which nothing is lost. */
 enum journal_knowing { KNOWS_AT_ALL, KNOWS_LIVE, KNOWS_LIVE_OR_DEAD };
 bool journal_db_knows(struct journal_db *db, const struct tr_id *id, enum journal_knowing knowing);
-char *journal_db_queues(struct journal_db *db); /* NULL after an error */
+/* The names that STATEMENT_QUEUES or STATEMENT_PAUSED finds, each with its zero, the last one empty. NULL after an error. */
+char *journal_db_names(struct journal_db *db, enum journal_statement which);
 
 /* ---- among the three that know SQLite ---------------------------------------------------- */
 
@@ -144,6 +150,9 @@ extern const char journal_task_columns[], journal_attempt_columns[]; /* "id, sta
 
 /* Makes the tables batch_task and batch_attempt, which show db->writing. An SQLite code. */
 int journal_table_register(struct journal_db *db);
+
+/* Inside a transaction. An SQLite code. */
+int journal_history_write(struct journal_db *db, const struct journal_history *minute);
 
 /* Prepares the statements. An SQLite code. */
 int journal_rows_open(struct journal_db *db);

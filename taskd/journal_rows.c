@@ -21,11 +21,11 @@
 #define FROM_BLOCKED "FROM task INDEXED BY task_blocked WHERE " IS_BLOCKED
 #define FROM_RUNNING "FROM task INDEXED BY task_running WHERE state = 2"
 #define FROM_ENDED "FROM task INDEXED BY task_ended WHERE state >= 4"
-#define COUNTS "count(*), sum(state = 0), sum(state = 1), sum(state = 3), min(due_ms)"
+#define COUNTS "queue, sum(state = 0), sum(state = 1), sum(state = 2), sum(state = 3)"
 #define UPDATE_TASK \
 	"UPDATE task SET state = ?2, blocked = ?3, cancel_wanted = ?4, deciding = ?5, failure_kind = ?6, " \
 	"permanent = ?7, attempt = ?8, failures = ?9, due_ms = ?10, started_ms = ?11, ended_ms = ?12, " \
-	"error = ?13, result = coalesce(?14, result), log_lines = ?15, retried_ns = ?16 WHERE id = ?1 AND "
+	"error = ?13, result = coalesce(?14, result), log_lines = ?15, commanded_ns = ?16 WHERE id = ?1 AND "
 #define OLDEST_ENDED FROM_ENDED " AND ended_ms < ?1 ORDER BY ended_ms, id LIMIT ?2"
 
 #define QUOTE(x) #x
@@ -53,14 +53,24 @@ static const char *const sql[STATEMENTS] = {
 	[STATEMENT_LOAD_RUNNING] = "SELECT %s " FROM_RUNNING " AND id > ?1 ORDER BY id",
 	[STATEMENT_LOAD_BLOCKED] = "SELECT %s " FROM_BLOCKED " AND id > ?1 ORDER BY id",
 	[STATEMENT_STATE] = "SELECT state FROM task WHERE id = ?1",
-	[STATEMENT_COUNT_WAITING] = "SELECT " COUNTS " " FROM_WAITING,
-	[STATEMENT_COUNT_BLOCKED] = "SELECT count(*), sum(state = 0), sum(state = 1), sum(state = 3) " FROM_BLOCKED,
-	[STATEMENT_COUNT_RUNNING] = "SELECT count(*) " FROM_RUNNING,
+	[STATEMENT_COUNT_WAITING] = "SELECT " COUNTS ", min(due_ms) " FROM_WAITING " GROUP BY queue",
+	[STATEMENT_COUNT_BLOCKED] = "SELECT " COUNTS ", 0 " FROM_BLOCKED " GROUP BY queue",
+	[STATEMENT_COUNT_RUNNING] = "SELECT " COUNTS ", 0 " FROM_RUNNING " GROUP BY queue",
 	[STATEMENT_COUNT_ENDED] = "SELECT count(*) " FROM_ENDED,
 	/* From each queue to the next, without reading what lies between. */
 	[STATEMENT_QUEUES] = "WITH RECURSIVE found(queue) AS (SELECT min(queue) " FROM_WAITING " UNION ALL "
 	    "SELECT (SELECT min(queue) " FROM_WAITING " AND queue > found.queue) FROM found "
 	    "WHERE found.queue IS NOT NULL) SELECT queue FROM found WHERE queue IS NOT NULL",
+	[STATEMENT_PAUSE] = "INSERT OR REPLACE INTO queue (name, paused) VALUES (?1, 1)",
+	[STATEMENT_RESUME] = "DELETE FROM queue WHERE name = ?1",
+	[STATEMENT_PAUSED] = "SELECT name FROM queue WHERE paused",
+#define SUM(name) #name ", "
+	[STATEMENT_HISTORY_READ] = "SELECT " HISTORY_SUMS(SUM) "waiting, running, oldest_wait_ms, wait, run FROM history "
+	    "WHERE span = ?1 AND at_ms = ?2",
+	[STATEMENT_HISTORY_WRITE] = "INSERT OR REPLACE INTO history (span, at_ms, " HISTORY_SUMS(SUM)
+	    "waiting, running, oldest_wait_ms, wait, run) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+#undef SUM
+	[STATEMENT_HISTORY_PRUNE] = "DELETE FROM history WHERE span = ?1 AND at_ms < ?2",
 	[STATEMENT_OLDEST_ENDED] = "SELECT ended_ms " FROM_ENDED " ORDER BY ended_ms, id LIMIT 1",
 	[STATEMENT_RETAIN_FILES] = "SELECT id, flags FROM task WHERE id IN (SELECT id FROM (SELECT id, state "
 	    OLDEST_ENDED ") WHERE state = 5) AND flags & 12",
@@ -136,7 +146,7 @@ static void bind_change(sqlite3_stmt *statement, const struct journal_change *ch
 	sqlite3_bind_text(statement, 13, state->error, -1, SQLITE_STATIC);
 	sqlite3_bind_text(statement, 14, state->result, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(statement, 15, state->log_lines);
-	sqlite3_bind_int64(statement, 16, state->retried_ns);
+	sqlite3_bind_int64(statement, 16, state->commanded_ns);
 }
 
 /* The task is live nearly always, so the count of ended ones is kept without reading it first. */
@@ -192,6 +202,14 @@ static int insert_line(struct journal_db *db, const struct journal_line *line)
 	return journal_rows_run(statement);
 }
 
+static int pause_queue(struct journal_db *db, const struct journal_pause *pause)
+{
+	sqlite3_stmt *statement = db->statements[pause->paused ? STATEMENT_PAUSE : STATEMENT_RESUME];
+
+	sqlite3_bind_text(statement, 1, pause->queue, -1, SQLITE_STATIC);
+	return journal_rows_run(statement);
+}
+
 int journal_rows_write(struct journal_db *db, const struct journal_batch *batch, struct journal_tally *tally)
 {
 	db->writing = batch;
@@ -204,6 +222,10 @@ int journal_rows_write(struct journal_db *db, const struct journal_batch *batch,
 		code = insert_line(db, &batch->lines.at[i]);
 	for (size_t i = 0; i < batch->deletes.count && code == SQLITE_OK; i++)
 		code = delete_task(db, &batch->deletes.at[i], tally);
+	for (size_t i = 0; i < batch->pauses.count && code == SQLITE_OK; i++)
+		code = pause_queue(db, &batch->pauses.at[i]);
+	for (size_t i = 0; i < batch->minutes.count && code == SQLITE_OK; i++)
+		code = journal_history_write(db, &batch->minutes.at[i]);
 	db->writing = NULL;
 	return code;
 }
@@ -326,35 +348,59 @@ bool journal_db_load(struct journal_db *db, struct journal_load *load)
 	return load->list.error == NULL;
 }
 
-/* Adds what one counting statement found; its first column is the sum of the others. */
-static int add_counts(sqlite3_stmt *statement, struct journal_census *census, int64_t *oldest_due_ms)
+/* Adds the row of one queue. An SQLite code. */
+static int add_counts(sqlite3_stmt *row, struct journal_census *census)
 {
-	if (sqlite3_step(statement) == SQLITE_ROW) {
-		census->by_state[TR_SCHEDULED] += (uint64_t)sqlite3_column_int64(statement, 1);
-		census->by_state[TR_QUEUED] += (uint64_t)sqlite3_column_int64(statement, 2);
-		census->by_state[TR_RETRYING] += (uint64_t)sqlite3_column_int64(statement, 3);
-		if (oldest_due_ms != NULL)
-			*oldest_due_ms = sqlite3_column_int64(statement, 4);
+	static const enum tr_state states[] = { TR_SCHEDULED, TR_QUEUED, TR_RUNNING, TR_RETRYING };
+	struct record_text name;
+
+	if (!column_text(row, 0, &name))
+		return SQLITE_NOMEM;
+	struct journal_queue_census *larger = realloc(census->queues, (census->queue_count + 1) * sizeof *larger);
+	if (larger == NULL)
+		return SQLITE_NOMEM;
+	census->queues = larger;
+	larger += census->queue_count;
+	*larger = (struct journal_queue_census){ { 0 }, { 0 } };
+	for (int i = 0; i < 4; i++) {
+		larger->by_state[states[i]] = (uint64_t)sqlite3_column_int64(row, i + 1);
+		census->by_state[states[i]] += larger->by_state[states[i]];
 	}
-	return sqlite3_reset(statement);
+	int64_t due_ms = sqlite3_column_int64(row, 5);
+	if (due_ms > 0 && (census->oldest_due_ms == 0 || due_ms < census->oldest_due_ms))
+		census->oldest_due_ms = due_ms;
+	if (name.at == NULL || !record_name_ok(name.at, name.bytes))
+		return SQLITE_OK; /* written by somebody else: no queue */
+	memcpy(larger->name, name.at, name.bytes);
+	census->queue_count++;
+	return SQLITE_OK;
 }
 
 bool journal_db_census(struct journal_db *db, int64_t now_ms, struct journal_census *census, struct tr_error *error)
 {
-	int64_t running = 0, oldest_due_ms = 0;
+	static const enum journal_statement counts[] = { STATEMENT_COUNT_WAITING, STATEMENT_COUNT_BLOCKED,
+		STATEMENT_COUNT_RUNNING };
+	int code = SQLITE_OK;
 
 	memset(census, 0, sizeof *census);
-	int code = add_counts(db->statements[STATEMENT_COUNT_WAITING], census, &oldest_due_ms);
-	if (code == SQLITE_OK)
-		code = add_counts(db->statements[STATEMENT_COUNT_BLOCKED], census, NULL);
-	if (code == SQLITE_OK)
-		code = journal_rows_number(db->statements[STATEMENT_COUNT_RUNNING], &running);
+	for (size_t i = 0; i < sizeof counts / sizeof counts[0] && code == SQLITE_OK; i++) {
+		sqlite3_stmt *statement = db->statements[counts[i]];
+		int step;
+		while ((step = sqlite3_step(statement)) == SQLITE_ROW && code == SQLITE_OK)
+			code = add_counts(statement, census);
+		sqlite3_reset(statement);
+		if (code == SQLITE_OK && step != SQLITE_DONE)
+			code = step;
+	}
 	if (code != SQLITE_OK) {
 		journal_db_fault(db, code, error);
+		free(census->queues);
+		census->queues = NULL;
+		census->queue_count = 0;
 		return false;
 	}
-	census->by_state[TR_RUNNING] = (uint64_t)running;
-	census->oldest_due_ms = oldest_due_ms <= now_ms ? oldest_due_ms : 0;
+	if (census->oldest_due_ms > now_ms)
+		census->oldest_due_ms = 0;
 	return true;
 }
 
@@ -372,9 +418,9 @@ bool journal_db_knows(struct journal_db *db, const struct tr_id *id, enum journa
 	    (knowing == KNOWS_LIVE_OR_DEAD && state == TR_DEAD);
 }
 
-char *journal_db_queues(struct journal_db *db)
+char *journal_db_names(struct journal_db *db, enum journal_statement which)
 {
-	sqlite3_stmt *statement = db->statements[STATEMENT_QUEUES];
+	sqlite3_stmt *statement = db->statements[which];
 	struct record_text name;
 	char *names = calloc(1, 1);
 	size_t used = 0;

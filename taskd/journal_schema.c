@@ -97,6 +97,26 @@ static_assert(TR_SCHEDULED == 0 && TR_QUEUED == 1 && TR_RUNNING == 2 && TR_RETRY
 	"  " UUID("l.task") " AS task, l.attempt, l.seq, " TIME("l.at_ms") " AS at, l.level, l.text, l.task AS key\n" \
 	"  FROM task_log l WHERE l.text IS NOT NULL;\n"
 
+/*
+ * Version 3. A paused queue has a row, any other none. In history an hour's row is the sum of its minutes'; its times are
+ * packed histograms (shared/hist.h), since percentiles of minutes do not make those of an hour.
+ */
+#define ADD_HISTORY \
+	"ALTER TABLE task RENAME COLUMN retried_ns TO commanded_ns; -- when the last retry or run that was obeyed was asked for\n" \
+	"DROP INDEX task_blocked;\n" \
+	"CREATE INDEX task_blocked ON task (id, state, blocked, queue) WHERE state < 4 AND state <> 2 AND blocked;\n" \
+	"CREATE TABLE queue (name TEXT NOT NULL PRIMARY KEY, paused INTEGER NOT NULL) WITHOUT ROWID; -- 1: none of its tasks starts\n" \
+	"CREATE TABLE history (\n" \
+	"  span INTEGER NOT NULL,         -- 0: a minute, 1: an hour\n" \
+	"  at_ms INTEGER NOT NULL,        -- when it began, ms since 1970\n" \
+	"  accepted INTEGER, succeeded INTEGER, dead INTEGER, cancelled INTEGER, expired INTEGER, -- tasks, in it\n" \
+	"  started INTEGER, failed INTEGER, -- attempts, in it\n" \
+	"  waiting INTEGER, running INTEGER, -- tasks, at its end\n" \
+	"  oldest_wait_ms INTEGER,        -- the longest seen in it\n" \
+	"  wait BLOB, run BLOB,           -- histograms of the attempts in it\n" \
+	"  PRIMARY KEY (span, at_ms)\n" \
+	") WITHOUT ROWID;\n"
+
 const struct journal_migration journal_migrations[JOURNAL_SCHEMA] = {
 	{ 1,
 	    "PRAGMA application_id = " QUOTED(JOURNAL_APPLICATION_ID) ";\n"
@@ -108,4 +128,5 @@ const struct journal_migration journal_migrations[JOURNAL_SCHEMA] = {
 #undef STATE
 	    CREATE_VIEWS },
 	{ 2, ADD_LOG },
+	{ 3, ADD_HISTORY },
 };

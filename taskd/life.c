@@ -20,7 +20,7 @@ static const unsigned char next[TR_STATES][TASK_EVENTS] = {
 		[EV_START] = TO(RUNNING), [EV_CANCEL] = TO(CANCELLED),
 	},
 	[TR_DEAD] = {
-		[EV_RETRIED] = TO(QUEUED),
+		[EV_RETRIED] = TO(QUEUED), [EV_CANCEL] = TO(CANCELLED),
 	},
 };
 

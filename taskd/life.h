@@ -12,7 +12,7 @@
  *       │ └─ start ─► running            │                │
  *       └──────────────┴──── cancel ─────┴────────────────┘
  *
- *   dead ── retried ─► queued
+ *   dead ── retried ─► queued, dead ── cancel ─► cancelled
  */
 #ifndef TASKD_LIFE_H
 #define TASKD_LIFE_H

@@ -259,7 +259,7 @@ void mailbox_retire(struct mailbox *mailbox)
 
 /* ---- messages come out ------------------------------------------------------------------- */
 
-enum text_kind { TEXT_NONE, TEXT_LINE, TEXT_JSON, TEXT_ENQUEUE };
+enum text_kind { TEXT_NONE, TEXT_LINE, TEXT_JSON, TEXT_ENQUEUE, TEXT_HANDLER };
 
 /* What a message may hold; a worker of ours sends nothing else. */
 static const struct message_rule {
@@ -277,16 +277,44 @@ static const struct message_rule {
 	    .code_most = TR_VERDICT_ENQUEUE, .flag_most = 1, .text = TEXT_ENQUEUE },
 	[MESSAGE_LEAVING] = { .text = TEXT_NONE },
 	[MESSAGE_PENDING] = { .text = TEXT_NONE },
+	[MESSAGE_HANDLER] = { .text_most = TR_NAME_MAX + 1 + MAILBOX_DOC_MAX + 1 + TR_SECRETS_MAX, .text = TEXT_HANDLER },
 };
 static_assert(2 * (TR_NAME_MAX + 1) + TR_ARGS_INLINE_MAX <= MAILBOX_MESSAGE_MAX, "an enqueued task fits");
 
 static bool head_ok(const struct message_head *head)
 {
-	if (head->kind < MESSAGE_READY || head->kind > MESSAGE_PENDING)
+	if (head->kind < MESSAGE_READY || head->kind > MESSAGE_HANDLER)
 		return false;
 	const struct message_rule *rule = &rules[head->kind];
 	return head->text_bytes <= rule->text_most && head->code <= rule->code_most &&
 	    head->flag <= rule->flag_most;
+}
+
+/* Names with commas between them, or nothing. */
+static bool names_ok(const char *names, size_t bytes)
+{
+	const char *end = names + bytes;
+
+	while (bytes > 0) {
+		const char *comma = memchr(names, ',', (size_t)(end - names));
+		if (!record_name_ok(names, (size_t)((comma ? comma : end) - names)))
+			return false;
+		if (!comma)
+			return true;
+		names = comma + 1;
+	}
+	return true;
+}
+
+static bool handler_ok(const char *text, size_t bytes)
+{
+	const char *end = text + bytes;
+	const char *name_end = memchr(text, 0, bytes);
+	const char *doc_end = name_end ? memchr(name_end + 1, 0, (size_t)(end - name_end - 1)) : NULL;
+
+	return doc_end && record_name_ok(text, (size_t)(name_end - text)) && doc_end - name_end - 1 <= MAILBOX_DOC_MAX &&
+	    text_is_line(name_end + 1, (size_t)(doc_end - name_end - 1)) && end - doc_end - 1 <= TR_SECRETS_MAX &&
+	    names_ok(doc_end + 1, (size_t)(end - doc_end - 1));
 }
 
 static bool text_ok(const struct message_head *head, const char *text)
@@ -303,6 +331,8 @@ static bool text_ok(const struct message_head *head, const char *text)
 		const char *queue = memchr(text, 0, head->text_bytes);
 		return queue && memchr(queue + 1, 0, (size_t)(end - queue - 1)) && text_is_utf8(text, head->text_bytes);
 	}
+	case TEXT_HANDLER:
+		return handler_ok(text, head->text_bytes);
 	default:
 		return true; /* head_ok() allowed no text */
 	}

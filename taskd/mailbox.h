@@ -87,7 +87,14 @@ enum message_kind {
 	 * this one (PROGRESS, LOG, RESULT, ENDED) come between those of others, in any order of works.
 	 */
 	MESSAGE_PENDING,
+	/*
+	 * The process has this handler loaded; sent for each of them before the first thread is ready. text: name,
+	 * zero, doc (one line), zero, secrets (names, commas between them).
+	 */
+	MESSAGE_HANDLER,
 };
+
+#define MAILBOX_DOC_MAX 127 /* of a MESSAGE_HANDLER; the board shows as much */
 
 /*
  * text of a MESSAGE_VERDICT with TR_VERDICT_ENQUEUE: handler, zero, queue (may be empty), zero,
@@ -139,7 +146,8 @@ void mailbox_retire(struct mailbox *mailbox);
  * MAILBOX_MESSAGE_MAX + 1 bytes); 0: none; -1: what is there makes no sense (kill the worker).
  * Kind, code, flag and length are then within what the kind allows; the text of PROGRESS, LOG and
  * ENDED is one line of UTF-8 without control characters, that of RESULT is UTF-8 without a zero
- * (made by our worker, it is JSON), that of a VERDICT with ENQUEUE has its two zeros.
+ * (made by our worker, it is JSON), that of a VERDICT with ENQUEUE has its two zeros, that of a HANDLER
+ * its two zeros and what they part.
  */
 int mailbox_read(struct mailbox *mailbox, uint32_t lane, struct message_head *head, char *text);
 /* Announces that the dispatcher sleeps (true) or is awake; with a full fence. */

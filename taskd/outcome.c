@@ -47,6 +47,7 @@ static void started(struct dispatcher *dispatcher, struct lane *lane, struct wor
 	task->exit_code = task->signal = 0; /* the last attempt's */
 	task->peak_memory_kb = task->retry_after_ms = 0;
 	stat_add(board, STAT_attempt_started, 1);
+	catalogue_started(dispatcher, task);
 	int64_t due_ns = task->due_ms * 1000000;
 	if (due_ns < task->record.created_ns)
 		due_ns = task->record.created_ns; /* due_ms is cut to whole ms */
@@ -102,7 +103,8 @@ static void ended(struct dispatcher *dispatcher, struct lane *lane, struct work 
 
 	hist_add(&dispatcher->board->hists[HIST_run_ns], (uint64_t)run_ns);
 	if (!work->pending)
-		workforce_pace(dispatcher, task, run_ns);
+		catalogue_held(dispatcher, task, run_ns);
+	catalogue_ended(dispatcher, task, (uint64_t)run_ns, message->code == TR_SUCCESS);
 	workforce_finish(dispatcher, lane, work);
 	if (message->code == TR_SUCCESS) {
 		succeeded(dispatcher, task);
@@ -191,6 +193,7 @@ static bool about_work(struct dispatcher *dispatcher, struct lane *lane, const s
 		return true;
 	case MESSAGE_READY:
 	case MESSAGE_LEAVING:
+	case MESSAGE_HANDLER:
 		break;
 	case MESSAGE_PENDING:
 		if (work->kind != WORK_RUN || work->pending)
@@ -201,6 +204,14 @@ static bool about_work(struct dispatcher *dispatcher, struct lane *lane, const s
 	return false;
 }
 
+/* Its three texts have been checked. */
+static void handler_announced(struct dispatcher *dispatcher, const char *name)
+{
+	const char *doc = name + strlen(name) + 1;
+
+	catalogue_announced(dispatcher, name, doc, doc + strlen(doc) + 1);
+}
+
 static void read_message(struct dispatcher *dispatcher, struct lane *lane, const struct message_head *message)
 {
 	struct worker *worker = lane->worker;
@@ -208,6 +219,8 @@ static void read_message(struct dispatcher *dispatcher, struct lane *lane, const
 	if (message->kind == MESSAGE_READY) {
 		workforce_lane_ready(lane);
 		workers_show(dispatcher, worker);
+	} else if (message->kind == MESSAGE_HANDLER) {
+		handler_announced(dispatcher, dispatcher->text);
 	} else if (message->kind == MESSAGE_LEAVING) {
 		if (!worker->leaving) {
 			stat_add(dispatcher->board, STAT_worker_recycled, 1);

@@ -121,10 +121,37 @@ const struct tr_resource *plugin_resource(const struct plugin_table *table, cons
 	return index_row(&table->resources, name, bytes)->item;
 }
 
+void plugin_each_handler(const struct plugin_table *table, void (*each)(void *context, const struct tr_handler *handler),
+    void *context)
+{
+	for (size_t i = 0; i < table->handlers.size; i++)
+		if (table->handlers.rows[i].name)
+			each(context, table->handlers.rows[i].item);
+}
+
+bool plugin_secrets(const struct tr_handler *handler, char *text)
+{
+	size_t used = 0;
+
+	for (const char *const *name = handler->secrets; name && *name; name++) {
+		size_t bytes = strnlen(*name, TR_NAME_MAX + 1);
+		if (!record_name_ok(*name, bytes) || used + (used > 0) + bytes > TR_SECRETS_MAX)
+			return false;
+		if (used > 0)
+			text[used++] = ',';
+		memcpy(text + used, *name, bytes);
+		used += bytes;
+	}
+	text[used] = '\0';
+	return true;
+}
+
 /* ---- one plug-in ------------------------------------------------------------------------- */
 
 static const char *table_fault(const struct tr_plugin *table)
 {
+	char secrets[TR_SECRETS_MAX + 1];
+
 	if (table->handler_count > ITEMS_MOST || table->callback_count > ITEMS_MOST || table->resource_count > ITEMS_MOST)
 		return "handler_count, callback_count or resource_count is out of bounds";
 	if ((table->handler_count && !table->handlers) || (table->callback_count && !table->callbacks) ||
@@ -133,6 +160,10 @@ static const char *table_fault(const struct tr_plugin *table)
 	for (uint32_t i = 0; i < table->handler_count; i++)
 		if (!table->handlers[i].run)
 			return "a handler has no run()";
+	/* One that could not be kept would be shown. */
+	for (uint32_t i = 0; i < table->handler_count; i++)
+		if (!plugin_secrets(&table->handlers[i], secrets))
+			return "a handler's secrets are not names, or too many";
 	for (uint32_t i = 0; i < table->callback_count; i++)
 		if (!table->callbacks[i].call)
 			return "a callback has no call()";

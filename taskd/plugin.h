@@ -27,6 +27,12 @@ const struct tr_handler *plugin_handler(const struct plugin_table *table, const 
 const struct tr_callback *plugin_callback(const struct plugin_table *table, const char *name, size_t bytes);
 const struct tr_resource *plugin_resource(const struct plugin_table *table, const char *name, size_t bytes);
 
+/* Calls `each` with all handlers, in no order. */
+void plugin_each_handler(const struct plugin_table *table, void (*each)(void *context, const struct tr_handler *handler),
+    void *context);
+/* A handler's secrets with commas between them; `text` holds TR_SECRETS_MAX + 1 bytes. False: they are not allowed. */
+bool plugin_secrets(const struct tr_handler *handler, char *text);
+
 /* Runs each plug-in's start(); false: one of them did not answer 0, *error names it. */
 bool plugin_start(const struct plugin_table *table, struct tr_error *error);
 /* Runs each plug-in's stop(), in the opposite order. */

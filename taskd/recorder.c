@@ -178,6 +178,30 @@ bool recorder_line(struct dispatcher *dispatcher, const struct journal_line *lin
 	return true;
 }
 
+bool recorder_queue(struct dispatcher *dispatcher, const char *name, bool paused)
+{
+	struct recorder *recorder = dispatcher->recorder;
+
+	if (!recorder->filling)
+		recorder->filling = journal_batch_new(dispatcher->journal);
+	if (!recorder->filling || !journal_batch_queue(recorder->filling, name, paused))
+		return false;
+	begin_waiting(dispatcher);
+	return true;
+}
+
+bool recorder_history(struct dispatcher *dispatcher, const struct journal_history *minute)
+{
+	struct recorder *recorder = dispatcher->recorder;
+
+	if (!recorder->filling)
+		recorder->filling = journal_batch_new(dispatcher->journal);
+	if (!recorder->filling || !journal_batch_history(recorder->filling, minute))
+		return false;
+	begin_waiting(dispatcher);
+	return true;
+}
+
 /* ---- handing in -------------------------------------------------------------------------- */
 
 static struct journal_state state_of(const struct task *task)
@@ -191,7 +215,7 @@ static struct journal_state state_of(const struct task *task)
 		.cancel_wanted = task->cancel_wanted,
 		.attempt = task->attempt, .failures = task->failures,
 		.due_ms = task->due_ms, .started_ms = task->started_ms, .ended_ms = task->ended_ms,
-		.log_lines = task->log_lines, .retried_ns = task->retried_ns,
+		.log_lines = task->log_lines, .commanded_ns = task->commanded_ns,
 		.error = task->error, .result = task->result,
 	};
 }

@@ -35,8 +35,11 @@ static void drop_unused_queues(struct dispatcher *dispatcher)
 {
 	for (struct queue *queue = dispatcher->queues, *next; queue; queue = next) {
 		next = queue->hh.next;
-		if (queue->tasks || queue->bounded || queue->loading)
+		/* Blocked tasks may rest in the journal while nothing of it is in memory. */
+		if (queue->tasks || queue->bounded || queue->loading || queue->paused || queue->live[TR_QUEUED] ||
+		    queue->live[TR_SCHEDULED])
 			continue;
+		board_rows_forget(dispatcher, queue);
 		/* The analyzer takes uthash's way of emptying a table for a use of the one freed before. */
 		HASH_DELETE(hh, dispatcher->queues, queue); /* NOLINT(clang-analyzer-unix.Malloc) */
 		free(queue->heap);
@@ -58,8 +61,10 @@ static struct queue *make_queue(struct dispatcher *dispatcher, struct record_tex
 	if (!made)
 		return NULL;
 	memcpy(made->name, name.at, name.bytes);
+	made->row = NO_ROW;
 	made->pool = &dispatcher->pools->pools[pool];
 	TAILQ_INIT(&made->ready);
+	TAILQ_INIT(&made->callbacks);
 	TAILQ_INIT(&made->held);
 	HASH_ADD_KEYPTR(hh, dispatcher->queues, made->name, name.bytes, made);
 	if (!made->hh.tbl) {
@@ -146,18 +151,39 @@ static void heap_remove(struct queue *queue, struct task *task)
 
 /* ---- filing ------------------------------------------------------------------------------ */
 
+/* Puts the queue among its pool's turns, or takes it from there. */
+static void file_queue(struct queue *queue)
+{
+	bool gives = !TAILQ_EMPTY(&queue->callbacks) || (!queue->paused && !TAILQ_EMPTY(&queue->ready));
+
+	if (gives == queue->in_turns)
+		return;
+	queue->in_turns = gives;
+	if (gives)
+		TAILQ_INSERT_TAIL(&queue->pool->turns, queue, turn_link);
+	else
+		TAILQ_REMOVE(&queue->pool->turns, queue, turn_link);
+}
+
+void scheduler_paused(struct queue *queue)
+{
+	file_queue(queue);
+}
+
 static void make_ready(struct task *task, bool first)
 {
 	struct queue *queue = task->queue;
 
-	if (TAILQ_EMPTY(&queue->ready))
-		TAILQ_INSERT_TAIL(&queue->pool->turns, queue, turn_link);
-	if (first)
+	queue->expiring += task->record.expires_at_ms != 0;
+	if (task->deciding)
+		TAILQ_INSERT_TAIL(&queue->callbacks, task, ready_link);
+	else if (first)
 		TAILQ_INSERT_HEAD(&queue->ready, task, ready_link);
 	else
 		TAILQ_INSERT_TAIL(&queue->ready, task, ready_link);
 	task->where = IN_READY;
 	queue->waiting++;
+	file_queue(queue);
 }
 
 bool scheduler_add(struct dispatcher *dispatcher, struct task *task)
@@ -195,9 +221,9 @@ void scheduler_remove(struct task *task)
 		heap_remove(queue, task);
 	} else {
 		assert(task->where == IN_READY);
-		TAILQ_REMOVE(&queue->ready, task, ready_link);
-		if (TAILQ_EMPTY(&queue->ready))
-			TAILQ_REMOVE(&queue->pool->turns, queue, turn_link);
+		TAILQ_REMOVE(task->deciding ? &queue->callbacks : &queue->ready, task, ready_link);
+		queue->expiring -= task->record.expires_at_ms != 0;
+		file_queue(queue);
 	}
 	queue->waiting--;
 	task->where = NOWHERE;
@@ -209,9 +235,11 @@ struct task *scheduler_next(struct pool *pool)
 
 	if (!queue)
 		return NULL;
-	struct task *task = TAILQ_FIRST(&queue->ready);
+	struct task *task = TAILQ_FIRST(&queue->callbacks);
+	if (!task)
+		task = TAILQ_FIRST(&queue->ready);
 	scheduler_remove(task);
-	if (!TAILQ_EMPTY(&queue->ready) && TAILQ_NEXT(queue, turn_link)) { /* to the end of the turns */
+	if (queue->in_turns && TAILQ_NEXT(queue, turn_link)) { /* to the end of the turns */
 		TAILQ_REMOVE(&pool->turns, queue, turn_link);
 		TAILQ_INSERT_TAIL(&pool->turns, queue, turn_link);
 	}
@@ -249,8 +277,6 @@ int64_t scheduler_oldest_wait_ms(const struct dispatcher *dispatcher)
 
 	for (const struct queue *queue = dispatcher->queues; queue; queue = queue->hh.next) {
 		const struct task *first = TAILQ_FIRST(&queue->ready);
-		while (first && first->deciding) /* its attempt is over; it waits for its callback */
-			first = TAILQ_NEXT(first, ready_link);
 		if (first && dispatcher->now_ms - first->due_ms > oldest)
 			oldest = dispatcher->now_ms - first->due_ms;
 	}

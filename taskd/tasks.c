@@ -158,8 +158,29 @@ void tasks_show_gauges(struct dispatcher *dispatcher)
 			count(dispatcher, (enum tr_state)state);
 }
 
+/* The books of its queue; a task that found none is not in any. */
+static void move_in_queue(struct dispatcher *dispatcher, struct task *task, enum tr_state from, enum tr_state to)
+{
+	struct queue *queue = task->queue;
+
+	if (!queue)
+		return;
+	if (!tr_state_is_ended(from))
+		queue->live[from]--;
+	if (tr_state_is_ended(to))
+		queue->ended++;
+	else
+		queue->live[to]++;
+	queue->changed = dispatcher->rows_changed = true;
+}
+
 void tasks_begin(struct dispatcher *dispatcher, struct task *task)
 {
+	if (task->queue) {
+		task->queue->live[task->state]++;
+		task->queue->accepted++;
+		task->queue->changed = dispatcher->rows_changed = true;
+	}
 	dispatcher->live[task->state]++;
 	count(dispatcher, (enum tr_state)task->state);
 	stat_add(dispatcher->board, STAT_task_accepted, 1);
@@ -173,6 +194,7 @@ void tasks_move(struct dispatcher *dispatcher, struct task *task, enum task_even
 
 	assert(to != TR_STATES);
 	task->state = (uint8_t)to;
+	move_in_queue(dispatcher, task, from, to);
 	if (!tr_state_is_ended(from)) {
 		dispatcher->live[from]--;
 		count(dispatcher, from);
@@ -195,6 +217,12 @@ bool tasks_is_expired(const struct dispatcher *dispatcher, const struct task *ta
 {
 	return task->record.expires_at_ms && task->state == TR_QUEUED && task->attempt == 0 &&
 	    task->record.expires_at_ms < dispatcher->now_ms;
+}
+
+void tasks_expire(struct dispatcher *dispatcher, struct task *task)
+{
+	tasks_error(task, task->queue->paused ? "its queue was paused until it expired" : "no worker was free before it expired");
+	tasks_move(dispatcher, task, EV_EXPIRE);
 }
 
 /* True: the work had not started, and never will. Else its handler is told, and pressed. */
@@ -241,10 +269,37 @@ void tasks_retry(struct dispatcher *dispatcher, struct task *task, int64_t asked
 {
 	task->failures = 0;
 	task->cancel_wanted = task->resting = false;
-	task->retried_ns = asked_ns;
+	task->commanded_ns = asked_ns;
 	task->due_ms = dispatcher->now_ms;
 	task->ended_ms = 0;
 	tasks_move(dispatcher, task, EV_RETRIED);
 	stat_add(dispatcher->board, STAT_task_retried, 1);
 	window_admit(dispatcher, task);
+}
+
+void tasks_discard(struct dispatcher *dispatcher, struct task *task)
+{
+	stat_add(dispatcher->board, STAT_task_discarded, 1);
+	if (task->state == TR_DEAD) /* its last failure stays to be read */
+		tasks_move(dispatcher, task, EV_CANCEL);
+	else
+		tasks_cancel(dispatcher, task, "discarded on demand");
+}
+
+void tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns)
+{
+	stat_add(dispatcher->board, STAT_task_hurried, 1);
+	if (task->due_ms <= dispatcher->now_ms)
+		return; /* it takes its turn already */
+	if (task->where != NOWHERE)
+		scheduler_remove(task);
+	task->resting = false;
+	task->commanded_ns = asked_ns;
+	task->due_ms = dispatcher->now_ms;
+	if (task->state == TR_SCHEDULED)
+		tasks_move(dispatcher, task, EV_DUE);
+	else
+		tasks_changed(dispatcher, task);
+	if (!task->blocked)
+		window_admit(dispatcher, task);
 }

@@ -45,6 +45,7 @@ void verdict_failed(struct dispatcher *dispatcher, struct task *task, enum tr_fa
 	char id[TR_ID_TEXT_SIZE];
 
 	stat_add(dispatcher->board, counter_of(kind), 1);
+	catalogue_failed(dispatcher, task);
 	tasks_error(task, message);
 	task->failures++;
 	task->failed_ms = dispatcher->now_ms;

@@ -1,6 +1,6 @@
 /*
- * Tasks that are wanted by their id: by commands (cancel, retry) out of the ring, and as the next ones of
- * their batches. Enters: commands (intake.c), ids (window.c). Leaves: what was wanted, carried out, on
+ * Tasks that are wanted by their id: by commands (cancel, retry, discard, run) out of the ring, and as the
+ * next ones of their batches. Enters: commands (intake.c), ids (window.c). Leaves: what was wanted, carried out, on
  * tasks in memory at once, on others when the journal has answered. While a command waits for its answer,
  * the ring is not retired beyond it (recorder.c): whoever starts next reads it again.
  */
@@ -15,43 +15,66 @@
 struct wanted {
 	SLIST_ENTRY(wanted) link; /* in dispatcher->unread */
 	struct tr_id id;
-	enum { TO_CANCEL, TO_RETRY, TO_GO_ON, TO_GIVE_UP } purpose;
+	enum purpose { TO_CANCEL, TO_RETRY, TO_DISCARD, TO_RUN, TO_GO_ON, TO_GIVE_UP } purpose;
 	int64_t asked_ns;  /* of a command: when it was given, by the producer's clock, */
 	uint64_t position; /* and where it stands in the ring */
 };
 
-/* ---- retrying ---------------------------------------------------------------------------- */
+/* ---- commands ---------------------------------------------------------------------------- */
 
 /*
- * A command may be taken twice: before a kill and after it. Carried out once, it has left its time in the
- * task's row, in the same commit; so what was asked for then or earlier has been obeyed, and must
- * not wake a task that has died again since. Times are compared only where the command can be such
- * a one, since a clock may be put back.
+ * A command may be taken twice: before a kill and after it. Carried out once, a retry or run has left its
+ * time in the task's row, in the same commit; so what was asked for then or earlier has been obeyed, and must
+ * not wake a task that has died, or was put off, again since. Times are compared only where the command can be
+ * such a one, since a clock may be put back. Who was cancelled or discarded stays so, whoever asks again.
  */
-static bool is_replayed(const struct dispatcher *dispatcher, const struct wanted *wanted, int64_t retried_ns)
+static bool is_replayed(const struct dispatcher *dispatcher, const struct wanted *wanted, int64_t commanded_ns)
 {
-	return wanted->position < dispatcher->known_until && wanted->asked_ns <= retried_ns;
+	return wanted->position < dispatcher->known_until && wanted->asked_ns <= commanded_ns;
 }
 
-/* `task` NULL: it is not there, or not to be retried. */
-static void retry(struct dispatcher *dispatcher, const struct wanted *wanted, struct task *task)
+/* The states in which a task can be what is wanted, 1u << enum tr_state. */
+static unsigned states_for(enum purpose purpose)
 {
+	switch (purpose) {
+	case TO_RETRY:
+		return 1u << TR_DEAD;
+	case TO_DISCARD:
+		return 1u << TR_SCHEDULED | 1u << TR_QUEUED | 1u << TR_RETRYING | 1u << TR_DEAD;
+	case TO_RUN:
+		return 1u << TR_SCHEDULED | 1u << TR_RETRYING;
+	case TO_CANCEL:
+		return 1u << TR_SCHEDULED | 1u << TR_QUEUED | 1u << TR_RETRYING | 1u << TR_RUNNING;
+	case TO_GO_ON:
+	case TO_GIVE_UP:
+		break;
+	}
+	return 1u << TR_SCHEDULED | 1u << TR_QUEUED;
+}
+
+static bool is_fit(const struct dispatcher *dispatcher, const struct wanted *wanted, enum tr_state state,
+    int64_t commanded_ns)
+{
+	if (!(states_for(wanted->purpose) >> state & 1))
+		return false;
+	return (wanted->purpose != TO_RETRY && wanted->purpose != TO_RUN) || !is_replayed(dispatcher, wanted, commanded_ns);
+}
+
+static void refuse(struct dispatcher *dispatcher, const struct wanted *wanted, const struct task *task)
+{
+	static const char *const names[] = { [TO_RETRY] = "retry", [TO_DISCARD] = "discard", [TO_RUN] = "run" };
 	char id[TR_ID_TEXT_SIZE];
 
-	if (task && task->state == TR_DEAD && !is_replayed(dispatcher, wanted, task->retried_ns)) {
-		tasks_retry(dispatcher, task, wanted->asked_ns);
-		return;
-	}
-	stat_add(dispatcher->board, STAT_retry_refused, 1);
-	log_event(LOG_NOTICE, "retry-refused", "id=%s reason=%s", tr_id_format(&wanted->id, id),
-	    task && task->state != TR_DEAD ? tr_state_name((enum tr_state)task->state) : "no such dead task");
+	stat_add(dispatcher->board, STAT_command_refused, 1);
+	log_event(LOG_NOTICE, "command-refused", "command=%s id=%s reason=%s", names[wanted->purpose],
+	    tr_id_format(&wanted->id, id), task ? tr_state_name((enum tr_state)task->state) : "no such task in a state for it");
 }
 
 /* ---- asking the journal ------------------------------------------------------------------ */
 
 static bool is_command(const struct wanted *wanted)
 {
-	return wanted->purpose == TO_CANCEL || wanted->purpose == TO_RETRY;
+	return wanted->purpose != TO_GO_ON && wanted->purpose != TO_GIVE_UP;
 }
 
 static void drop(struct dispatcher *dispatcher, struct wanted *wanted)
@@ -95,22 +118,54 @@ void wanted_next(struct dispatcher *dispatcher, const struct tr_id *id, bool suc
 /* `task` NULL: there is none, or none that this is about. */
 static void carry_out(struct dispatcher *dispatcher, const struct wanted *wanted, struct task *task)
 {
-	if (wanted->purpose == TO_RETRY)
-		retry(dispatcher, wanted, task);
-	else if (!task)
+	bool fit = task && is_fit(dispatcher, wanted, (enum tr_state)task->state, task->commanded_ns);
+
+	switch (wanted->purpose) {
+	case TO_CANCEL:
+		if (fit)
+			tasks_cancel(dispatcher, task, "cancelled on demand");
 		return;
-	else if (wanted->purpose == TO_CANCEL)
-		tasks_cancel(dispatcher, task, "cancelled on demand");
-	else if (wanted->purpose == TO_GO_ON)
-		window_unblock(dispatcher, task);
-	else if (task->blocked)
-		tasks_cancel(dispatcher, task, BEFORE_FAILED);
+	case TO_GO_ON:
+		if (task)
+			window_unblock(dispatcher, task);
+		return;
+	case TO_GIVE_UP:
+		if (task && task->blocked)
+			tasks_cancel(dispatcher, task, BEFORE_FAILED);
+		return;
+	case TO_RETRY:
+	case TO_DISCARD:
+	case TO_RUN:
+		break;
+	}
+	if (!fit)
+		refuse(dispatcher, wanted, task);
+	else if (wanted->purpose == TO_RETRY)
+		tasks_retry(dispatcher, task, wanted->asked_ns);
+	else if (wanted->purpose == TO_DISCARD)
+		tasks_discard(dispatcher, task);
+	else
+		tasks_hurry(dispatcher, task, wanted->asked_ns);
+}
+
+static enum purpose purpose_of(const struct record *command)
+{
+	switch ((enum record_kind)command->kind) {
+	case RECORD_RETRY:
+		return TO_RETRY;
+	case RECORD_DISCARD:
+		return TO_DISCARD;
+	case RECORD_RUN:
+		return TO_RUN;
+	default:
+		return TO_CANCEL;
+	}
 }
 
 void wanted_command(struct dispatcher *dispatcher, const struct record *command, uint64_t position)
 {
 	const struct wanted wanted = { .id = command->id, .asked_ns = command->created_ns, .position = position,
-		.purpose = command->kind == RECORD_RETRY ? TO_RETRY : TO_CANCEL };
+		.purpose = purpose_of(command) };
 	struct task *task = tasks_find(dispatcher, &command->id);
 
 	if (task) {
@@ -126,16 +181,9 @@ void wanted_command(struct dispatcher *dispatcher, const struct record *command,
 
 static bool is_concerned(const struct dispatcher *dispatcher, const struct wanted *wanted, const struct journal_state *row)
 {
-	switch (wanted->purpose) {
-	case TO_CANCEL:
-		return !tr_state_is_ended(row->state);
-	case TO_RETRY:
-		return row->state == TR_DEAD && !is_replayed(dispatcher, wanted, row->retried_ns);
-	case TO_GO_ON:
-	case TO_GIVE_UP:
-		break;
-	}
-	return window_is_blocked(row);
+	if (!is_command(wanted))
+		return window_is_blocked(row);
+	return is_fit(dispatcher, wanted, row->state, row->commanded_ns);
 }
 
 /* A cancelled task must not run and a blocked one not wait for ever: what cannot be read is asked again. */

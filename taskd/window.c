@@ -66,8 +66,7 @@ static void shrink(struct dispatcher *dispatcher, struct queue *queue)
 	if (!all)
 		return; /* the next arrival tries again */
 	TAILQ_FOREACH(task, &queue->ready, ready_link)
-		if (!task->deciding)
-			all[count++] = task;
+		all[count++] = task;
 	for (uint32_t i = 0; i < queue->heap_count; i++)
 		all[count++] = queue->heap[i];
 	if (count > window) {
@@ -185,7 +184,7 @@ struct task *window_load(struct dispatcher *dispatcher, const struct journal_tas
 	task->due_ms = state->due_ms > 0 ? state->due_ms : 0;
 	task->started_ms = state->started_ms;
 	task->log_lines = state->log_lines;
-	task->retried_ns = state->retried_ns;
+	task->commanded_ns = state->commanded_ns;
 	tasks_error(task, state->error);
 	tasks_show(dispatcher, task);
 	return task;
@@ -374,17 +373,40 @@ static bool restore_queues(struct dispatcher *dispatcher, struct tr_error *error
 	return true;
 }
 
+static bool restore_paused(struct dispatcher *dispatcher, struct tr_error *error)
+{
+	bool read = queues_restore(dispatcher);
+
+	if (!read)
+		snprintf(error->text, sizeof error->text, "the journal's paused queues cannot be read");
+	return read;
+}
+
+static void restore_counts(struct dispatcher *dispatcher, const struct journal_census *census)
+{
+	for (size_t i = 0; i < census->queue_count; i++) {
+		const struct journal_queue_census *row = &census->queues[i];
+		struct queue *queue = scheduler_queue(dispatcher, (struct record_text){ row->name, (uint32_t)strlen(row->name) });
+		for (unsigned state = 0; queue && state < TR_STATES; state++)
+			queue->live[state] += row->by_state[state];
+		if (queue)
+			queue->changed = dispatcher->rows_changed = true;
+	}
+	for (unsigned state = 0; state < TR_STATES; state++)
+		if (!tr_state_is_ended((enum tr_state)state))
+			dispatcher->live[state] = census->by_state[state];
+}
+
 bool window_restore(struct dispatcher *dispatcher, struct tr_error *error)
 {
 	struct journal_census census;
 
 	if (journal_census(dispatcher->journal, &census, error) != TR_OK)
 		return false;
-	for (unsigned state = 0; state < TR_STATES; state++)
-		if (!tr_state_is_ended((enum tr_state)state))
-			dispatcher->live[state] = census.by_state[state];
+	restore_counts(dispatcher, &census);
+	free(census.queues);
 	/* The queues first: what orphans let go takes its place behind what waits in the journal. */
-	if (!restore_queues(dispatcher, error) ||
+	if (!restore_queues(dispatcher, error) || !restore_paused(dispatcher, error) ||
 	    !restore_all(dispatcher, journal_load_running, restore_running, error) ||
 	    !restore_all(dispatcher, journal_load_orphans, restore_orphan, error))
 		return false;

@@ -32,6 +32,7 @@
 #include "taskd/mail.h"
 #include "taskd/pending.h"
 #include "taskd/roles.h"
+#include "taskd/text.h"
 #include "taskd/transfer.h"
 #include "taskd/worker_loop.h"
 
@@ -216,6 +217,22 @@ static void *thread_main(void *context)
 	return NULL;
 }
 
+/* On the main thread, before any other sends into lane 0. */
+static void announce(void *context, const struct tr_handler *handler)
+{
+	struct worker *worker = context;
+	char text[TR_NAME_MAX + 1 + MAILBOX_DOC_MAX + 1 + TR_SECRETS_MAX + 1], secrets[TR_SECRETS_MAX + 1];
+	const char *doc = handler->doc ? handler->doc : "";
+	size_t used = strlen(handler->name) + 1;
+
+	memcpy(text, handler->name, used);
+	used += text_clean(text + used, MAILBOX_DOC_MAX, doc, strlen(doc)) + 1;
+	plugin_secrets(handler, secrets); /* allowed, or it had not been loaded */
+	memcpy(text + used, secrets, strlen(secrets));
+	const struct message_head head = { .kind = MESSAGE_HANDLER, .text_bytes = (uint32_t)(used + strlen(secrets)) };
+	mailbox_send(worker->mailbox, 0, &head, text);
+}
+
 /* Lane 0 on the main thread, each other lane on a thread of its own. */
 static bool run_threads(struct worker *worker, struct worker_thread *threads, uint32_t count)
 {
@@ -292,6 +309,7 @@ _Noreturn void worker_run(const struct config *config, const struct config_pool 
 	struct worker worker = { .config = config, .pool = pool };
 
 	set_up(&worker, row, mailbox_fd, wake_fd);
+	plugin_each_handler(worker.plugins, announce, &worker);
 	struct worker_thread *threads = calloc(pool->threads, sizeof *threads);
 	if (!threads)
 		refuse(EX_OSERR, "threads", strerror(ENOMEM));

@@ -4,9 +4,12 @@
  * process be ended, the workers' rows on the board. Called by dispatcher.c, drain.c and whoever finds
  * a worker wanting.
  */
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "dispatch.h"
 #include "log.h"
@@ -34,7 +37,7 @@ bool workers_pools(struct dispatcher *dispatcher, const struct config *config)
 	for (struct queue *queue = dispatcher->queues; queue; queue = queue->hh.next) {
 		int pool = config_pool_of(config, queue->name, strlen(queue->name));
 		struct pool *next = &made->pools[pool < 0 ? 0 : pool]; /* what it holds must run somewhere */
-		if (!TAILQ_EMPTY(&queue->ready)) {
+		if (queue->in_turns) {
 			TAILQ_REMOVE(&queue->pool->turns, queue, turn_link);
 			TAILQ_INSERT_TAIL(&next->turns, queue, turn_link);
 		}
@@ -81,6 +84,7 @@ void workers_show(struct dispatcher *dispatcher, struct worker *worker)
 		.last_exit_code = worker->last_exit_code,
 		.last_signal = worker->last_signal,
 		.peak_memory_kb = worker->last_peak_kb,
+		.memory_kb = worker->memory_kb,
 	};
 
 	shown.state = !worker->alive ? WORKER_BACKING_OFF : running ? WORKER_BUSY :
@@ -91,6 +95,31 @@ void workers_show(struct dispatcher *dispatcher, struct worker *worker)
 		memcpy(shown.pool, worker->pool->name, sizeof shown.pool);
 	if (worker->row < dispatcher->board->workers) /* more may come with a reload */
 		board_worker_set(dispatcher->writer, worker->row, &shown);
+}
+
+/* The process may be gone or in another's place by the time its file is opened: then it shows nothing, or a moment too much. */
+static int open_statm(int32_t pid)
+{
+	char path[40];
+
+	snprintf(path, sizeof path, "/proc/%d/statm", pid);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+void workers_look(struct worker *worker)
+{
+	static long page_kb;
+	char text[128], *second;
+	ssize_t got = worker->statm_fd >= 0 ? pread(worker->statm_fd, text, sizeof text - 1, 0) : -1;
+
+	if (!page_kb)
+		page_kb = sysconf(_SC_PAGESIZE) / 1024;
+	worker->memory_kb = 0;
+	if (got <= 0)
+		return;
+	text[got] = '\0';
+	strtoull(text, &second, 10); /* the kernel's own numbers: its size, then what is resident, in pages */
+	worker->memory_kb = strtoull(second, NULL, 10) * (uint64_t)page_kb;
 }
 
 /* ---- coming ------------------------------------------------------------------------------ */
@@ -124,6 +153,8 @@ void workers_started(struct dispatcher *dispatcher, uint32_t row, int32_t pid, u
 	worker->idle_ms = worker->kill_ms = 0;
 	worker->row = row;
 	worker->pid = pid;
+	worker->statm_fd = open_statm(pid);
+	worker->memory_kb = 0;
 	worker->pool = &dispatcher->pools->pools[pool];
 	worker->mailbox = mailbox;
 	worker->lane_count = threads;
@@ -175,6 +206,9 @@ void workers_gone(struct dispatcher *dispatcher, struct worker *worker)
 		workforce_close_lane(&worker->lanes[i]);
 	}
 	mailbox_close(&worker->mailbox);
+	if (worker->statm_fd >= 0)
+		close(worker->statm_fd);
+	worker->memory_kb = 0;
 	free(worker->lanes);
 	worker->lanes = NULL;
 	worker->alive = false;

@@ -17,47 +17,12 @@
 #define SLOW_NS 2000000ll     /* a work that runs longer than this gives back what is behind it */
 #define UNKNOWN_NS 10000000ll /* a handler that has not run yet may be slow */
 #define SOFT_BEFORE_MS 5000   /* before the hard timeout, or a tenth of it: the soft one of a task that names none */
-#define PACE_WEIGHT 8         /* of the moving average: the newest counts one part in so many */
 
-/* ---- pace -------------------------------------------------------------------------------- */
-
-#undef HASH_FUNCTION
-#undef HASH_KEYCMP
-#define HASH_FUNCTION(key, length, value) HASH_JEN(key, length, value)
-#define HASH_KEYCMP(a, b, length) memcmp(a, b, length)
-
-#define PACES_MAX 4096 /* handler names come from outside */
-
-static struct pace *find_pace(const struct dispatcher *dispatcher, const struct task *task)
+static int64_t expected_ns(struct dispatcher *dispatcher, struct task *task)
 {
-	struct pace *found;
+	int64_t pace_ns = task->deciding ? -1 : catalogue_pace(dispatcher, task);
 
-	HASH_FIND(hh, dispatcher->paces, task->record.handler.at, task->record.handler.bytes, found);
-	return found;
-}
-
-static int64_t expected_ns(const struct dispatcher *dispatcher, const struct task *task)
-{
-	const struct pace *pace = task->deciding ? NULL : find_pace(dispatcher, task);
-
-	return pace ? pace->run_ns + 1000 : UNKNOWN_NS;
-}
-
-void workforce_pace(struct dispatcher *dispatcher, const struct task *task, int64_t run_ns)
-{
-	struct pace *pace = find_pace(dispatcher, task);
-
-	if (pace) {
-		pace->run_ns += (run_ns - pace->run_ns) / PACE_WEIGHT;
-		return;
-	}
-	if (HASH_COUNT(dispatcher->paces) >= PACES_MAX || !(pace = calloc(1, sizeof *pace)))
-		return;
-	memcpy(pace->handler, task->record.handler.at, task->record.handler.bytes);
-	pace->run_ns = run_ns;
-	HASH_ADD_KEYPTR(hh, dispatcher->paces, pace->handler, task->record.handler.bytes, pace);
-	if (!pace->hh.tbl)
-		free(pace);
+	return pace_ns < 0 ? UNKNOWN_NS : pace_ns + 1000;
 }
 
 /* ---- open lanes -------------------------------------------------------------------------- */
@@ -176,8 +141,7 @@ static bool is_over(struct dispatcher *dispatcher, struct task *task)
 			tasks_error(task, "cancelled on demand");
 		tasks_move(dispatcher, task, EV_CANCEL);
 	} else if (tasks_is_expired(dispatcher, task)) {
-		tasks_error(task, "no worker was free before it expired");
-		tasks_move(dispatcher, task, EV_EXPIRE);
+		tasks_expire(dispatcher, task);
 	}
 	return tr_state_is_ended((enum tr_state)task->state);
 }
@@ -376,7 +340,7 @@ void workforce_pending(struct dispatcher *dispatcher, struct lane *lane, int64_t
 	struct work *work = &lane->works[lane->first];
 	int64_t run_ns = at_ns - lane->started_ns;
 
-	workforce_pace(dispatcher, work->task, run_ns > 0 ? run_ns : 0);
+	catalogue_held(dispatcher, work->task, run_ns > 0 ? run_ns : 0);
 	lane_pending_add(dispatcher, lane, work);
 	leave_order(dispatcher, lane);
 	file_lane(lane);

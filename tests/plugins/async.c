@@ -412,21 +412,21 @@ static enum tr_outcome describe_file(struct tr_task *task)
 }
 
 static const struct tr_handler handlers[] = {
-	{ "wait", "waits {\"ms\": n} on the loop", wait_run, NULL, NULL },
-	{ "wait_deaf", "waits {\"ms\": n}, and cannot be stopped", wait_deaf, NULL, NULL },
-	{ "finish_in_run", "finishes before it has returned", finish_in_run, NULL, NULL },
-	{ "end_and_finish", "succeeds, and finishes later", end_and_finish, NULL, NULL },
-	{ "pend_on_nothing", "is pending with an idle loop", pend_on_nothing, NULL, NULL },
-	{ "loop_without_descriptors", "asks for the loop without and with", loop_without_descriptors, NULL, NULL },
-	{ "pend_without_loop", "is pending without a loop", pend_without_loop, NULL, NULL },
-	{ "finish_elsewhere", "finishes on another thread", finish_elsewhere, NULL, NULL },
-	{ "fork_and_pend", "returns twice, pending", fork_and_pend, NULL, NULL },
-	{ "call_and_forget", "does not pass on that it is pending", call_and_forget, NULL, NULL },
-	{ "keep_loop_busy", "until it is stopped", keep_loop_busy, NULL, NULL },
-	{ "use_connection", "says which connection it got", use_connection, NULL, needs_connection },
-	{ "hold_connection", "waits {\"ms\": n} with a connection", hold_connection, NULL, needs_connection },
-	{ "use_lamp", "has another resource, and calls one that has one", use_lamp, NULL, needs_lamp },
-	{ "describe_file", "fails with the path of its file", describe_file, NULL, NULL },
+	{ "wait", "waits {\"ms\": n} on the loop", wait_run, NULL, NULL, NULL },
+	{ "wait_deaf", "waits {\"ms\": n}, and cannot be stopped", wait_deaf, NULL, NULL, NULL },
+	{ "finish_in_run", "finishes before it has returned", finish_in_run, NULL, NULL, NULL },
+	{ "end_and_finish", "succeeds, and finishes later", end_and_finish, NULL, NULL, NULL },
+	{ "pend_on_nothing", "is pending with an idle loop", pend_on_nothing, NULL, NULL, NULL },
+	{ "loop_without_descriptors", "asks for the loop without and with", loop_without_descriptors, NULL, NULL, NULL },
+	{ "pend_without_loop", "is pending without a loop", pend_without_loop, NULL, NULL, NULL },
+	{ "finish_elsewhere", "finishes on another thread", finish_elsewhere, NULL, NULL, NULL },
+	{ "fork_and_pend", "returns twice, pending", fork_and_pend, NULL, NULL, NULL },
+	{ "call_and_forget", "does not pass on that it is pending", call_and_forget, NULL, NULL, NULL },
+	{ "keep_loop_busy", "until it is stopped", keep_loop_busy, NULL, NULL, NULL },
+	{ "use_connection", "says which connection it got", use_connection, NULL, needs_connection, NULL },
+	{ "hold_connection", "waits {\"ms\": n} with a connection", hold_connection, NULL, needs_connection, NULL },
+	{ "use_lamp", "has another resource, and calls one that has one", use_lamp, NULL, needs_lamp, NULL },
+	{ "describe_file", "fails with the path of its file", describe_file, NULL, NULL, NULL },
 };
 
 static const struct tr_callback callbacks[] = {

@@ -103,9 +103,9 @@ static enum tr_outcome fail(struct tr_task *task)
 }
 
 static const struct tr_handler handlers[] = {
-	{ "fail", "always fails", fail, NULL, NULL },
-	{ "fail_then_discard", "always fails; its own callback discards", fail, discard_it, NULL },
-	{ "fail_then_crash", "always fails; its own callback crashes", fail, callback_crash, NULL },
+	{ "fail", "always fails", fail, NULL, NULL, NULL },
+	{ "fail_then_discard", "always fails; its own callback discards", fail, discard_it, NULL, NULL },
+	{ "fail_then_crash", "always fails; its own callback crashes", fail, callback_crash, NULL, NULL },
 };
 
 /* With these in the environment, start() does not answer 0, and stop() leaves a file. */

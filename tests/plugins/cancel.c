@@ -83,10 +83,10 @@ static enum tr_outcome tidy(struct tr_task *task)
 }
 
 static const struct tr_handler handlers[] = {
-	{ "listen_and_end", "ends when it is told to", listen_and_end, NULL, NULL },
-	{ "deaf", "never ends, whatever it is told", deaf, NULL, NULL },
-	{ "stubborn", "the same, and its process not at SIGTERM", stubborn, NULL, NULL },
-	{ "tidy", "the same, and its process leaves with status 5 at SIGTERM", tidy, NULL, NULL },
+	{ "listen_and_end", "ends when it is told to", listen_and_end, NULL, NULL, NULL },
+	{ "deaf", "never ends, whatever it is told", deaf, NULL, NULL, NULL },
+	{ "stubborn", "the same, and its process not at SIGTERM", stubborn, NULL, NULL, NULL },
+	{ "tidy", "the same, and its process leaves with status 5 at SIGTERM", tidy, NULL, NULL, NULL },
 };
 
 const struct tr_plugin taskring_plugin = {

@@ -89,14 +89,14 @@ static enum tr_outcome fork_and_return(struct tr_task *task)
 }
 
 static const struct tr_handler handlers[] = {
-	{ "crash", "dies of SIGSEGV", crash, NULL, NULL },
-	{ "exit", "calls exit(3)", leave_process, NULL, NULL },
-	{ "exit_thread", "calls pthread_exit()", leave_thread, NULL, NULL },
-	{ "abort", "calls abort()", die_by_abort, NULL, NULL },
-	{ "hang", "never ends, unless told to", hang, NULL, NULL },
-	{ "hang_deaf", "never ends, whatever it is told", hang_deaf, NULL, NULL },
-	{ "leak", "leaks 16 MiB", leak, NULL, NULL },
-	{ "fork_and_return", "returns twice", fork_and_return, NULL, NULL },
+	{ "crash", "dies of SIGSEGV", crash, NULL, NULL, NULL },
+	{ "exit", "calls exit(3)", leave_process, NULL, NULL, NULL },
+	{ "exit_thread", "calls pthread_exit()", leave_thread, NULL, NULL, NULL },
+	{ "abort", "calls abort()", die_by_abort, NULL, NULL, NULL },
+	{ "hang", "never ends, unless told to", hang, NULL, NULL, NULL },
+	{ "hang_deaf", "never ends, whatever it is told", hang_deaf, NULL, NULL, NULL },
+	{ "leak", "leaks 16 MiB", leak, NULL, NULL, NULL },
+	{ "fork_and_return", "returns twice", fork_and_return, NULL, NULL, NULL },
 };
 
 const struct tr_plugin taskring_plugin = {

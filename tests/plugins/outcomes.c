@@ -210,25 +210,28 @@ static enum tr_outcome dirty_text(struct tr_task *task)
 	return tr_fail(task, "tab\there, escape \033[31m, half \xc3, whole \xc3\xa4\n\n");
 }
 
+static const char *const secrets[] = { "password", "token", NULL };
+
 static const struct tr_handler handlers[] = {
-	{ "noop", "does nothing", noop, NULL, NULL },
-	{ "succeed", "progress, a log line, a result", succeed, NULL, NULL },
-	{ "fail_times", "fails {\"times\": n} times", fail_times, NULL, NULL },
-	{ "fail_permanently", "fails for good", fail_permanently, NULL, NULL },
-	{ "fail_silently", "fails without a message", fail_silently, NULL, NULL },
-	{ "no_outcome", "returns what is no outcome", no_outcome, NULL, NULL },
-	{ "snooze", "snoozes {\"ms\": n}", snooze, NULL, NULL },
-	{ "log_lines", "writes {\"lines\": n} log lines", log_lines, NULL, NULL },
-	{ "progress", "{\"steps\": n, \"ms\": n}", progress, NULL, NULL },
-	{ "result", "its arguments are its result", result, NULL, NULL },
-	{ "bad_result", "tries a result that is not JSON", bad_result, NULL, NULL },
-	{ "big_result", "a result of {\"bytes\": n}", big_result, NULL, NULL },
-	{ "sleep", "sleeps {\"ms\": n}, unless told to stop", sleeper, NULL, NULL },
-	{ "append_id", "appends its id to {\"file\": path}, then sleeps {\"ms\": n}", append_id, NULL, NULL },
-	{ "call_other", "calls {\"handler\": name, \"args\": any}", call_other, NULL, NULL },
-	{ "call_itself", "calls itself for ever", call_itself, NULL, NULL },
-	{ "describe", "fails with what it sees of its task", describe, NULL, NULL },
-	{ "dirty_text", "fails with a message that needs cleaning", dirty_text, NULL, NULL },
+	{ "keep_secret", "does nothing; its arguments password and token are secret", noop, NULL, NULL, secrets },
+	{ "noop", "does nothing", noop, NULL, NULL, NULL },
+	{ "succeed", "progress, a log line, a result", succeed, NULL, NULL, NULL },
+	{ "fail_times", "fails {\"times\": n} times", fail_times, NULL, NULL, NULL },
+	{ "fail_permanently", "fails for good", fail_permanently, NULL, NULL, NULL },
+	{ "fail_silently", "fails without a message", fail_silently, NULL, NULL, NULL },
+	{ "no_outcome", "returns what is no outcome", no_outcome, NULL, NULL, NULL },
+	{ "snooze", "snoozes {\"ms\": n}", snooze, NULL, NULL, NULL },
+	{ "log_lines", "writes {\"lines\": n} log lines", log_lines, NULL, NULL, NULL },
+	{ "progress", "{\"steps\": n, \"ms\": n}", progress, NULL, NULL, NULL },
+	{ "result", "its arguments are its result", result, NULL, NULL, NULL },
+	{ "bad_result", "tries a result that is not JSON", bad_result, NULL, NULL, NULL },
+	{ "big_result", "a result of {\"bytes\": n}", big_result, NULL, NULL, NULL },
+	{ "sleep", "sleeps {\"ms\": n}, unless told to stop", sleeper, NULL, NULL, NULL },
+	{ "append_id", "appends its id to {\"file\": path}, then sleeps {\"ms\": n}", append_id, NULL, NULL, NULL },
+	{ "call_other", "calls {\"handler\": name, \"args\": any}", call_other, NULL, NULL, NULL },
+	{ "call_itself", "calls itself for ever", call_itself, NULL, NULL, NULL },
+	{ "describe", "fails with what it sees of its task", describe, NULL, NULL, NULL },
+	{ "dirty_text", "fails with a message that needs cleaning", dirty_text, NULL, NULL, NULL },
 };
 
 const struct tr_plugin taskring_plugin = {

@@ -36,7 +36,7 @@ test_retry_after_a_restart() {
 		"$(sql "SELECT attempt, outcome, verdict FROM attempts WHERE task = '$id' ORDER BY attempt" | paste -sd' ')"
 	expect_stat task_retried 1
 	expect_match "a second time" "INVALID" "$("$TOOLS/push" -n "$NAME" -J "$RUN/journal.db" -R "$id" 2>&1 || :)"
-	expect_stat retry_refused 0
+	expect_stat command_refused 0
 	stop_taskd
 	expect_nothing_left
 }
@@ -73,7 +73,7 @@ test_retention_takes_the_files() {
 	wait_until 10 spool_is_empty
 	expect "its row" 0 "$(sql "SELECT count(*) FROM task")"
 	push -R "$id" # the board still shows it
-	await retry_refused=1
+	await command_refused=1
 	stop_taskd
 	expect_nothing_left
 }

@@ -104,6 +104,7 @@ static inline void world_start(void)
 	dispatcher->board = board_writer_board(dispatcher->writer);
 	CU_ASSERT_EQUAL_FATAL(ring_consumer_open(&dispatcher->ring, &ring, &error), TR_OK);
 	dispatcher->known_until = ring_published(dispatcher->ring) + 1;
+	board_rows_open(dispatcher);
 	CU_ASSERT_FATAL(window_restore(dispatcher, &error));
 	board_life(dispatcher->writer, BOARD_RUNNING);
 }
@@ -122,10 +123,8 @@ static inline void free_tasks(struct dispatcher *dispatcher)
 		free(queue->heap);
 		free(queue);
 	}
-	for (struct pace *pace; (pace = dispatcher->paces) != NULL;) {
-		HASH_DEL(dispatcher->paces, pace);
-		free(pace);
-	}
+	catalogue_free(dispatcher);
+	free(dispatcher->history);
 }
 
 /* The dispatcher is gone from one moment to the next, as by kill -9: what it had not written is lost. */
@@ -140,6 +139,8 @@ static inline void world_kill(void)
 		for (uint32_t i = 0; worker->alive && i < worker->lane_count; i++)
 			while (worker->lanes[i].pending_count)
 				lane_pending_remove(&worker->lanes[i], lane_pending_next(&worker->lanes[i], NULL));
+		if (worker->alive && worker->statm_fd >= 0)
+			close(worker->statm_fd);
 		mailbox_close(&worker->mailbox);
 		free(worker->lanes);
 	}
@@ -281,6 +282,7 @@ static inline void turn(void)
 	window_tick(dispatcher);
 	tasks_show_all(dispatcher);
 	recorder_tick(dispatcher);
+	board_rows_tick(dispatcher);
 }
 
 /* All that the journal was asked so far is answered: it takes one question after the other. */

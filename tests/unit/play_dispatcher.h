@@ -37,6 +37,8 @@ struct play {
 	uint64_t serial;
 	struct id_source ids;
 	struct tr_id id; /* of the task pushed last */
+	unsigned announced; /* handlers that the worker told of */
+	char secrets[TR_SECRETS_MAX + 1]; /* of the one called keep_secret */
 };
 
 /* What came of one piece of work. */
@@ -114,6 +116,16 @@ static inline int play_end(struct play *play)
 	return status;
 }
 
+/* Its name, doc and secrets. */
+static inline void play_note_handler(struct play *play, const char *name)
+{
+	const char *doc = name + strlen(name) + 1;
+
+	play->announced++;
+	if (strcmp(name, "keep_secret") == 0)
+		strcpy(play->secrets, doc + strlen(doc) + 1);
+}
+
 /* The lane's next message; false: the worker died and left none. Sleeps as the dispatcher does. */
 static inline bool play_next(struct play *play, uint32_t lane, struct message_head *head, char *text)
 {
@@ -123,6 +135,10 @@ static inline bool play_next(struct play *play, uint32_t lane, struct message_he
 	for (;;) {
 		int answer = mailbox_read(play->mailbox, lane, head, text);
 		CU_ASSERT_FATAL(answer >= 0);
+		if (answer == 1 && head->kind == MESSAGE_HANDLER) {
+			play_note_handler(play, text);
+			continue;
+		}
 		if (answer == 1)
 			return true;
 		if (fds[1].revents)

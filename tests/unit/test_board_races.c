@@ -313,7 +313,7 @@ static bool take_over_is_right(const struct board *frozen, const char *copy_of)
 
 static void test_death_at_any_instruction(void)
 {
-	static char before[1 << 16];
+	static char before[1 << 19];
 	pid_t pid = start_child();
 	const struct board *board = open_reader();
 	size_t bytes = board->size;

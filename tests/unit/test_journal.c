@@ -302,6 +302,7 @@ static void a_start_finds_what_was_cut_off(void)
 	free(queues);
 	CU_ASSERT_EQUAL(journal_census(place.journal, &census, &place.error), TR_OK);
 	CU_ASSERT_EQUAL(census.oldest_due_ms, 0);
+	CU_ASSERT_EQUAL(census.queue_count, 0);
 	fill_waiting();
 	CU_ASSERT_EQUAL(journal_census(place.journal, &census, &place.error), TR_OK);
 	CU_ASSERT_EQUAL(census.by_state[TR_SCHEDULED], 2);
@@ -310,6 +311,12 @@ static void a_start_finds_what_was_cut_off(void)
 	CU_ASSERT_EQUAL(census.by_state[TR_RUNNING], 2);
 	CU_ASSERT_EQUAL(census.by_state[TR_SUCCEEDED], 0);
 	CU_ASSERT_EQUAL(census.oldest_due_ms, 100);
+	uint64_t by_queue = 0;
+	for (size_t i = 0; i < census.queue_count; i++)
+		for (int state = 0; state < TR_STATES; state++)
+			by_queue += census.queues[i].by_state[state];
+	CU_ASSERT_EQUAL(by_queue, 11);
+	free(census.queues);
 	const struct tr_id none = { { 0 } }, four = id_of(4), five = id_of(5);
 	struct journal_list *list = journal_load_running(place.journal, &none, 1);
 	CU_ASSERT(list->more);

@@ -212,12 +212,12 @@ static void migrations_run_once_and_whole(void)
 {
 	static const struct journal_migration steps[] = {
 		{ 1, "this is never run" },
-		{ 2, "nor this" },
-		{ 3, "ALTER TABLE task ADD COLUMN cost INTEGER; UPDATE task SET cost = 5" },
-		{ 4, "CREATE TABLE other (x)" },
+		{ 3, "nor this" },
+		{ 4, "ALTER TABLE task ADD COLUMN cost INTEGER; UPDATE task SET cost = 5" },
+		{ 5, "CREATE TABLE other (x)" },
 	};
 	static const struct journal_migration broken[] = {
-		{ 5, "CREATE TABLE half (x); INSERT INTO half VALUES (1); SELECT no_such_function()" },
+		{ 6, "CREATE TABLE half (x); INSERT INTO half VALUES (1); SELECT no_such_function()" },
 	};
 	struct journal_db db;
 	struct tr_error error;
@@ -226,14 +226,14 @@ static void migrations_run_once_and_whole(void)
 	CU_ASSERT_EQUAL_FATAL(journal_db_open(&db, place.path, &error), TR_OK);
 	for (int i = 0; i < 2; i++)
 		CU_ASSERT_EQUAL(journal_db_migrate(&db, steps, 4, &error), TR_OK);
-	CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), 4);
+	CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), 5);
 	CU_ASSERT_EQUAL(ask_number(&place, "SELECT sum(cost) FROM task"), 1500);
 	CU_ASSERT_EQUAL(journal_db_migrate(&db, broken, 1, &error), TR_SYSTEM);
 	CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "no_such_function"));
-	CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), 4);
+	CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), 5);
 	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM sqlite_schema WHERE name = 'half'"), 0);
 	journal_db_close(&db);
-	check_refused(TR_VERSION_MISMATCH, "has schema 4");
+	check_refused(TR_VERSION_MISMATCH, "has schema 5");
 }
 
 /* The first version's file, as its taskd left it: this text is as it was released. */
@@ -269,12 +269,12 @@ static void a_version_1_journal_is_migrated(void)
 		CU_ASSERT_EQUAL(state_in(&place, 5), i == 0 ? TR_DEAD : TR_QUEUED);
 		struct journal_batch *batch = batch_of(&place);
 		const struct journal_line line = { .id = id_of(5), .attempt = 1, .number = 1, .at_ms = 7, .level = 6, .text = "kept" };
-		const struct journal_state queued = { .state = TR_QUEUED, .attempt = 1, .log_lines = 3, .retried_ns = 12345 };
+		const struct journal_state queued = { .state = TR_QUEUED, .attempt = 1, .log_lines = 3, .commanded_ns = 12345 };
 		CU_ASSERT_TRUE(journal_batch_line(batch, &line) && journal_batch_update(batch, &line.id, &queued));
 		keep(&place, batch);
 		struct journal_list *list = load_task(&place, 5);
 		CU_ASSERT_EQUAL(list->tasks[0].state.log_lines, 3);
-		CU_ASSERT_EQUAL(list->tasks[0].state.retried_ns, 12345);
+		CU_ASSERT_EQUAL(list->tasks[0].state.commanded_ns, 12345);
 		journal_list_free(&list);
 		CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM logs WHERE text = 'kept' AND task = '01900000-0000-7000-8000-000000000005'"), 1);
 		journal_close(&place.journal);

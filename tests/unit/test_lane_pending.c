@@ -180,7 +180,7 @@ static void test_a_thousand_on_one_thread(void)
 	}
 	CU_ASSERT_TRUE(rounds <= 1 + COUNT / (400000 / 11000) + 1);
 	CU_ASSERT_EQUAL(lane_of(0)->pending_count, COUNT);
-	CU_ASSERT_EQUAL(world.dispatcher.paces->run_ns, 10000);
+	CU_ASSERT_EQUAL(world.dispatcher.handlers->run_ns, 10000);
 	/* The ends of all of them say nothing about the pace. */
 	pass(5000);
 	for (unsigned i = 0; i < COUNT; i++)
@@ -189,7 +189,7 @@ static void test_a_thousand_on_one_thread(void)
 		continue;
 	CU_ASSERT_EQUAL(stat_of(STAT_task_succeeded), COUNT);
 	CU_ASSERT_EQUAL(lane_of(0)->pending_count, 0);
-	CU_ASSERT_EQUAL(world.dispatcher.paces->run_ns, 10000);
+	CU_ASSERT_EQUAL(world.dispatcher.handlers->run_ns, 10000);
 	CU_ASSERT_EQUAL(world.kills, 0);
 	player_dies(&one, EXIT(0), false);
 }

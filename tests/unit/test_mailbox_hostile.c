@@ -108,7 +108,7 @@ static int read_one(const struct side *side)
 	int answer = mailbox_read(side->mailbox, 0, &head, side->text);
 	CU_ASSERT_FATAL(answer == 0 || answer == 1 || answer == -1);
 	if (answer == 1) {
-		CU_ASSERT(head.kind >= MESSAGE_READY && head.kind <= MESSAGE_PENDING);
+		CU_ASSERT(head.kind >= MESSAGE_READY && head.kind <= MESSAGE_HANDLER);
 		CU_ASSERT_FATAL(head.text_bytes <= MAILBOX_MESSAGE_MAX);
 		CU_ASSERT_EQUAL(side->text[head.text_bytes], '\0');
 	}
@@ -211,7 +211,7 @@ static int send_and_read(struct message_head head, const char *text, uint32_t by
 static void test_kinds(void)
 {
 	CU_ASSERT_EQUAL(SEND("", 0, .kind = 0), -1);
-	CU_ASSERT_EQUAL(SEND("", 0, .kind = MESSAGE_PENDING + 1), -1);
+	CU_ASSERT_EQUAL(SEND("", 0, .kind = MESSAGE_HANDLER + 1), -1);
 	for (int kind = MESSAGE_READY; kind <= MESSAGE_LEAVING; kind++)
 		CU_ASSERT_EQUAL(SEND("", 0, .kind = (uint8_t)kind), 1);
 	CU_ASSERT_EQUAL(SEND("x", 1, .kind = MESSAGE_STARTED), -1);

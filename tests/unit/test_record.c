@@ -117,6 +117,10 @@ static void test_round_trip(void)
 	record.args_bytes = TR_ARGS_MAX;
 	round_trip(&record);
 	round_trip(&(struct record){ .kind = RECORD_CANCEL, .id = record.id });
+	round_trip(&(struct record){ .kind = RECORD_DISCARD, .id = record.id });
+	round_trip(&(struct record){ .kind = RECORD_RUN, .id = record.id, .created_ns = 1 });
+	round_trip(&(struct record){ .kind = RECORD_PAUSE, .queue = text("mail") });
+	round_trip(&(struct record){ .kind = RECORD_RESUME, .queue = text("mail"), .created_ns = 1 });
 	round_trip(&(struct record){ .kind = RECORD_RETRY, .id = record.id, .created_ns = 1700000000123456789 });
 }
 
@@ -238,10 +242,18 @@ static void test_refused_texts(void)
 	expect_refused(&record, "args (bytes): 16777217; allowed is 1 to 16777216");
 }
 
+static void test_refused_queues(void)
+{
+	expect_refused(&(struct record){ .kind = RECORD_PAUSE },
+	    "queue: empty; allowed is 1 to 63 of A-Z a-z 0-9 . _ -, not starting with a dot");
+	expect_refused(&(struct record){ .kind = RECORD_RESUME, .queue = text("../x") },
+	    "queue: 4 bytes, not a name; allowed is 1 to 63 of A-Z a-z 0-9 . _ -, not starting with a dot");
+}
+
 static void test_refused_numbers(void)
 {
-	REFUSED(kind = 0, "kind: 0; allowed is 1 to 3");
-	REFUSED(kind = 4, "kind: 4; allowed is 1 to 3");
+	REFUSED(kind = 0, "kind: 0; allowed is 1 to 7");
+	REFUSED(kind = 8, "kind: 8; allowed is 1 to 7");
 	REFUSED(max_attempts = 0, "max_attempts: 0; allowed is 1 to 1000");
 	REFUSED(max_attempts = 1001, "max_attempts: 1001; allowed is 1 to 1000");
 	REFUSED(backoff_base_ms = 0, "backoff_base_ms: 0; allowed is 1 to 604800000");
@@ -333,6 +345,7 @@ int main(void)
 	    !CU_add_test(suite, "sealed", test_seal) || !CU_add_test(suite, "defaults", test_defaults) || !CU_add_test(suite, "names", test_names) ||
 	    !CU_add_test(suite, "texts refused", test_refused_texts) ||
 	    !CU_add_test(suite, "numbers refused", test_refused_numbers) ||
+	    !CU_add_test(suite, "queues refused", test_refused_queues) ||
 	    !CU_add_test(suite, "cut short", test_cut_short) || !CU_add_test(suite, "damaged", test_damaged))
 		return 1;
 	CU_basic_set_mode(CU_BRM_VERBOSE);

@@ -41,7 +41,7 @@ static struct tr_id dead_task(const char *handler)
 static void expect_counts(uint64_t retried, uint64_t refused)
 {
 	CU_ASSERT_EQUAL(stat_of(STAT_task_retried), retried);
-	CU_ASSERT_EQUAL(stat_of(STAT_retry_refused), refused);
+	CU_ASSERT_EQUAL(stat_of(STAT_command_refused), refused);
 }
 
 /* Attempts go on counting, max_attempts begins anew, the rows of the old attempts stay. */

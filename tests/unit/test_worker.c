@@ -46,6 +46,17 @@ static int die_by(const char *handler)
 	return play_end(&play);
 }
 
+/* Before it takes work it tells of each of its handlers, the built-in ones too. */
+static void test_handlers_are_announced(void)
+{
+	play_prepare(&play);
+	play_start(&play);
+	play_ready(&play);
+	CU_ASSERT(play.announced > 20);
+	CU_ASSERT_STRING_EQUAL(play.secrets, "password,token");
+	play_stop(&play);
+}
+
 static void test_deaths(void)
 {
 	expect_signal(die_by("crash"), SIGSEGV);
@@ -214,6 +225,7 @@ static void test_bad_plugins(void)
 		{ "duplicate.so", "duplicate.so: the handler \\\"mail\\\" is also in taskd" },
 		{ "name.so", "name.so: a handler's name is not 1 to 63 of" },
 		{ "norun.so", "norun.so: a handler has no run()" },
+		{ "secrets.so", "secrets.so: a handler's secrets are not names, or too many" },
 		{ "noopen.so", "noopen.so: a resource has no open()" },
 		{ "nosymbol.so", "nosymbol.so: no symbol taskring_plugin" },
 		{ "resource.so", "resource.so: the handler \\\"needy\\\" needs the resource \\\"moonlight\\\", which no plug-in has" },
@@ -342,6 +354,7 @@ int main(void)
 		return 1;
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_pSuite suite = CU_add_suite("worker", NULL, NULL);
+	CU_ADD_TEST(suite, test_handlers_are_announced);
 	CU_ADD_TEST(suite, test_deaths);
 	CU_ADD_TEST(suite, test_callback_crashes);
 	CU_ADD_TEST(suite, test_killed_while_it_hangs);

@@ -38,6 +38,11 @@ extern "C" {
 #define TR_LOG_LINE_MAX 1000              /* a log line's text */
 #define TR_LOG_LINES_MAX 200              /* log lines kept of one attempt */
 #define TR_LOG_SHOWN_MAX 1000             /* log lines that tr_task_log() gives */
+#define TR_SECRETS_MAX 255                /* a handler's secrets, see handler.h */
+#define TR_ATTEMPTS_SHOWN_MAX 100         /* attempts that tr_task_detail() gives */
+#define TR_ARGS_SHOWN_MAX (64u << 10)     /* arguments that tr_task_detail() gives */
+#define TR_FILTER_TEXT_MAX 255            /* a text or value that tasks are filtered by */
+#define TR_FILTER_ARGS_MAX 4              /* arguments that tasks are filtered by */
 #define TR_DELAY_MS_MAX (10ll * 366 * 24 * 3600 * 1000)
 #define TR_TIMEOUT_MS_MAX (7u * 24 * 3600 * 1000)
 
@@ -249,12 +254,110 @@ TR_API enum tr_result tr_task_cancel(struct taskring *ring, const struct tr_id *
  */
 TR_API enum tr_result tr_task_retry(struct taskring *ring, const struct tr_id *id);
 
+/*
+ * Asks taskd to discard a task that does not run: one that is queued, scheduled, retrying or dead ends as
+ * cancelled, and nobody needs to look at it any more (a dead one's file and arguments in the spool go, too).
+ * The request travels through the ring like a task; TR_OK means: asked. It is judged by what board and
+ * journal show now, and once more by taskd, which ignores it of a task that runs by then, or has ended otherwise.
+ * Errors: as tr_task_retry(); INVALID: it runs (cancel it), or has ended.
+ */
+TR_API enum tr_result tr_task_discard(struct taskring *ring, const struct tr_id *id);
+
+/*
+ * Asks taskd to run a scheduled or retrying task now instead of when it is due. It is then due at once
+ * and takes its turn in its queue; a sequential one still waits for the task before it. Else as
+ * tr_task_discard(). Errors: as there; INVALID: it is neither scheduled nor retrying.
+ */
+TR_API enum tr_result tr_task_run(struct taskring *ring, const struct tr_id *id);
+
+/*
+ * Asks taskd to pause the queue: none of its tasks starts until it is resumed. Those that run go on, new
+ * ones are accepted and wait, scheduled ones become due, and tasks may expire meanwhile. A paused queue stays so
+ * over restarts of taskd and of the machine. A queue that has no tasks (yet) can be paused. Pausing what is
+ * paused, or resuming what is not, changes nothing. TR_OK means: asked; the board's row of the
+ * queue shows it when taskd has obeyed. At most TR_PAUSED_MAX queues are paused at a time; taskd
+ * refuses more, counted as command_refused. Errors: INVALID (a name that no queue can have), and those of
+ * background_tasks_publish().
+ */
+#define TR_PAUSED_MAX 256
+TR_API enum tr_result tr_queue_pause(struct taskring *ring, const char *queue);
+TR_API enum tr_result tr_queue_resume(struct taskring *ring, const char *queue);
+
+/* ---- one task in full -------------------------------------------------------------------- */
+
+struct tr_attempt {
+	uint32_t number;             /* 1 for the first */
+	int64_t started_ms, ended_ms; /* ms since 1970; ended_ms 0: it runs */
+	int32_t worker_pid;
+	int32_t exit_code, signal;   /* of a worker that died with it; else 0 */
+	uint64_t peak_memory_kb;     /* of a worker that died with it; else 0 */
+	char outcome[16];            /* "succeeded" "failed" "timeout" "crashed" "killed" "bad arguments" "snoozed"
+	                              * "interrupted" "cancelled"; "running" */
+	char verdict[24];            /* of the on-failure callback: "retry" "bury" "discard" "enqueue", with
+	                              * " (default)" where the default stood in; "": none was asked */
+	char message[TR_LOG_LINE_MAX + 1]; /* of a failure; "": none */
+};
+
+struct tr_task_detail {
+	struct tr_task_status status;
+	/*
+	 * The arguments, a JSON text, as they may be shown: what the handler declares as secret (`secrets` in
+	 * handler.h) reads "***". Of a handler that the board does not show, and of arguments that are no JSON
+	 * object though the handler has secrets, nothing but the members' names is known to be harmless: each
+	 * value, or the whole, reads "***". NULL: they are not here to be shown: larger than
+	 * TR_ARGS_SHOWN_MAX, or the task has no row and is not in the ring any more.
+	 */
+	char *args;
+	uint32_t args_bytes;         /* of the arguments as they are; 0: not known */
+	bool redacted;               /* something in args reads "***" */
+	bool has_file;               /* the task owns a file */
+	char trace[TR_TRACE_MAX + 1];
+	char on_failure[TR_NAME_MAX + 1]; /* "": the handler's own */
+	uint32_t backoff_base_ms, backoff_cap_ms, soft_timeout_ms, hard_timeout_ms; /* 0: not named */
+	int64_t run_at_ms, expires_at_ms; /* ms since 1970; 0: at once, never */
+	struct tr_attempt *attempts; /* the last TR_ATTEMPTS_SHOWN_MAX, oldest first */
+	size_t attempt_count;
+	/* The tasks of its batch, itself among them, in their order. A task of which nothing but the board's entry is
+	 * left has none. */
+	struct tr_id *siblings;
+	size_t sibling_count, place; /* siblings[place] is the task itself */
+	bool sequential;             /* they run one after the other */
+};
+
+/*
+ * All that is to be known of a task, from board, ring and journal. Freed by tr_task_detail_clear(), which
+ * may be called after an error, too. Its log: tr_task_log(). Works while taskd is stopped or dead. Any thread.
+ * Errors: NOT_FOUND, NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
+ */
+TR_API enum tr_result tr_task_detail(struct taskring *ring, const struct tr_id *id, struct tr_task_detail *detail);
+TR_API void tr_task_detail_clear(struct tr_task_detail *detail);
+
+#define TR_EXPLANATION_SIZE 256
+/*
+ * One sentence on why the task is not running, for a person: it waits for the task before it, for its time,
+ * its queue is paused, all workers are busy, taskd does not live; or that it runs, or how it ended.
+ * Errors: as tr_task_detail(); the text is then empty.
+ */
+TR_API enum tr_result tr_task_explain(struct taskring *ring, const struct tr_id *id, char text[TR_EXPLANATION_SIZE]);
+
 /* ---- many tasks -------------------------------------------------------------------------- */
 
-/* All zero: every task. */
+/* All zero: every task. All that is given must hold. */
 struct tr_task_filter {
 	unsigned states;             /* 1u << enum tr_state, joined by |; 0: all */
 	const char *handler, *queue; /* exactly this name; NULL: any */
+	/* Stands in the id, the handler, the queue, the error or the arguments, in either case of ASCII letters; in
+	 * arguments where they may be shown (see struct tr_task_detail). NULL: any */
+	const char *text;
+	int64_t from_ms, to_ms;      /* made at or after, and before; ms since 1970, 0: no bound */
+	/*
+	 * The arguments' member at `path`, as SQLite's JSON paths without "$." (email, user.name, items[0]), is
+	 * `value`, compared as text: numbers as SQLite writes them, true is 1. It matches no secret member, and
+	 * nothing of a spool file. The first with path NULL ends the list.
+	 */
+	struct {
+		const char *path, *value;
+	} args[TR_FILTER_ARGS_MAX];
 };
 
 /*
@@ -265,7 +368,7 @@ struct tr_task_filter {
  * may be short, even empty, when few of many tasks match; go on with *next. Tasks that taskd has not
  * yet taken out of the ring are not listed. Works while taskd is stopped or dead. Any thread.
  * `filter` may be NULL. After an error *count is 0 and nothing is to be freed.
- * Errors: INVALID (limit, or a name that none can have), NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
+ * Errors: INVALID (limit, a name that none can have, a text or value above TR_FILTER_TEXT_MAX, a path that cannot be one), NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
  */
 TR_API enum tr_result tr_tasks_list(struct taskring *ring, const struct tr_task_filter *filter,
     const struct tr_id *before, size_t limit, struct tr_task_status *rows, size_t *count, struct tr_id *next);
@@ -295,6 +398,32 @@ TR_API enum tr_result tr_task_log(struct taskring *ring, const struct tr_id *id,
  * Errors: NOT_FOUND, NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED.
  */
 TR_API enum tr_result tr_task_origin(struct taskring *ring, const struct tr_id *id, char trace[TR_TRACE_MAX + 1]);
+
+/* ---- the instance ------------------------------------------------------------------------ */
+
+enum tr_span { TR_MINUTE, TR_HOUR };
+
+/* What happened in a minute or an hour. Spans in which nothing did have no row. */
+struct tr_history_row {
+	int64_t at_ms;   /* when it began, ms since 1970, a whole number of spans */
+	uint64_t accepted, succeeded, dead, cancelled, expired; /* tasks */
+	uint64_t started, failed; /* attempts; failed in whatever way: returned, timeout, crashed, killed, bad arguments */
+	uint64_t waiting, running; /* tasks, at its end */
+	uint64_t oldest_wait_ms;   /* the longest seen in it */
+	/* Of the attempts started (wait) and ended (run) in it, known to 1/16; 0: there were none. */
+	uint64_t wait_p50_ns, wait_p99_ns, wait_p999_ns;
+	uint64_t run_p50_ns, run_p99_ns, run_p999_ns;
+};
+
+/*
+ * The rows of [from_ms, to_ms), oldest first, at most `limit`; *count says how many. Minutes are kept two days,
+ * hours a year; an hour's row grows with each of its minutes. taskd writes a minute's row when the
+ * minute is over, and the last one when it stops; a kill -9 costs the current minute's. Any thread; works
+ * while taskd is dead. Errors: NOT_FOUND (no journal was named to tr_open(), or there is none yet), NO_MEMORY,
+ * VERSION_MISMATCH, SYSTEM, FORKED.
+ */
+TR_API enum tr_result tr_history(struct taskring *ring, enum tr_span span, int64_t from_ms, int64_t to_ms,
+    struct tr_history_row *rows, size_t limit, size_t *count);
 
 /* How the instance is, read from shared memory only. */
 struct tr_health {
