@@ -57,6 +57,8 @@ enum tr_result background_tasks_new(struct background_tasks **background, struct
 	*background = NULL;
 	if (ring->magic != CLIENT_MAGIC)
 		return TR_FORKED;
+	if (!atomic_load(&ring->ring))
+		return TR_NO_RING;
 	struct background_tasks *made = calloc(1, sizeof *made);
 	if (!made)
 		return TR_NO_MEMORY;

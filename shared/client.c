@@ -52,8 +52,9 @@ enum tr_result tr_open(struct taskring **ring, const char *name, const struct tr
 	*ring = NULL;
 	if (!options)
 		options = &none;
-	enum tr_result result = ring_attach(&attached, name, &options->geometry, options->mode, error);
-	if (result != TR_OK)
+	uint32_t mode = options->look ? RING_NOT_MADE : options->mode;
+	enum tr_result result = ring_attach(&attached, name, &options->geometry, mode, error);
+	if (result != TR_OK && !(result == TR_NO_RING && options->look))
 		return result;
 	struct taskring *made = client_allocate();
 	if (!made || !copy_path(options->spool_dir, &made->spool_dir) || !copy_path(options->journal, &made->journal)) {
@@ -63,7 +64,7 @@ enum tr_result tr_open(struct taskring **ring, const char *name, const struct tr
 	}
 	snprintf(made->name, sizeof made->name, "%s", name);
 	made->geometry = options->geometry;
-	made->mode = options->mode;
+	made->mode = mode;
 	atomic_store(&made->ring, attached);
 	made->magic = CLIENT_MAGIC;
 	*ring = made;
@@ -117,7 +118,7 @@ struct ring *client_new_ring(struct taskring *client, struct ring *stale, enum t
 	*result = TR_OK;
 	if (now == stale) { /* else another thread was faster */
 		*result = ring_attach(&attached, client->name, &client->geometry, client->mode, error);
-		if (*result == TR_OK && !keep_old(client, stale, NULL)) {
+		if (*result == TR_OK && stale && !keep_old(client, stale, NULL)) {
 			ring_detach(&attached);
 			*result = TR_NO_MEMORY;
 		}
@@ -165,7 +166,7 @@ enum tr_result client_publish(struct taskring *client, uint32_t *lane_hint, cons
     uint64_t *position, struct tr_error *error)
 {
 	struct ring *ring = atomic_load_explicit(&client->ring, memory_order_acquire);
-	enum tr_result result = ring_publish(ring, lane_hint, batch, bytes, position);
+	enum tr_result result = ring ? ring_publish(ring, lane_hint, batch, bytes, position) : TR_NO_RING;
 
 	if (result == TR_NO_RING && (ring = client_new_ring(client, ring, &result, error)) != NULL)
 		result = ring_publish(ring, lane_hint, batch, bytes, position);

@@ -32,7 +32,7 @@ struct taskring {
 	struct tr_geometry geometry;
 	uint32_t mode;
 	char *spool_dir, *journal; /* or NULL */
-	_Atomic(struct ring *) ring;
+	_Atomic(struct ring *) ring;         /* NULL: not there, and not to be made (`look`) */
 	_Atomic(const struct board *) board; /* NULL: not there yet */
 	pthread_mutex_t lock;                /* guards replacing, `old` and the archive */
 	struct client_old *old;

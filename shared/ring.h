@@ -25,11 +25,12 @@
 
 /*
  * Attaches to the ring of `instance`, making it when it does not exist. `wanted` as in
- * tr_open(); `mode` are the permission bits of a ring made here. Any thread.
+ * tr_open(); `mode` are the permission bits of a ring made here, or RING_NOT_MADE. Any thread.
  * Errors: INVALID (a geometry out of bounds), VERSION_MISMATCH, GEOMETRY_MISMATCH, NO_SPACE,
- * NO_MEMORY, SYSTEM.
+ * NO_MEMORY, SYSTEM, and with RING_NOT_MADE NO_RING.
  */
 struct ring;
+#define RING_NOT_MADE UINT32_MAX
 enum tr_result ring_attach(struct ring **ring, const char *instance, const struct tr_geometry *wanted,
     uint32_t mode, struct tr_error *error);
 /* Gives the process's lanes back, unmaps and closes. In a forked child it only forgets. */

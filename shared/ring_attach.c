@@ -186,6 +186,10 @@ static enum tr_result open_or_make(struct segment *segment, const char *name,
 		result = segment_open(segment, name, true, error);
 		if (result != TR_NOT_FOUND)
 			break;
+		if (mode == RING_NOT_MADE) {
+			snprintf(error->text, sizeof error->text, "%s", tr_result_text(TR_NO_RING));
+			return TR_NO_RING;
+		}
 		const struct tr_geometry made = or_default(wanted, &defaults);
 		bool existed;
 		enum tr_result creation =

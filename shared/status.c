@@ -84,9 +84,11 @@ static bool in_batch(const char *batch, size_t bytes, const struct tr_id *id, cl
 enum tr_result client_from_ring(struct taskring *client, const struct tr_id *id, client_take_fn *take, void *into)
 {
 	const struct ring *ring = atomic_load_explicit(&client->ring, memory_order_acquire);
-	char *batch = malloc(ring_batch_max(ring));
+	char *batch = ring ? malloc(ring_batch_max(ring)) : NULL;
 	enum tr_result result = TR_NOT_FOUND;
 
+	if (!ring)
+		return TR_NOT_FOUND;
 	if (!batch)
 		return TR_NO_MEMORY;
 	uint64_t oldest = ring_oldest(ring), used = ring_used(ring);
@@ -191,7 +193,7 @@ enum tr_result tr_health(struct taskring *ring, struct tr_health *health)
 	if (ring->magic != CLIENT_MAGIC)
 		return TR_FORKED;
 	struct ring *attached = atomic_load_explicit(&ring->ring, memory_order_acquire);
-	if (ring_is_stale(attached))
+	if (!attached || ring_is_stale(attached))
 		attached = client_new_ring(ring, attached, &result, &error);
 	if (attached) {
 		health->ring_ok = true;

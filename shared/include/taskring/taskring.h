@@ -108,13 +108,15 @@ struct tr_open_options {
 	const char *spool_dir; /* for large arguments and tasks' files; NULL: tasks with such are refused */
 	const char *journal;   /* taskd's journal file, read for tasks no longer on the board; or NULL */
 	uint32_t mode;         /* permission bits of a ring made here; 0 means 0600 */
+	bool look;             /* a ring that is not there is not made: looking works all the same, publishing
+	                        * answers TR_NO_RING */
 };
 
 struct taskring;
 
 /*
  * Opens the instance `name` (1..TR_NAME_MAX of [A-Za-z0-9._-], not starting with a dot), and makes
- * its ring if there is none: a producer may start before taskd. `options` may be NULL. *ring is the
+ * its ring if there is none (but see `look`): a producer may start before taskd. `options` may be NULL. *ring is the
  * caller's, to be closed with tr_close(); NULL after an error. `error` may be NULL.
  * Errors: INVALID, VERSION_MISMATCH, GEOMETRY_MISMATCH, NO_SPACE, NO_MEMORY, SYSTEM.
  */
@@ -152,7 +154,7 @@ struct background_tasks;
  * A batch, empty. It may be used for one request after another: publishing and clearing empty it.
  * Tasks of one batch run one after the other, in the order in which they were added; a task whose
  * predecessor ends other than succeeded is cancelled. With background_tasks_concurrent() they run
- * independently. Errors: NO_MEMORY, FORKED.
+ * independently. Errors: NO_RING (the instance was opened to look at), NO_MEMORY, FORKED.
  */
 TR_API enum tr_result background_tasks_new(struct background_tasks **background, struct taskring *ring);
 TR_API void background_tasks_free(struct background_tasks **background);
