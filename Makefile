@@ -33,11 +33,13 @@ LIB_LIBS := -lsqlite3 -pthread
 APP_LIBS := -lfcgi -ljansson -luriparser -lm $(LIB_LIBS)
 TASKD_LIBS := -luv -lconfuse -ljansson $(LIB_LIBS) -ldl
 STAT_LIBS := -ljansson -lncursesw -lm $(LIB_LIBS)
+CTL_LIBS := -ljansson $(LIB_LIBS)
 
 LIB_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard shared/*.c))
 TASKD_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard taskd/*.c))
 APP_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard app/*.c))
-STAT_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard shared/tools/*.c))
+STAT_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard shared/tools/taskstat*.c))
+CTL_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(wildcard shared/tools/taskctl*.c))
 PLUGINS := $(patsubst app/handlers/%.c,$(BUILD)/handlers/%.so,$(wildcard app/handlers/*.c))
 MODULES := $(BUILD)/modules/transfer.so
 HELPERS := $(patsubst taskd/programs/%.c,$(BUILD)/modules/%,$(wildcard taskd/programs/*.c))
@@ -51,7 +53,7 @@ TORTURES := $(patsubst tests/torture/%.c,$(BUILD)/torture/%,$(wildcard tests/tor
 BENCH_PLUGINS := $(patsubst tests/bench/plugins/%.c,$(BUILD)/bench/plugins/%.so,$(wildcard tests/bench/plugins/*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
-PROGRAMS := $(BUILD)/taskd $(BUILD)/taskring-app $(BUILD)/taskstat
+PROGRAMS := $(BUILD)/taskd $(BUILD)/taskring-app $(BUILD)/taskstat $(BUILD)/taskctl
 LIBRARIES := $(BUILD)/libtaskring.a $(BUILD)/libtaskring.so
 HEADERS := $(patsubst shared/include/%,$(BUILD)/include/%,$(wildcard shared/include/taskring/*))
 
@@ -91,6 +93,9 @@ $(BUILD)/taskstat: $(STAT_OBJECTS) $(BUILD)/libtaskring.a
 $(PAGES): conf/build-pages.sh conf/npm-packages.sh $(shell find app/ui -type f)
 	@mkdir -p $(BUILD)
 	@conf/build-pages.sh '$(BUILD)/ui'
+
+$(BUILD)/taskctl: $(CTL_OBJECTS) $(BUILD)/libtaskring.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CTL_LIBS)
 
 $(BUILD)/include/%: shared/include/%
 	@mkdir -p $(@D)
@@ -177,6 +182,7 @@ $(BUILD)/man/taskd.conf.5: docs/man/taskd.conf.5.in $(BUILD)/taskd
 	mv $@.new $@
 
 $(BUILD)/tests/test_taskstat: | $(BUILD)/taskstat
+$(BUILD)/tests/test_taskctl: $(filter-out $(OBJ)/shared/tools/taskctl.o,$(CTL_OBJECTS))
 
 $(BUILD)/taskring.pc: Makefile
 	@mkdir -p $(@D)
