@@ -63,6 +63,11 @@ enum tr_result tr_task_run(struct taskring *ring, const struct tr_id *id)
 	return command_if(ring, RECORD_RUN, id, 1u << TR_SCHEDULED | 1u << TR_RETRYING);
 }
 
+enum tr_result tr_task_purge(struct taskring *ring, const struct tr_id *id)
+{
+	return command_if(ring, RECORD_PURGE, id, 1u << TR_SUCCEEDED | 1u << TR_DEAD | 1u << TR_CANCELLED | 1u << TR_EXPIRED);
+}
+
 /* ---- about a queue ----------------------------------------------------------------------- */
 
 static enum tr_result command_queue(struct taskring *ring, enum record_kind kind, const char *queue)

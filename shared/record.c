@@ -129,12 +129,13 @@ const char *record_check(const struct record *record, struct tr_error *error)
 	case RECORD_RETRY:
 	case RECORD_DISCARD:
 	case RECORD_RUN:
+	case RECORD_PURGE:
 		return NULL; /* an id and a time are all it has */
 	case RECORD_PAUSE:
 	case RECORD_RESUME:
 		return check_name("queue", record->queue, error);
 	default:
-		return say_number(error, "kind", record->kind, RECORD_TASK, RECORD_RESUME);
+		return say_number(error, "kind", record->kind, RECORD_TASK, RECORD_PURGE);
 	}
 	const char *fault = check_texts(record, error);
 	if (!fault)

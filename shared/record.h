@@ -20,6 +20,7 @@ enum record_kind {
 	RECORD_RUN = 5,     /* of a scheduled or retrying task: now */
 	RECORD_PAUSE = 6,   /* of the queue that `queue` names; no id */
 	RECORD_RESUME = 7,
+	RECORD_PURGE = 8,   /* of an ended task: it is forgotten */
 };
 
 enum record_flag {

@@ -302,22 +302,33 @@ static bool is_for(const struct board_entry *entry, const struct tr_id *id)
 	return entry_high == high && entry_low == low;
 }
 
+/* The task's entry; BOARD_NO_SLOT: it has none. */
+static uint32_t find(const struct board_writer *writer, const struct tr_id *id)
+{
+	uint64_t hash = id_hash(id), tag = hash & INDEX_TAG;
+	uint32_t first = board_bucket(writer->entry_count, hash);
+
+	for (uint32_t at = first; at < first + BOARD_BUCKET; at++)
+		if ((writer->index[at] & INDEX_TAG) == tag && writer->index[at] > INDEX_TAG && is_for(writer->entries + at, id))
+			return at;
+	return BOARD_NO_SLOT;
+}
+
 /* The task's entry, else the one that it may have; BOARD_NO_SLOT: all in its bucket are live. */
 static uint32_t place(struct board_writer *writer, const struct tr_id *id, bool *is_new)
 {
 	uint64_t hash = id_hash(id);
 	uint64_t tag = hash & INDEX_TAG;
-	uint32_t first = board_bucket(writer->entry_count, hash);
+	uint32_t first = board_bucket(writer->entry_count, hash), found = find(writer, id);
 	uint64_t *index = writer->index + first;
 	uint32_t best = 0;
 
 	*is_new = false;
-	for (uint32_t i = 0; i < BOARD_BUCKET; i++) {
-		if ((index[i] & INDEX_TAG) == tag && index[i] > INDEX_TAG && is_for(writer->entries + first + i, id))
-			return first + i;
+	if (found != BOARD_NO_SLOT)
+		return found;
+	for (uint32_t i = 0; i < BOARD_BUCKET; i++)
 		if (index[i] < index[best])
 			best = i;
-	}
 	if (index[best] >= INDEX_LIVE)
 		return BOARD_NO_SLOT;
 	*is_new = true;
@@ -415,6 +426,17 @@ void board_hide(struct board_writer *writer, uint32_t *slot)
 	clear_entry(writer->entries + *slot);
 	writer->index[*slot] = INDEX_FREE;
 	*slot = BOARD_NO_SLOT;
+}
+
+bool board_forget(struct board_writer *writer, const struct tr_id *id)
+{
+	uint32_t at = find(writer, id);
+
+	if (at == BOARD_NO_SLOT || writer->index[at] >= INDEX_LIVE)
+		return false;
+	clear_entry(writer->entries + at);
+	writer->index[at] = INDEX_FREE;
+	return true;
 }
 
 void board_progress(struct board_writer *writer, uint32_t slot, const struct tr_id *id, uint64_t done,

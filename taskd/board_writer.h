@@ -71,6 +71,8 @@ struct board_status {
  */
 #define BOARD_NO_SLOT UINT32_MAX
 void board_show(struct board_writer *writer, uint32_t *slot, const struct board_status *status);
+/* Takes an ended task off the board. False: it does not show it, or not as ended. */
+bool board_forget(struct board_writer *writer, const struct tr_id *id);
 /* Takes a live task off the board (it now rests in the journal only). */
 void board_hide(struct board_writer *writer, uint32_t *slot);
 /* `text` NULL: unchanged. A slot that is not (or no longer) the task's: only the event is written. */

@@ -65,6 +65,7 @@ struct task {
 	bool deciding;          /* its attempt failed; the on-failure callback is to be asked */
 	bool cancel_wanted;
 	bool dirty, committing, in_journal;
+	bool purged;            /* ended, and to be forgotten: its row goes with the next commit */
 	bool has_attempts;      /* rows of its attempts were handed in */
 	bool unshown;           /* in dispatcher->unshown */
 	uint8_t failure_kind;   /* enum tr_failure_kind, of the last failed attempt */
@@ -310,6 +311,8 @@ void tasks_cancel(struct dispatcher *dispatcher, struct task *task, const char *
 void tasks_retry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns);
 /* Ends a task that waits or is dead as cancelled. */
 void tasks_discard(struct dispatcher *dispatcher, struct task *task);
+/* Has an ended task forgotten: row, attempts, lines, files and what the board shows. */
+void tasks_purge(struct dispatcher *dispatcher, struct task *task);
 /* Makes a scheduled or retrying task due, as was asked at `asked_ns` by the producer's clock. */
 void tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns);
 /* Ends a waiting task that is_expired. */

@@ -238,7 +238,7 @@ static bool write_task(struct dispatcher *dispatcher, struct journal_batch *batc
 	enum tr_state state = (enum tr_state)task->state;
 	const struct journal_state row = state_of(task);
 
-	if (tr_state_is_ended(state) && !is_kept(dispatcher, state) && !is_needed_by_next(dispatcher, task)) {
+	if (tr_state_is_ended(state) && (task->purged || (!is_kept(dispatcher, state) && !is_needed_by_next(dispatcher, task)))) {
 		if ((task->in_journal || task->has_attempts) && !journal_batch_delete(batch, &task->id))
 			return false;
 		task->in_journal = task->has_attempts = false;

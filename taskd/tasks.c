@@ -59,6 +59,8 @@ void tasks_free(struct dispatcher *dispatcher, struct task *task)
 	HASH_DELETE(hh, dispatcher->tasks, task);
 	if (!tr_state_is_ended((enum tr_state)task->state))
 		board_hide(dispatcher->writer, &task->board_slot);
+	else if (task->purged)
+		board_forget(dispatcher->writer, &task->id);
 	stat_set(dispatcher->board, STAT_task_in_memory, HASH_COUNT(dispatcher->tasks));
 	if (task->queue)
 		task->queue->tasks--;
@@ -76,6 +78,8 @@ void tasks_error(struct task *task, const char *text)
 
 static void write_board(struct dispatcher *dispatcher, struct task *task)
 {
+	if (task->purged)
+		return;
 	const struct board_status status = {
 		.id = task->id,
 		.state = (enum tr_state)task->state,
@@ -284,6 +288,17 @@ void tasks_discard(struct dispatcher *dispatcher, struct task *task)
 		tasks_move(dispatcher, task, EV_CANCEL);
 	else
 		tasks_cancel(dispatcher, task, "discarded on demand");
+}
+
+/*
+ * The row goes with the next commit, everything else when that has succeeded (window_committed(), tasks_free()); who is
+ * killed before finds the command in the ring again.
+ */
+void tasks_purge(struct dispatcher *dispatcher, struct task *task)
+{
+	stat_add(dispatcher->board, STAT_task_purged, 1);
+	task->purged = true;
+	recorder_dirty(dispatcher, task);
 }
 
 void tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns)

@@ -1,5 +1,5 @@
 /*
- * Tasks that are wanted by their id: by commands (cancel, retry, discard, run) out of the ring, and as the
+ * Tasks that are wanted by their id: by commands (cancel, retry, discard, run, purge) out of the ring, and as the
  * next ones of their batches. Enters: commands (intake.c), ids (window.c). Leaves: what was wanted, carried out, on
  * tasks in memory at once, on others when the journal has answered. While a command waits for its answer,
  * the ring is not retired beyond it (recorder.c): whoever starts next reads it again.
@@ -15,7 +15,7 @@
 struct wanted {
 	SLIST_ENTRY(wanted) link; /* in dispatcher->unread */
 	struct tr_id id;
-	enum purpose { TO_CANCEL, TO_RETRY, TO_DISCARD, TO_RUN, TO_GO_ON, TO_GIVE_UP } purpose;
+	enum purpose { TO_CANCEL, TO_RETRY, TO_DISCARD, TO_RUN, TO_PURGE, TO_GO_ON, TO_GIVE_UP } purpose;
 	int64_t asked_ns;  /* of a command: when it was given, by the producer's clock, */
 	uint64_t position; /* and where it stands in the ring */
 };
@@ -45,6 +45,8 @@ static unsigned states_for(enum purpose purpose)
 		return 1u << TR_SCHEDULED | 1u << TR_RETRYING;
 	case TO_CANCEL:
 		return 1u << TR_SCHEDULED | 1u << TR_QUEUED | 1u << TR_RETRYING | 1u << TR_RUNNING;
+	case TO_PURGE:
+		return 1u << TR_SUCCEEDED | 1u << TR_DEAD | 1u << TR_CANCELLED | 1u << TR_EXPIRED;
 	case TO_GO_ON:
 	case TO_GIVE_UP:
 		break;
@@ -62,7 +64,8 @@ static bool is_fit(const struct dispatcher *dispatcher, const struct wanted *wan
 
 static void refuse(struct dispatcher *dispatcher, const struct wanted *wanted, const struct task *task)
 {
-	static const char *const names[] = { [TO_RETRY] = "retry", [TO_DISCARD] = "discard", [TO_RUN] = "run" };
+	static const char *const names[] = { [TO_RETRY] = "retry", [TO_DISCARD] = "discard", [TO_RUN] = "run",
+		[TO_PURGE] = "purge" };
 	char id[TR_ID_TEXT_SIZE];
 
 	stat_add(dispatcher->board, STAT_command_refused, 1);
@@ -118,7 +121,7 @@ void wanted_next(struct dispatcher *dispatcher, const struct tr_id *id, bool suc
 /* `task` NULL: there is none, or none that this is about. */
 static void carry_out(struct dispatcher *dispatcher, const struct wanted *wanted, struct task *task)
 {
-	bool fit = task && is_fit(dispatcher, wanted, (enum tr_state)task->state, task->commanded_ns);
+	bool fit = task && !task->purged && is_fit(dispatcher, wanted, (enum tr_state)task->state, task->commanded_ns);
 
 	switch (wanted->purpose) {
 	case TO_CANCEL:
@@ -136,16 +139,34 @@ static void carry_out(struct dispatcher *dispatcher, const struct wanted *wanted
 	case TO_RETRY:
 	case TO_DISCARD:
 	case TO_RUN:
+	case TO_PURGE:
 		break;
 	}
-	if (!fit)
+	if (!task && wanted->purpose == TO_PURGE && board_forget(dispatcher->writer, &wanted->id))
+		stat_add(dispatcher->board, STAT_task_purged, 1); /* it has no row, and was shown nevertheless */
+	else if (!fit)
 		refuse(dispatcher, wanted, task);
 	else if (wanted->purpose == TO_RETRY)
 		tasks_retry(dispatcher, task, wanted->asked_ns);
 	else if (wanted->purpose == TO_DISCARD)
 		tasks_discard(dispatcher, task);
+	else if (wanted->purpose == TO_PURGE)
+		tasks_purge(dispatcher, task);
 	else
 		tasks_hurry(dispatcher, task, wanted->asked_ns);
+}
+
+/*
+ * It has just ended, otherwise than well, and the next of its batch is on its way from the journal to be cancelled:
+ * whoever starts before that is committed must find how this one ended.
+ */
+static bool is_awaited(struct dispatcher *dispatcher, const struct task *task)
+{
+	const struct tr_id next = id_step(&task->id, 1);
+
+	return tr_state_is_ended((enum tr_state)task->state) && task->state != TR_SUCCEEDED &&
+	    task->record.flags & RECORD_SEQUENTIAL && task->record.place + 1 < task->record.places &&
+	    !tasks_find(dispatcher, &next);
 }
 
 static enum purpose purpose_of(const struct record *command)
@@ -157,6 +178,8 @@ static enum purpose purpose_of(const struct record *command)
 		return TO_DISCARD;
 	case RECORD_RUN:
 		return TO_RUN;
+	case RECORD_PURGE:
+		return TO_PURGE;
 	default:
 		return TO_CANCEL;
 	}
@@ -168,10 +191,12 @@ void wanted_command(struct dispatcher *dispatcher, const struct record *command,
 		.purpose = purpose_of(command) };
 	struct task *task = tasks_find(dispatcher, &command->id);
 
-	if (task) {
+	if (task && wanted.purpose == TO_PURGE && is_awaited(dispatcher, task))
+		refuse(dispatcher, &wanted, task);
+	else if (task)
 		carry_out(dispatcher, &wanted, task);
+	if (task)
 		return;
-	}
 	if (!dispatcher->commands_asked)
 		dispatcher->commands_from = position;
 	want(dispatcher, &wanted);

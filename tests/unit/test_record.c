@@ -119,6 +119,7 @@ static void test_round_trip(void)
 	round_trip(&(struct record){ .kind = RECORD_CANCEL, .id = record.id });
 	round_trip(&(struct record){ .kind = RECORD_DISCARD, .id = record.id });
 	round_trip(&(struct record){ .kind = RECORD_RUN, .id = record.id, .created_ns = 1 });
+	round_trip(&(struct record){ .kind = RECORD_PURGE, .id = record.id });
 	round_trip(&(struct record){ .kind = RECORD_PAUSE, .queue = text("mail") });
 	round_trip(&(struct record){ .kind = RECORD_RESUME, .queue = text("mail"), .created_ns = 1 });
 	round_trip(&(struct record){ .kind = RECORD_RETRY, .id = record.id, .created_ns = 1700000000123456789 });
@@ -252,8 +253,8 @@ static void test_refused_queues(void)
 
 static void test_refused_numbers(void)
 {
-	REFUSED(kind = 0, "kind: 0; allowed is 1 to 7");
-	REFUSED(kind = 8, "kind: 8; allowed is 1 to 7");
+	REFUSED(kind = 0, "kind: 0; allowed is 1 to 8");
+	REFUSED(kind = 9, "kind: 9; allowed is 1 to 8");
 	REFUSED(max_attempts = 0, "max_attempts: 0; allowed is 1 to 1000");
 	REFUSED(max_attempts = 1001, "max_attempts: 1001; allowed is 1 to 1000");
 	REFUSED(backoff_base_ms = 0, "backoff_base_ms: 0; allowed is 1 to 604800000");

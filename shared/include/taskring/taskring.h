@@ -273,6 +273,12 @@ TR_API enum tr_result tr_task_discard(struct taskring *ring, const struct tr_id 
 TR_API enum tr_result tr_task_run(struct taskring *ring, const struct tr_id *id);
 
 /*
+ * Asks taskd to forget a task that has ended: its row, attempts, log lines and files go, and it is not shown
+ * any more, as if retention had removed it. Else as tr_task_discard(). Errors: as there; INVALID: it has not ended.
+ */
+TR_API enum tr_result tr_task_purge(struct taskring *ring, const struct tr_id *id);
+
+/*
  * Asks taskd to pause the queue: none of its tasks starts until it is resumed. Those that run go on, new
  * ones are accepted and wait, scheduled ones become due, and tasks may expire meanwhile. A paused queue stays so
  * over restarts of taskd and of the machine. A queue that has no tasks (yet) can be paused. Pausing what is
