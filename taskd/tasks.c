@@ -57,7 +57,7 @@ void tasks_free(struct dispatcher *dispatcher, struct task *task)
 	assert(task->where == NOWHERE && !task->dirty && !task->committing && !task->held);
 	tasks_show_now(dispatcher, task);
 	HASH_DELETE(hh, dispatcher->tasks, task);
-	if (!tr_state_is_ended((enum tr_state)task->state))
+	if (!tr_state_is_ended((enum tr_state)task->state) || (task->purged && task->board_slot != BOARD_NO_SLOT))
 		board_hide(dispatcher->writer, &task->board_slot);
 	else if (task->purged)
 		board_forget(dispatcher->writer, &task->id);

@@ -191,6 +191,8 @@ void wanted_command(struct dispatcher *dispatcher, const struct record *command,
 		.purpose = purpose_of(command) };
 	struct task *task = tasks_find(dispatcher, &command->id);
 
+	if (task && wanted.purpose == TO_PURGE)
+		tasks_show_now(dispatcher, task); /* how it ended is told before it goes */
 	if (task && wanted.purpose == TO_PURGE && is_awaited(dispatcher, task))
 		refuse(dispatcher, &wanted, task);
 	else if (task)
