@@ -182,7 +182,11 @@ $(BUILD)/man/taskd.conf.5: docs/man/taskd.conf.5.in $(BUILD)/taskd
 	mv $@.new $@
 
 $(BUILD)/tests/test_taskstat: | $(BUILD)/taskstat
-$(BUILD)/tests/test_taskctl: $(filter-out $(OBJ)/shared/tools/taskctl.o,$(CTL_OBJECTS))
+
+# taskctl's reads the command line with it, but not its main().
+$(BUILD)/tests/test_taskctl: $(OBJ)/tests/unit/test_taskctl.o $(filter-out $(OBJ)/shared/tools/taskctl.o,$(CTL_OBJECTS)) $(BUILD)/libtaskring.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcunit $(CTL_LIBS)
 
 $(BUILD)/taskring.pc: Makefile
 	@mkdir -p $(@D)

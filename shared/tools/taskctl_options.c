@@ -350,6 +350,16 @@ static bool take_option(struct request *request, const struct row *row, const ch
 	return false;
 }
 
+/* There is one: getopt_long() knows no other letters. */
+static const struct row *row_of(const struct command *command, int letter)
+{
+	size_t i = 0;
+
+	while (rows[i].letter != letter || !is_taken(&rows[i], command))
+		i++;
+	return &rows[i];
+}
+
 static bool read_all(struct request *request, int argc, char **argv)
 {
 	char letters[2 * ROWS + 1];
@@ -370,12 +380,11 @@ static bool read_all(struct request *request, int argc, char **argv)
 			.has_arg = row->argument ? required_argument : no_argument };
 	}
 	letters[letter_count] = '\0';
+	argv[0] = (char *)(uintptr_t)"taskctl"; /* as getopt_long() calls us where it complains */
 	while ((option = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
-		size_t i = 0;
 		if (option == '?')
 			return false; /* getopt_long() has said why */
-		for (; option < 256 && !(rows[i].letter == option && is_taken(&rows[i], request->command)); i++) {}
-		if (!take_option(request, option < 256 ? &rows[i] : &rows[option - 256], optarg))
+		if (!take_option(request, option < 256 ? row_of(request->command, option) : &rows[option - 256], optarg))
 			return false;
 	}
 	return true;

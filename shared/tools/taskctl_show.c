@@ -18,7 +18,7 @@ static void print_time(const char *name, int64_t time_ms, const char *since, int
 	if (time_ms <= 0)
 		return;
 	printf("%-12s %s", name, time_text(time_ms, time));
-	if (since_ms > 0 && time_ms >= since_ms)
+	if (since_ms > 0 && time_ms > since_ms)
 		printf("  (%s after %s)", duration_text(time_ms - since_ms, duration), since);
 	putchar('\n');
 }

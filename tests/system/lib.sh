@@ -19,7 +19,7 @@ SKIPPED=77
 # Sanitizers and valgrind make everything slower; deadlines are multiplied by this.
 : "${SLOWNESS:=1}"
 export LC_ALL=C TZ=UTC
-unset TASKRING_NAME TASKRING_SIGNUP_DB http_proxy https_proxy
+unset TASKRING_NAME TASKRING_JOURNAL TASKRING_SPOOL TASKRING_SIGNUP_DB http_proxy https_proxy
 
 # ---- saying how it went ---------------------------------------------------------------------
 

@@ -255,6 +255,43 @@ static void test_before_taskd(void)
 	remove_segment(instance, "wake");
 }
 
+/* To look at an instance makes none; what is there meanwhile is found. */
+static void test_open_to_look(void)
+{
+	const struct tr_open_options look = { .look = true };
+	const struct tr_id id = { { 1 } };
+	struct background_tasks *none;
+	struct taskring *looking;
+	struct tr_health health;
+	struct tr_error error;
+	char instance[60], path[100];
+
+	snprintf(instance, sizeof instance, "look.%d", (int)getpid());
+	snprintf(path, sizeof path, "/dev/shm/%s.ring", instance);
+	CU_ASSERT_EQUAL_FATAL(tr_open(&looking, instance, &look, &error), TR_OK);
+	CU_ASSERT_EQUAL(tr_task_status(looking, &id, &status), TR_NOT_FOUND);
+	CU_ASSERT_EQUAL(tr_task_cancel(looking, &id), TR_NO_RING);
+	CU_ASSERT_EQUAL(background_tasks_new(&none, looking), TR_NO_RING);
+	CU_ASSERT_PTR_NULL(none);
+	CU_ASSERT_EQUAL(tr_health(looking, &health), TR_NO_BOARD);
+	CU_ASSERT_FALSE(health.ring_ok);
+	CU_ASSERT_EQUAL(access(path, F_OK), -1);
+
+	CU_ASSERT_EQUAL_FATAL(tr_open(&client, instance, NULL, &error), TR_OK);
+	CU_ASSERT_EQUAL(tr_task_cancel(looking, &id), TR_OK);
+	CU_ASSERT_EQUAL(tr_health(looking, &health), TR_NO_BOARD);
+	CU_ASSERT_TRUE(health.ring_ok);
+	CU_ASSERT_EQUAL(health.ring_cells_used, 1);
+	tr_close(&client);
+	remove_segment(instance, "ring");
+	CU_ASSERT_EQUAL(tr_health(looking, &health), TR_NO_BOARD);
+	CU_ASSERT_FALSE(health.ring_ok);
+	CU_ASSERT_EQUAL(tr_task_cancel(looking, &id), TR_NO_RING);
+	CU_ASSERT_EQUAL(access(path, F_OK), -1);
+	tr_close(&looking);
+	remove_segment(instance, "wake");
+}
+
 static void test_open_refuses(void)
 {
 	const struct tr_open_options other = { .geometry = { .lanes = 5 } }, wrong = { .geometry = { .lanes = 1000 } };
@@ -320,6 +357,7 @@ int main(void)
 		{ "cancelling", test_cancelling },
 		{ "health", test_health },
 		{ "before taskd", test_before_taskd },
+		{ "to look", test_open_to_look },
 		{ "open refuses", test_open_refuses },
 	};
 	return RUN_DISPATCH_TESTS("status", tests);
