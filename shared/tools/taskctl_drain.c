@@ -52,8 +52,8 @@ static int hold(pid_t pid, const char *name, pid_t *parent)
 	return process;
 }
 
-/* The supervisor. -1: said why not; *status. */
-static int hold_supervisor(const struct request *request, int *status)
+/* The supervisor. -1: said why not; *status. *draining: it has been asked already; a second time would stop it at once. */
+static int hold_supervisor(const struct request *request, bool *draining, int *status)
 {
 	const struct board *board;
 	struct tr_error error;
@@ -66,6 +66,7 @@ static int hold_supervisor(const struct request *request, int *status)
 	}
 	bool held = board_is_held(request->instance);
 	int dispatcher = held ? hold(atomic_load(&board->pid), "taskd-dispatch", &supervisor) : -1;
+	*draining = atomic_load(&board->running_state) == BOARD_DRAINING;
 	board_close(&board);
 	int process = dispatcher >= 0 ? hold(supervisor, "taskd", &ignored) : -1;
 	if (dispatcher >= 0)
@@ -101,13 +102,14 @@ static int wait_for_end(int process, int64_t timeout_ms)
 static int drain(struct request *request)
 {
 	int status = request_open(request, false);
+	bool draining;
 
 	if (status != EXIT_DONE)
 		return status;
-	int process = hold_supervisor(request, &status);
+	int process = hold_supervisor(request, &draining, &status);
 	if (process < 0)
 		return status;
-	if (syscall(SYS_pidfd_send_signal, process, SIGTERM, NULL, 0) != 0) {
+	if (!draining && syscall(SYS_pidfd_send_signal, process, SIGTERM, NULL, 0) != 0) {
 		say("asking taskd: %s", strerror(errno));
 		status = EXIT_FAILED;
 	} else {

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/board.h"
 #include "shared/segment.h"
 
 void say(const char *format, ...)
@@ -111,7 +112,7 @@ void say_if_stopped(const struct request *request)
 {
 	struct tr_health health;
 
-	if (tr_health(request->ring, &health) == TR_OK && health.taskd_alive)
+	if (board_is_held(request->instance) && tr_health(request->ring, &health) == TR_OK && health.taskd_alive)
 		return;
 	say("taskd does not run now; it will obey when it is back");
 }

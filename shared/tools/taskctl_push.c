@@ -50,6 +50,8 @@ static char *read_whole(const char *path)
 	bool well = file != NULL && text != NULL && !ferror(file) && bytes <= TR_ARGS_MAX && memchr(text, '\0', bytes) == NULL;
 	if (file != NULL && file != stdin)
 		fclose(file);
+	while (well && bytes > 0 && strchr(" \t\r\n", text[bytes - 1]) != NULL)
+		text[--bytes] = '\0'; /* the end of a file's last line is no part of the arguments */
 	if (well)
 		return text;
 	free(text);

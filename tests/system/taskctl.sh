@@ -1,0 +1,470 @@
+#!/bin/bash
+# taskctl beside a real taskd: what each command prints, its exit status, and what it leaves behind.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
+
+ID='[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}'
+AT='[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{12}Z'
+NOBODY=01900000-0000-7000-8000-000000000000
+
+# Sets OUT, ERR and STATUS; INPUT is what it reads.
+ctl() { # COMMAND ARGUMENT...
+	STATUS=0
+	"$BUILD/taskctl" "$1" -n "$NAME" -J "$RUN/journal.db" -S "$RUN/spool" "${@:2}" <"${INPUT:-/dev/null}" \
+		>"$WORK/out" 2>"$WORK/err" || STATUS=$?
+	OUT=$(cat "$WORK/out")
+	ERR=$(cat "$WORK/err")
+}
+
+# It must end so, and print just that.
+expect_ctl() { # STATUS OUT COMMAND ARGUMENT...
+	ctl "${@:3}"
+	expect "the status of taskctl ${*:3} ($ERR)" "$1" "$STATUS"
+	expect "the output of taskctl ${*:3}" "$2" "$OUT"
+}
+
+# Its standard error must match, too.
+expect_refusal() { # STATUS PATTERN COMMAND ARGUMENT...
+	ctl "${@:3}"
+	expect "the status of taskctl ${*:3} ($ERR)" "$1" "$STATUS"
+	expect "the output of taskctl ${*:3}" "" "$OUT"
+	expect_match "what taskctl ${*:3} says" "$2" "$ERR"
+}
+
+add() { # HANDLER [ARGUMENT...]: the new task's id is in OUT
+	ctl push "$@"
+	expect "the status of taskctl push $* ($ERR)" 0 "$STATUS"
+}
+
+count_of() { # FILTER...: tasks that list shows
+	ctl list --json -L 100000 "$@"
+	expect "the status of taskctl list" 0 "$STATUS"
+	grep -c . "$WORK/out" || :
+}
+
+counts() { # NUMBER FILTER...
+	[ "$(count_of "${@:2}")" = "$1" ]
+}
+
+# Snapshot of all that commands could change.
+journal_now() {
+	sql "SELECT id, state, attempt, error FROM tasks ORDER BY id"
+}
+
+test_push() {
+	local id
+	configure
+	start_taskd
+	add succeed '{"a":1}' --queue mail --max-attempts 7 --trace 'trace text'
+	expect_match "an id" "^$ID$" "$OUT"
+	id=$OUT
+	wait_row "$id" succeeded
+	expect "as it was pushed" 'mail|7|trace text|{"a":1}' "$(sql "SELECT queue, max_attempts, trace, args FROM task")"
+	echo '{"from":"a file"}' >"$WORK/args"
+	add result "@$WORK/args" --wait --timeout 20s
+	expect_match "what --wait prints" "^$ID succeeded \{\"from\":\"a file\"\}$" "$OUT"
+	INPUT=$WORK/args
+	add result - --wait --json --durable
+	INPUT=
+	expect "what --wait --json prints" 'succeeded {"from":"a file"}' "$(jq -rc '"\(.state) \(.result)"' <<<"$OUT")"
+	add succeed --delay 1h
+	expect "a delayed one" scheduled "$(state_of "$OUT")"
+	add succeed --run-at 2035-01-01T00:00Z
+	wait_row "$OUT" scheduled
+	expect "run-at" 2051222400000 "$(sql "SELECT due_ms FROM task ORDER BY id DESC LIMIT 1")"
+	expect_refusal 2 'the arguments are no JSON' push succeed '{"a":'
+	expect_refusal 2 'handler' push 'no such/name'
+	expect_refusal 2 'max-attempts' push succeed --max-attempts 0
+	expect_refusal 2 'wanted: push' push
+	expect_refusal 2 "$WORK/nothing: No such file" push succeed "@$WORK/nothing"
+	stop_taskd
+	expect_nothing_left
+}
+
+# The exit status tells how it ended.
+test_push_and_wait() {
+	local id
+	configure
+	start_taskd
+	ctl push fail_permanently --wait
+	expect "status of a dead one" 6 "$STATUS"
+	expect_match "its line" "^$ID dead there is no such address$" "$OUT"
+	ctl push sleep '{"ms":20000}' --wait --timeout 200ms
+	expect "status of one that is late" 5 "$STATUS"
+	expect_match "its line" "^$ID running$" "$OUT"
+	id=${OUT%% *}
+	expect_ctl 0 "1 of 1 task: asked taskd to cancel" cancel "$id"
+	wait_state "$id" cancelled
+	stop_taskd
+}
+
+test_push_lines() {
+	local i
+	configure
+	start_taskd
+	for i in {1..600}; do
+		echo "{\"handler\":\"result\",\"args\":{\"n\":$i},\"queue\":\"q$((i % 3))\"}"
+	done >"$WORK/lines"
+	ctl push -l "$WORK/lines" --max-attempts 2
+	expect "status ($ERR)" 0 "$STATUS"
+	expect "ids" 600 "$(sort -u "$WORK/out" | grep -cE "^$ID$")"
+	await task_succeeded=600
+	wait_until 5 eval '[ "$(sql "SELECT count(*) FROM tasks WHERE state = '"'succeeded'"'")" = 600 ]'
+	expect "what they got" "180300|2|200" "$(sql "SELECT sum(json_extract(args, '$.n')), max(max_attempts),
+		sum(queue = 'q1') FROM tasks")"
+	ctl push -l "$WORK/lines" --durable --wait
+	expect "status with --durable --wait" 0 "$STATUS"
+	expect "in the order of the lines" "$(seq 600 | paste -sd' ')" \
+		"$(sed -E 's/.*succeeded \{"n":([0-9]+)\}/\1/' "$WORK/out" | paste -sd' ')"
+	# In sequence, and all or nothing.
+	printf '%s\n' '{"handler":"fail_permanently"}' '' '{"handler":"succeed","delay_ms":1}' >"$WORK/two"
+	INPUT=$WORK/two
+	ctl push --lines --sequence --wait
+	INPUT=
+	expect "status of a sequence of which the first dies" 6 "$STATUS"
+	expect "its ends" "dead cancelled" "$(awk '{ print $2 }' "$WORK/out" | paste -sd' ')"
+	printf '%s\n' '{"handler":"succeed"}' '{"handler":"succeed","quue":"x"}' >"$WORK/faulty"
+	await task_waiting=0
+	expect_refusal 2 "quue.*line 2 is where it stopped; nothing was pushed" push -l --sequence "$WORK/faulty"
+	ctl push -l "$WORK/faulty"
+	expect "status of a faulty line" 2 "$STATUS"
+	expect "before it" 1 "$(grep -cE "^$ID$" "$WORK/out")"
+	stop_taskd
+	expect "all in all" 1203 "$(sql "SELECT count(*) FROM tasks")"
+	expect_nothing_left
+}
+
+test_file_of_its_own() {
+	local id
+	configure
+	start_taskd
+	head -c 300000 /dev/urandom >"$WORK/upload"
+	add fail_times '{"times":1}' --max-attempts 1 --file "$WORK/upload"
+	id=$OUT
+	wait_row "$id" dead
+	cmp "$WORK/upload" "$RUN/spool/$id.file" || fail "the file is not what was given"
+	# Edit and retry: a new task with the rest as it was, and a file, too.
+	ctl retry "$id" --args '{"times":0}'
+	expect "status ($ERR)" 0 "$STATUS"
+	expect_match "the new id" "^$ID$" "$OUT"
+	wait_row "$OUT" succeeded
+	wait_row "$id" cancelled
+	expect "as it was" '1|{"times":0}' "$(sql "SELECT max_attempts, args FROM tasks WHERE id = '$OUT'")"
+	expect_refusal 4 "it is cancelled and cannot be retried" retry "$id" --args '{}'
+	expect_refusal 2 "no JSON" retry "$id" --args '{'
+	wait_until 5 eval '[ -z "$(ls "$RUN/spool")" ]'
+	stop_taskd
+	expect_nothing_left
+}
+
+test_list_and_show() {
+	local first second
+	configure
+	start_taskd
+	add succeed '{"email":"ada@example.org","n":1}'
+	first=$OUT
+	wait_row "$first" succeeded
+	add dirty_text '{"email":"bob@example.org"}' --queue other --max-attempts 1
+	second=$OUT
+	wait_row "$second" dead
+	ctl list
+	expect_match "the head" "^ID +STATE +HANDLER +QUEUE +ATTEMPT +CREATED +NOTE"$'\n' "$OUT"
+	expect_match "the rows" "$second  dead        dirty_text +other +1/1 +$AT  tab.*"$'\n'"$first  succeeded   succeed +default +1/5 +$AT$" "$OUT"
+	expect "by state" "$second" "$(ctl list -j --state dead,expired && jq -r .id <<<"$OUT")"
+	expect "by handler" "$first" "$(ctl list -j --handler succeed && jq -r .id <<<"$OUT")"
+	expect "by queue" "$second" "$(ctl list -j --queue other && jq -r .id <<<"$OUT")"
+	expect "the newest" "$second" "$(ctl list -j -L 1 && jq -r .id <<<"$OUT")"
+	expect "by time" 2 "$(count_of --from -1h --to +1h)"
+	expect "before" 0 "$(count_of --to -1h)"
+	expect_refusal 2 'wanted: .*dead' list --state died
+	expect_refusal 2 'the filter names' list --handler 'no/name'
+	ctl show "$first"
+	expect "status of show ($ERR)" 0 "$STATUS"
+	expect_match "show" "state        succeeded"$'\n' "$OUT"
+	expect_match "show" 'arguments    \{"email":"ada@example.org","n":1\}' "$OUT"
+	expect_match "show" 'result       \{"ok":true\}' "$OUT"
+	expect_match "show" "attempt 1    $AT  succeeded" "$OUT"
+	expect_match "show" "log 1        $AT  info: attempt 1 of 5 in queue default" "$OUT"
+	ctl show "$first" --json
+	expect "show --json" 'succeeded ada@example.org succeeded info 1' \
+		"$(jq -r '"\(.state) \(.arguments.email) \(.attempts[0].outcome) \(.log[0].level) \(.siblings | length)"' <<<"$OUT")"
+	expect_refusal 3 "$NOBODY: no such task" show $NOBODY
+	expect_refusal 2 "an id has the form" show 1234
+	expect_refusal 3 "no such task" explain $NOBODY
+	ctl explain "$second"
+	expect "status of explain" 0 "$STATUS"
+	expect_match "explain" dead "$OUT"
+	stop_taskd
+}
+
+# Texts of others reach the terminal as text: of the handlers what taskd lets through, of callers everything.
+test_hostile_text() {
+	local id
+	configure
+	start_taskd
+	add result '{"x":"\u001b]0;owned\u0007\u009b31m\u202egpj"}' --wait
+	id=${OUT%% *}
+	ctl push result "$(printf '{"x":"\xe2\x80\xae\xc2\x9b2J"}')" --trace "$(printf 'a\tb')"
+	expect "a trace with a control character" 2 "$STATUS"
+	ctl push result "$(printf '{"x":"\xe2\x80\xae\xc2\x9b2J"}')" --wait
+	expect_match "what --wait prints" '"x":"\\u202e\\x9b2J"' "$OUT"
+	ctl push dirty_text --max-attempts 1 --wait
+	for id in "$id" "${OUT%% *}"; do
+		for command in list "show $id" "show $id -j" "list -j" "tail $id" "tail $id -j" "explain $id"; do
+			# shellcheck disable=SC2086
+			ctl $command
+			expect "control characters in the output of $command" "" \
+				"$(LC_ALL=C tr -d '\n' <"$WORK/out" | LC_ALL=C grep -aoP '[\x00-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]' || :)"
+		done
+	done
+	ctl show "$(printf 'x\033[31m')"
+	expect_match "what it says of a bad id" 'x\\x1b\[31m: an id has' "$ERR"
+	stop_taskd
+}
+
+test_steering() {
+	local id later
+	configure '' 'pool default { processes = 1 }'
+	start_taskd
+	add hang
+	id=$OUT
+	await task_running=1
+	add succeed
+	later=$OUT
+	expect_ctl 4 "0 of 1 task: asked taskd to retry" retry "$id"
+	expect_match "what it says" "$id: it is running and cannot be retried" "$ERR"
+	expect_ctl 0 "1 of 1 task: asked taskd to discard" discard "$later"
+	wait_row "$later" cancelled
+	add succeed --delay 1h
+	later=$OUT
+	wait_row "$later" scheduled
+	expect_ctl 0 "1 of 1 task: asked taskd to run" run "$later"
+	wait_row "$later" queued
+	ctl cancel "$id" "$later" $NOBODY
+	expect "status where one of three is not there" 3 "$STATUS"
+	expect "the counts" "2 of 2 tasks: asked taskd to cancel" "$OUT"
+	wait_row "$later" cancelled
+	wait_row "$id" cancelled 20
+	for command in cancel retry discard run; do
+		ctl $command "$id"
+		expect "status of $command of what has ended" 4 "$STATUS"
+		expect_match "what it says" "$id: it is cancelled and cannot be" "$ERR"
+		expect_ctl 4 '{"matched":1,"asked":0,"dry_run":false}' $command --json "$id"
+	done
+	expect_refusal 2 "which" cancel
+	expect_refusal 2 "either" cancel --all "$id"
+	expect_ctl 4 "0 of 0 tasks: asked taskd to retry" retry --state running
+	expect_match "what it says" "a task in such a state cannot be retried" "$ERR"
+	stop_taskd
+}
+
+# All that match, a page at a time; trying it changes nothing.
+test_many_dead() {
+	local before
+	configure
+	start_taskd
+	"$TOOLS/push" -n "$NAME" -c 1200 -b 100 -p -s -H fail_times -m 1 >/dev/null
+	"$TOOLS/push" -n "$NAME" -c 7 -b 7 -p -s -H fail_permanently -m 1 >/dev/null
+	await task_dead=1207
+	wait_until 5 counts 1200 --state dead --handler fail_times
+	before=$(journal_now)
+	for command in retry cancel discard run purge; do
+		ctl $command --all --dry-run
+		expect "status of $command --dry-run" 0 "$STATUS"
+		expect_match "what it prints" "^(1207|0) tasks would be " "$OUT"
+	done
+	expect_ctl 0 "1200 tasks would be retried" retry --state dead --handler fail_times --dry-run
+	expect_ctl 0 '{"matched":10,"asked":0,"dry_run":true}' retry --handler fail_times --dry-run --limit 10 --json
+	expect "after trying" "$before" "$(journal_now)"
+	expect_stat task_retried 0
+	expect_ctl 0 "1200 of 1200 tasks: asked taskd to retry" retry --state dead --handler fail_times
+	await task_succeeded=1200
+	expect_stat task_retried 1200
+	expect_ctl 0 "3 of 3 tasks: asked taskd to purge" purge --handler fail_permanently -L 3
+	wait_until 5 counts 4 --handler fail_permanently
+	# Ids from another command.
+	ctl list --json --state dead
+	jq -r .id <"$WORK/out" >"$WORK/ids"
+	INPUT=$WORK/ids
+	expect_ctl 0 "4 of 4 tasks: asked taskd to discard" discard -
+	INPUT=
+	wait_until 5 counts 4 --state cancelled
+	expect_ctl 0 "0 of 0 tasks: asked taskd to purge" purge --older-than 1h
+	expect_ctl 0 "1204 of 1204 tasks: asked taskd to purge" purge --all
+	wait_until 10 counts 0
+	expect "rows" "0|0" "$(sql "SELECT (SELECT count(*) FROM task), (SELECT count(*) FROM attempt)")"
+	stop_taskd
+	expect_nothing_left
+}
+
+# On a terminal it asks first.
+test_confirmation() {
+	configure
+	start_taskd
+	push -c 3 -p -H fail_permanently -m 1 >/dev/null
+	await task_dead=3
+	wait_until 5 counts 3 --state dead
+	cat >"$WORK/answer.py" <<-'END'
+		import os, pty, sys
+		pid, terminal = pty.fork()
+		if pid == 0:
+		    os.execv(sys.argv[2], sys.argv[2:])
+		said = b''
+		while b'[y/N]' not in said:
+		    said += os.read(terminal, 1000)
+		os.write(terminal, sys.argv[1].encode() + b'\n')
+		try:
+		    while more := os.read(terminal, 1000):
+		        said += more
+		except OSError:
+		    pass
+		print(said.decode().replace('\r', ''))
+		sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+	END
+	answer() { # YES_OR_NO
+		STATUS=0
+		OUT=$(/usr/bin/python3 "$WORK/answer.py" "$1" "$BUILD/taskctl" discard -n "$NAME" -J "$RUN/journal.db" --state dead) || STATUS=$?
+	}
+	answer n
+	expect "status after no" 1 "$STATUS"
+	expect_match "what it asks" "discard 3 tasks\? \[y/N\]" "$OUT"
+	expect_stat task_discarded 0
+	answer y
+	expect "status after yes" 0 "$STATUS"
+	expect_match "its counts" "3 of 3 tasks: asked" "$OUT"
+	await task_discarded=3
+	stop_taskd
+}
+
+test_queues() {
+	configure
+	start_taskd
+	expect_ctl 0 "2 of 2 queues: asked taskd to pause" pause mail reports
+	await queue_paused=2
+	add succeed --queue mail
+	await task_waiting=1
+	ctl explain "$OUT"
+	expect_match "why" "paused" "$OUT"
+	expect_ctl 0 '{"asked":1}' resume mail --json
+	await task_succeeded=1
+	expect_ctl 2 "0 of 1 queue: asked taskd to pause" pause 'no/name'
+	stop_taskd
+}
+
+test_tail() {
+	local id
+	configure
+	start_taskd
+	add log_lines '{"lines":5}' --wait
+	id=${OUT%% *}
+	ctl tail "$id" # it has ended: all that there is
+	expect "status" 0 "$STATUS"
+	expect "its lines" "$(printf 'log info: line %s\n' 1 2 3 4 5)"$'\n'succeeded "$(cut -c 27- "$WORK/out")"
+	# From its beginning to its end, while it runs.
+	add progress '{"steps":40,"ms":20}'
+	ctl tail "$OUT" --timeout 20s
+	expect "status" 0 "$STATUS"
+	expect_match "progress" 'progress( 40/40)? step 40' "$OUT"
+	expect "steps in order" "$(grep -o 'step [0-9]*$' "$WORK/out" | sort -t' ' -nk2)" "$(grep -o 'step [0-9]*$' "$WORK/out")"
+	expect_match "its last line" "$AT  succeeded$" "$(tail -n 1 "$WORK/out")"
+	add fail_times '{"times":1}' --backoff-base 300ms --backoff-cap 300ms
+	ctl tail "$OUT" --json
+	expect "one that fails first" 0 "$STATUS"
+	expect_match "its states" 'retrying .*succeeded $' "$(jq -r 'select(.event == "state") | .state' <<<"$OUT" | paste -sd' ' | sed 's/$/ /')"
+	add fail_permanently
+	ctl tail "$OUT"
+	expect "status of a dead one" 6 "$STATUS"
+	add succeed --delay 1h
+	ctl tail "$OUT" --timeout 100ms
+	expect "status of one that waits" 5 "$STATUS"
+	expect_refusal 3 "no such task" tail $NOBODY
+	stop_taskd
+}
+
+# All tasks, filtered; and nothing is lost while it keeps up.
+test_tail_all() {
+	local pid
+	configure
+	start_taskd
+	"$BUILD/taskctl" tail -n "$NAME" -J "$RUN/journal.db" --handler log_lines --timeout 30s >"$WORK/tail" 2>&1 &
+	pid=$!
+	wait_until 5 eval 'push -H log_lines -a "{\"lines\":1}" >/dev/null; grep -q "line 1" "$WORK/tail"'
+	: >"$WORK/tail"
+	push -H succeed >/dev/null
+	add log_lines '{"lines":100}' --wait
+	wait_until 5 grep -q "${OUT%% *}  succeeded" "$WORK/tail"
+	expect "lines in order" "$(seq 100)" "$(grep -a "${OUT%% *}  log info" "$WORK/tail" | sed 's/.*line //')"
+	expect "of other handlers" 0 "$(grep -ac 'in queue default' "$WORK/tail")"
+	kill $pid
+	stop_taskd
+}
+
+# Looking works on; what is asked for waits in the ring; and nothing is made where nothing is.
+test_dead_taskd() {
+	local done dead
+	configure
+	start_taskd
+	add log_lines --wait
+	done=${OUT%% *}
+	add fail_times '{"times":1}' --max-attempts 1
+	dead=$OUT
+	wait_row "$dead" dead
+	pkill -KILL -f "$RUN/taskd.conf"
+	wait_until 5 eval '! pgrep -f "$RUN/taskd.conf" >/dev/null'
+	expect "tasks" 2 "$(count_of)"
+	ctl show "$done" --json
+	expect "show" "succeeded 3" "$(jq -r '"\(.state) \(.log | length)"' <<<"$OUT")"
+	ctl tail "$done"
+	expect "tail" 0 "$STATUS"
+	ctl explain "$dead"
+	expect "explain" 0 "$STATUS"
+	ctl retry "$dead"
+	expect "retry" 0 "$STATUS"
+	expect "what it says" "taskctl: taskd does not run now; it will obey when it is back" "$ERR"
+	expect_refusal 4 "taskd does not run" drain
+	start_taskd
+	wait_row "$dead" succeeded
+	expect_ctl 0 "taskd has stopped" drain --timeout 20s
+	wait_until 5 is_gone "$TASKD"
+	expect "left in /dev/shm" "" "$(shared_memory_left)"
+	# Stopped in order there is neither ring nor board; the journal is read all the same.
+	expect "tasks" 2 "$(count_of)"
+	expect_refusal 3 "has no ring" retry "$dead"
+	expect_refusal 3 "has no ring" push succeed
+	STATUS=0
+	"$BUILD/taskctl" list -n "$NAME" -J "$WORK/nothing" 2>"$WORK/err" || STATUS=$?
+	expect "no such instance" "3 taskctl: there is no instance \"$NAME\": neither in /dev/shm nor $WORK/nothing" "$STATUS $(cat "$WORK/err")"
+	expect "left in /dev/shm" "" "$(shared_memory_left)"
+}
+
+# It waits for what runs, and says when that takes too long.
+test_drain() {
+	local id
+	configure
+	start_taskd
+	add append_id "{\"file\":\"$WORK/ran\",\"ms\":1000}" # it heeds nobody
+	id=$OUT
+	wait_state "$id" running
+	expect_refusal 5 "still draining" drain --timeout 50ms
+	expect_ctl 0 '{"stopped":true}' drain --json
+	expect "what ran" succeeded "$(state_of "$id")"
+	wait "$TASKD"
+}
+
+# A full disk or a closed pipe is no success.
+test_output_fails() {
+	local status=0
+	configure
+	start_taskd
+	add succeed --wait
+	"$BUILD/taskctl" list -n "$NAME" -J "$RUN/journal.db" >/dev/full 2>"$WORK/err" || status=$?
+	expect "status" 1 $status
+	expect_match "what it says" "No space left on device" "$(cat "$WORK/err")"
+	"$BUILD/taskctl" --help | grep -q '^  explain '
+	status=0
+	"$BUILD/taskctl" nonsense 2>"$WORK/err" || status=$?
+	expect "no command" "2 taskctl: \"nonsense\" is no command" "$status $(head -n 1 "$WORK/err")"
+	stop_taskd
+}
+
+run_tests "$@"
