@@ -38,8 +38,9 @@ json_t *text_json(const char *text)
 /* What is JSON already; as text where jansson cannot hold it (an integer of more than 64 bits). */
 static json_t *embedded_json(const char *text)
 {
-	json_t *json = text != NULL ? json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : json_null();
-
+	if (text == NULL)
+		return json_null();
+	json_t *json = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
 	return json != NULL ? json : any_text_json(text);
 }
 

@@ -35,27 +35,27 @@ struct push {
 static char *read_whole(const char *path)
 {
 	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-	char *text = malloc(TR_ARGS_MAX + 2);
-	size_t bytes = 0;
 
-	errno = 0;
-	if (file != NULL && text != NULL)
-		bytes = fread(text, 1, TR_ARGS_MAX + 1, file);
-	if (file == NULL || text == NULL || ferror(file))
-		say("%s: %s", path, strerror(errno ? errno : EIO));
-	else if (bytes > TR_ARGS_MAX || memchr(text, '\0', bytes) != NULL)
-		say("%s: %s", path, bytes > TR_ARGS_MAX ? "larger than 16 MiB" : "it holds a zero byte, which no JSON does");
-	else
-		text[bytes] = '\0';
-	bool well = file != NULL && text != NULL && !ferror(file) && bytes <= TR_ARGS_MAX && memchr(text, '\0', bytes) == NULL;
-	if (file != NULL && file != stdin)
+	if (file == NULL) {
+		say("%s: %s", path, strerror(errno));
+		return NULL;
+	}
+	char *text = malloc(TR_ARGS_MAX + 2);
+	size_t bytes = text != NULL ? fread(text, 1, TR_ARGS_MAX + 1, file) : 0;
+	const char *fault = text == NULL ? "out of memory" : ferror(file) ? "it cannot be read" :
+	    bytes > TR_ARGS_MAX ? "larger than 16 MiB" :
+	    memchr(text, '\0', bytes) != NULL ? "it holds a zero byte, which no JSON does" : NULL;
+	if (file != stdin)
 		fclose(file);
-	while (well && bytes > 0 && strchr(" \t\r\n", text[bytes - 1]) != NULL)
-		text[--bytes] = '\0'; /* the end of a file's last line is no part of the arguments */
-	if (well)
-		return text;
-	free(text);
-	return NULL;
+	if (fault != NULL) {
+		say("%s: %s", path, fault);
+		free(text);
+		return NULL;
+	}
+	while (bytes > 0 && strchr(" \t\r\n", text[bytes - 1]) != NULL)
+		bytes--; /* the end of a file's last line is no part of the arguments */
+	text[bytes] = '\0';
+	return text;
 }
 
 /* The operand, @FILE or - as a JSON text, the caller's. NULL: said why not. */

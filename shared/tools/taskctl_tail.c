@@ -35,18 +35,17 @@ struct tail {
 
 /* ---- showing ----------------------------------------------------------------------------- */
 
-static bool show_json(const struct tail *tail, json_t *json, const char *kind, int64_t at_ms, const struct tr_id *id)
+static void show_json(json_t *json, const char *kind, int64_t at_ms, const struct tr_id *id)
 {
 	char text[TR_ID_TEXT_SIZE];
 
-	(void)tail;
 	if (json != NULL && (json_object_set_new(json, "event", json_string(kind)) != 0 ||
 	    json_object_set_new(json, "at", time_json(at_ms)) != 0 ||
 	    (id != NULL && json_object_set_new(json, "id", json_string(tr_id_format(id, text))) != 0))) {
 		json_decref(json);
 		json = NULL;
 	}
-	return print_json(json);
+	print_json(json);
 }
 
 static void show_text(const struct tail *tail, int64_t at_ms, const struct tr_id *id, const char *what, const char *text)
@@ -74,7 +73,7 @@ static void show_state(struct tail *tail, int64_t at_ms, const struct tr_id *id,
 		tail->state = state;
 	}
 	if (tail->request->json) {
-		show_json(tail, json_pack("{s:s, s:I, s:o}", "state", tr_state_name(state), "attempt", (json_int_t)attempt, "error",
+		show_json(json_pack("{s:s, s:I, s:o}", "state", tr_state_name(state), "attempt", (json_int_t)attempt, "error",
 		    text_json(error)), "state", at_ms, id);
 		return;
 	}
@@ -89,7 +88,7 @@ static void show_line(const struct tail *tail, int64_t at_ms, const struct tr_id
 	char what[32];
 
 	if (tail->request->json) {
-		show_json(tail, json_pack("{s:s, s:I, s:o}", "level", level_name(level), "attempt", (json_int_t)attempt, "text",
+		show_json(json_pack("{s:s, s:I, s:o}", "level", level_name(level), "attempt", (json_int_t)attempt, "text",
 		    text_json(text)), "log", at_ms, id);
 		return;
 	}
@@ -105,7 +104,7 @@ static void show_progress(const struct tail *tail, const struct board_event *eve
 	bool known = board_find(tail->board, &event->id, &entry) && strncmp(entry.progress_text, text, EVENT_CUT) == 0;
 
 	if (tail->request->json) {
-		show_json(tail, json_pack("{s:o, s:o, s:o}", "done", known ? json_integer((json_int_t)entry.progress_done) : json_null(),
+		show_json(json_pack("{s:o, s:o, s:o}", "done", known ? json_integer((json_int_t)entry.progress_done) : json_null(),
 		    "total", known ? json_integer((json_int_t)entry.progress_total) : json_null(), "text", text_json(text)),
 		    "progress", event->at_ms, &event->id);
 		return;
@@ -118,7 +117,7 @@ static void show_progress(const struct tail *tail, const struct board_event *eve
 static void show_missed(const struct tail *tail, uint64_t count)
 {
 	if (tail->request->json)
-		show_json(tail, json_pack("{s:I}", "count", (json_int_t)count), "missed", now_ms(), NULL);
+		show_json(json_pack("{s:I}", "count", (json_int_t)count), "missed", now_ms(), NULL);
 	else
 		printf("missed %" PRIu64 " events\n", count);
 }

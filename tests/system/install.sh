@@ -87,7 +87,7 @@ test_headers_stand_alone() {
 test_manual_pages() {
 	local page
 	install_tree
-	for page in taskstat.1 taskd.conf.5 taskd.8; do
+	for page in taskstat.1 taskctl.1 taskd.conf.5 taskd.8; do
 		[ -s "$TREE/share/man/man${page##*.}/$page" ] || fail "$page is not installed"
 		expect "mandoc on $page" "" "$(mandoc -T lint -W warning "$TREE/share/man/man${page##*.}/$page" 2>&1)"
 	done

@@ -401,20 +401,20 @@ test_tail_all() {
 
 # Looking works on; what is asked for waits in the ring; and nothing is made where nothing is.
 test_dead_taskd() {
-	local done dead
+	local old dead
 	configure
 	start_taskd
 	add log_lines --wait
-	done=${OUT%% *}
+	old=${OUT%% *}
 	add fail_times '{"times":1}' --max-attempts 1
 	dead=$OUT
 	wait_row "$dead" dead
 	pkill -KILL -f "$RUN/taskd.conf"
 	wait_until 5 eval '! pgrep -f "$RUN/taskd.conf" >/dev/null'
 	expect "tasks" 2 "$(count_of)"
-	ctl show "$done" --json
+	ctl show "$old" --json
 	expect "show" "succeeded 3" "$(jq -r '"\(.state) \(.log | length)"' <<<"$OUT")"
-	ctl tail "$done"
+	ctl tail "$old"
 	expect "tail" 0 "$STATUS"
 	ctl explain "$dead"
 	expect "explain" 0 "$STATUS"
