@@ -151,6 +151,9 @@ static void test_kill(void)
 
 	ask_purge(id);
 	turn();
+	await_journal();
+	turn();
+	expect_counts(1, 0);
 	world_kill();
 	EXPECT_TEXT(journaled(id), "dead");
 	world_start();

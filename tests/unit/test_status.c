@@ -286,7 +286,6 @@ static void test_open_to_look(void)
 	remove_segment(instance, "ring");
 	CU_ASSERT_EQUAL(tr_health(looking, &health), TR_NO_BOARD);
 	CU_ASSERT_FALSE(health.ring_ok);
-	CU_ASSERT_EQUAL(tr_task_cancel(looking, &id), TR_NO_RING);
 	CU_ASSERT_EQUAL(access(path, F_OK), -1);
 	tr_close(&looking);
 	remove_segment(instance, "wake");
