@@ -134,13 +134,13 @@ const char *level_name(int level)
 
 /* ---- rows of a list ---------------------------------------------------------------------- */
 
-#define ROW_FORMAT "%-36s  %-10s  %-22s  %-12s  %-7s  %-24s  %s"
+#define ROW_FORMAT "%-36s %-9s %-16s %-8s %-7s %6s  %s"
 
 void print_row_head(size_t columns)
 {
 	char line[ROW_SIZE];
 
-	snprintf(line, sizeof line, ROW_FORMAT, "ID", "STATE", "HANDLER", "QUEUE", "ATTEMPT", "CREATED", "NOTE");
+	snprintf(line, sizeof line, ROW_FORMAT, "ID", "STATE", "HANDLER", "QUEUE", "ATTEMPT", "AGE", "NOTE");
 	print_text(stdout, line, columns);
 	putchar('\n');
 }
@@ -165,12 +165,13 @@ static void note(const struct tr_task_status *status, char *text, size_t size)
 
 void print_row(const struct tr_task_status *status, size_t columns)
 {
-	char line[ROW_SIZE], id[TR_ID_TEXT_SIZE], time[TIME_TEXT_SIZE], attempt[24], text[ROW_SIZE / 2];
+	char line[ROW_SIZE], id[TR_ID_TEXT_SIZE], age[DURATION_TEXT_SIZE], attempt[24], text[ROW_SIZE / 2];
+	int64_t age_ms = now_ms() - status->created_ms;
 
 	note(status, text, sizeof text);
 	snprintf(attempt, sizeof attempt, "%" PRIu32 "/%" PRIu32, status->attempt, status->max_attempts);
 	snprintf(line, sizeof line, ROW_FORMAT, tr_id_format(&status->id, id), tr_state_name(status->state), status->handler,
-	    status->queue, attempt, time_text(status->created_ms, time), text);
+	    status->queue, attempt, duration_text(age_ms > 0 ? age_ms : 0, age), text);
 	size_t bytes = strlen(line);
 	while (bytes > 0 && line[bytes - 1] == ' ')
 		line[--bytes] = '\0';

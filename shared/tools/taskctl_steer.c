@@ -131,13 +131,10 @@ static bool ask_one(void *context, const struct tr_task_status *status)
 	return false;
 }
 
-/* True: go on. Without a terminal nobody is there to be asked. */
 static bool confirm(const struct steering *steering, uint64_t count)
 {
 	char answer[16] = "";
 
-	if (steering->request->yes || !isatty(STDIN_FILENO))
-		return true;
 	fprintf(stderr, "%s %s%" PRIu64 " task%s? [y/N] ", steering->verb->name, count >= COUNT_MOST ? "at least " : "", count,
 	    count == 1 ? "" : "s");
 	return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
@@ -154,6 +151,7 @@ static int steer_matching(struct steering *steering)
 		return EXIT_NOT_POSSIBLE;
 	}
 	filter->states = wanted;
+	/* Without a terminal nobody is there to be asked. */
 	bool asks = !request->dry_run && !request->yes && isatty(STDIN_FILENO);
 	int status = request->dry_run || asks ? walk(request, request->limit, count_one, steering) : EXIT_DONE;
 	if (status != EXIT_DONE || request->dry_run)

@@ -168,8 +168,8 @@ test_list_and_show() {
 	second=$OUT
 	wait_row "$second" dead
 	ctl list
-	expect_match "the head" "^ID +STATE +HANDLER +QUEUE +ATTEMPT +CREATED +NOTE"$'\n' "$OUT"
-	expect_match "the rows" "$second  dead        dirty_text +other +1/1 +$AT  tab.*"$'\n'"$first  succeeded   succeed +default +1/5 +$AT$" "$OUT"
+	expect_match "the head" "^ID +STATE +HANDLER +QUEUE +ATTEMPT +AGE  NOTE"$'\n' "$OUT"
+	expect_match "the rows" "$second dead +dirty_text +other +1/1 +[0-9]+ms  tab.*"$'\n'"$first succeeded succeed +default +1/5 +[0-9]+ms$" "$OUT"
 	expect "by state" "$second" "$(ctl list -j --state dead,expired && jq -r .id <<<"$OUT")"
 	expect "by handler" "$first" "$(ctl list -j --handler succeed && jq -r .id <<<"$OUT")"
 	expect "by queue" "$second" "$(ctl list -j --queue other && jq -r .id <<<"$OUT")"
@@ -397,6 +397,49 @@ test_tail_all() {
 	expect "of other handlers" 0 "$(grep -ac 'in queue default' "$WORK/tail")"
 	kill $pid
 	stop_taskd
+}
+
+# Who reads too slowly is told so, and goes on with what is there.
+test_tail_overrun() {
+	local pid
+	configure 'board { events = 1024 }'
+	start_taskd
+	"$BUILD/taskctl" tail -n "$NAME" -J "$RUN/journal.db" --timeout 60s >"$WORK/tail" 2>&1 &
+	pid=$!
+	wait_until 5 eval 'push -H noop >/dev/null; grep -q succeeded "$WORK/tail"'
+	kill -STOP $pid
+	push -c 5000 -b 100 -p -s >/dev/null
+	await task_waiting=0 task_running=0 task_succeeded+5000
+	kill -CONT $pid
+	wait_until 10 grep -qE '^missed [0-9]{4,} events$' "$WORK/tail"
+	add log_lines --wait
+	wait_until 10 grep -q "${OUT%% *}  succeeded" "$WORK/tail"
+	kill $pid
+	stop_taskd
+}
+
+# Root does not leave files in the spool that taskd's user cannot read.
+test_as_root() {
+	local id
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	configure 'user = "www-data"'
+	chown -R www-data "$RUN"
+	chmod 711 "$WORK"
+	start_taskd
+	head -c 100000 /dev/zero | tr '\0' x | jq -Rc '{much: ., times: 1}' >"$WORK/args"
+	chmod 600 "$WORK/args" # it is read before
+	add fail_times "@$WORK/args" --file "$WORK/args" --max-attempts 1
+	id=$OUT
+	wait_row "$id" dead
+	expect "files and their owner" "$id www-data $id.file www-data" "$(cd "$RUN/spool" && stat -c '%n %U' -- * | paste -sd' ')"
+	ctl list
+	expect "status of list" 0 "$STATUS"
+	ctl retry "$id" --args '{"times":0}'
+	wait_row "$OUT" succeeded
+	expect "others' files" "" "$(find "$RUN" /dev/shm -name '*'"$NAME"'*' ! -user www-data)$(find "$RUN" ! -user www-data ! -name taskd.log)"
+	expect_ctl 0 "taskd has stopped" drain
+	wait "$TASKD"
+	expect_nothing_left
 }
 
 # Looking works on; what is asked for waits in the ring; and nothing is made where nothing is.
