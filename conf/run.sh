@@ -108,7 +108,7 @@ if ! as_user test -r "$build/taskd" -a -x "$build/taskd" -a -r "$TEMPLATES/super
 	TEMPLATES=$PROGRAMS
 	rm -rf "$PROGRAMS"
 	mkdir -p "$PROGRAMS" &&
-		cp -R "$build/taskd" "$build/taskring-app" "$build/taskstat" "$build/handlers" "$build/modules" \
+		cp -R "$build/taskd" "$build/taskring-app" "$build/taskstat" "$build/taskctl" "$build/handlers" "$build/modules" \
 			"$checkout"/conf/*.in "$checkout/conf/supervise.sh" "$PROGRAMS" &&
 		{ [ ! -d "$build/ui" ] || cp -R "$build/ui" "$PROGRAMS"; } || fail "cannot copy the programs to $PROGRAMS"
 	echo "taskring: $user cannot reach $build, so copies in $PROGRAMS are run"

@@ -237,6 +237,7 @@ print_welcome() {
 		  steer     curl -i -X DELETE http://$address/tasks/ID -H "Authorization: Bearer \$(cat $SHOWN_DIR/token)"
 		  mail      $SHOWN_DIR/mail/ (a maildir: what was sent lies in new/)
 		  look      $PROGRAMS/taskstat -1 -n $NAME
+		  tasks     $PROGRAMS/taskctl list -n $NAME -J $SHOWN_DIR/journal.db
 		  logs      $SHOWN_DIR/logs/
 		  stop      Ctrl-C, or kill $$
 	END
