@@ -5,6 +5,7 @@
 
 struct listing {
 	bool json, failed;
+	bool headed;
 	size_t columns;
 };
 
@@ -12,6 +13,9 @@ static bool show(void *context, const struct tr_task_status *status)
 {
 	struct listing *listing = context;
 
+	if (!listing->json && !listing->headed)
+		print_row_head(listing->columns);
+	listing->headed = true;
 	if (!listing->json)
 		print_row(status, listing->columns);
 	else if (!print_json(status_json(status)))
@@ -26,9 +30,9 @@ static int list(struct request *request)
 
 	if (status != EXIT_DONE)
 		return status;
-	if (!request->json)
-		print_row_head(listing.columns);
 	status = walk(request, request->limited ? request->limit : LIMIT, show, &listing);
+	if (status == EXIT_DONE && !request->json && !listing.headed)
+		print_row_head(listing.columns);
 	return listing.failed ? EXIT_FAILED : status;
 }
 

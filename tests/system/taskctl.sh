@@ -176,6 +176,9 @@ test_list_and_show() {
 	expect "the newest" "$second" "$(ctl list -j -L 1 && jq -r .id <<<"$OUT")"
 	expect "by time" 2 "$(count_of --from -1h --to +1h)"
 	expect "before" 0 "$(count_of --to -1h)"
+	expect "by text" "$second" "$(ctl list -j --text BOB@ && jq -r .id <<<"$OUT")"
+	expect "by argument" "$first" "$(ctl list -j --arg email=ada@example.org -a n=1 && jq -r .id <<<"$OUT")"
+	expect "by another value" "" "$(ctl list -j --arg email=ada@example.org -a n=2 && echo "$OUT")"
 	expect_refusal 2 'wanted: .*dead' list --state died
 	expect_refusal 2 'the filter names' list --handler 'no/name'
 	ctl show "$first"
@@ -193,7 +196,7 @@ test_list_and_show() {
 	expect_refusal 3 "no such task" explain $NOBODY
 	ctl explain "$second"
 	expect "status of explain" 0 "$STATUS"
-	expect_match "explain" dead "$OUT"
+	expect_match "explain" "failed for good" "$OUT"
 	stop_taskd
 }
 
@@ -240,7 +243,7 @@ test_steering() {
 	wait_row "$later" scheduled
 	expect_ctl 0 "1 of 1 task: asked taskd to run" run "$later"
 	wait_row "$later" queued
-	ctl cancel "$id" "$later" $NOBODY
+	ctl cancel "$later" "$id" $NOBODY # in this order: the worker is not free before
 	expect "status where one of three is not there" 3 "$STATUS"
 	expect "the counts" "2 of 2 tasks: asked taskd to cancel" "$OUT"
 	wait_row "$later" cancelled
