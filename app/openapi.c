@@ -191,7 +191,7 @@ static json_t *operation_of(struct document *document, const struct route *route
 	put_parameters(document, operation, route);
 	put_body(document, operation, route);
 	put_answers(document, operation, route);
-	if (route->needs_token)
+	if (route->right != RIGHT_NONE)
 		put(document, operation, "security", json_pack("[{s:[]}]", BEARER));
 	return operation;
 }

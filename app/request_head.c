@@ -169,7 +169,7 @@ static void read_trace(const char *given, const char *request_id, char trace[TR_
 void request_head_read(const struct request_head *head, struct web_request *request)
 {
 	*request = (struct web_request){ .method = METHOD_OTHER, .query = "", .content_type = "", .content_disposition = "",
-		.authorization = "", .accept = "", .if_none_match = "", .prefix = "", .declared_bytes = SIZE_MAX };
+		.authorization = "", .who = "", .accept = "", .if_none_match = "", .prefix = "", .declared_bytes = SIZE_MAX };
 	read_request_id(head, request->request_id);
 	read_trace(head->traceparent, request->request_id, request->trace);
 	if (head->method == NULL || head->uri == NULL) {

@@ -76,7 +76,7 @@ bool route_implies(const struct route *route, int status)
 	switch (status) {
 	case 400: return true; /* what no route can be found for, too */
 	case 401:
-	case 403: return route->needs_token;
+	case 403: return route->right != RIGHT_NONE;
 	case 408:
 	case 413:
 	case 415: return has_body;

@@ -23,7 +23,7 @@ static const struct route routes[] = {
 		.summary = "Sign somebody up",
 		.description = "Records the signup and sends the welcome mail, one after the other, after the answer.",
 		.body = &signup_schema,
-		.needs_ring = true,
+		.right = RIGHT_SUBMIT, .needs_ring = true,
 		.answers = ANSWERS{ { 202, "Its two tasks", &accepted_schema }, { 0 } },
 	},
 	{
@@ -31,7 +31,7 @@ static const struct route routes[] = {
 		.summary = "Who has signed up",
 		.description = "The newest first. It shows personal data, so it needs the token.",
 		.query = signups_query,
-		.needs_token = true,
+		.right = RIGHT_STEER,
 		.resources = signups_needed,
 		.answers = ANSWERS{ { 200, "A page of them", &signups_schema }, { 0 } },
 	},
@@ -40,7 +40,7 @@ static const struct route routes[] = {
 		.summary = "Count the primes below a limit",
 		.description = "May take minutes; the task shows its progress and can be cancelled.",
 		.body = &calculation_schema,
-		.needs_ring = true,
+		.right = RIGHT_SUBMIT, .needs_ring = true,
 		.answers = ANSWERS{ { 202, "Its task", &accepted_schema }, { 0 } },
 	},
 	{
@@ -49,7 +49,7 @@ static const struct route routes[] = {
 		.description = "The call is tried again after failures that may pass. Loopback, private and link-local "
 			       "addresses are refused when it is made, unless taskd's configuration allows them.",
 		.body = &callback_schema,
-		.needs_ring = true,
+		.right = RIGHT_SUBMIT, .needs_ring = true,
 		.answers = ANSWERS{ { 202, "Its task", &accepted_schema }, { 0 } },
 	},
 	{
@@ -58,7 +58,7 @@ static const struct route routes[] = {
 		.description = "As multipart/form-data with the file in the field `file`, or as the body itself, whose name "
 			       "is then that of Content-Disposition. Its SHA-256, lines and bytes are the task's result.",
 		.upload = true,
-		.needs_ring = true,
+		.right = RIGHT_SUBMIT, .needs_ring = true,
 		.answers = ANSWERS{ { 202, "Its task", &accepted_schema }, { 0 } },
 	},
 	{
@@ -67,14 +67,14 @@ static const struct route routes[] = {
 		.description = "The newest first, a page at a time. A page may be short, even empty, when few of many tasks "
 			       "match; as long as there is a `next`, there may be more.",
 		.query = tasks_query,
-		.needs_ring = true,
+		.right = RIGHT_READ, .needs_ring = true,
 		.answers = ANSWERS{ { 200, "A page of them", &task_list_schema }, { 500, "The journal cannot be read", NULL }, { 0 } },
 	},
 	{
 		.method = METHOD_GET, .path = "/tasks/{id:uuid}", .endpoint = get_task, .tag = "tasks",
 		.summary = "One background task",
 		.description = "State, progress, result, error, and the lines that its handler wrote to its log.",
-		.needs_ring = true,
+		.right = RIGHT_READ, .needs_ring = true,
 		.answers = ANSWERS{ { 200, "The task", &task_schema }, { 404, "No such task, or it ended too long ago", NULL },
 			{ 500, "The journal cannot be read", NULL }, { 0 } },
 	},
@@ -82,7 +82,7 @@ static const struct route routes[] = {
 		.method = METHOD_DELETE, .path = "/tasks/{id:uuid}", .endpoint = delete_task, .tag = "tasks",
 		.summary = "Cancel a background task",
 		.description = "One that waits never starts. One that runs is told to stop, then terminated, then killed.",
-		.needs_ring = true, .needs_token = true,
+		.right = RIGHT_STEER, .needs_ring = true,
 		.answers = ANSWERS{ { 202, "taskd was asked to", &steered_schema },
 			{ 404, "No such task, or it ended too long ago", NULL }, { 409, "It has ended already", NULL },
 			{ 500, "The journal cannot be read", NULL }, { 0 } },
@@ -91,7 +91,7 @@ static const struct route routes[] = {
 		.method = METHOD_POST, .path = "/tasks/{id:uuid}/retry", .endpoint = post_task_retry, .tag = "tasks",
 		.summary = "Queue a dead task again",
 		.description = "With as many attempts as it had at first.",
-		.needs_ring = true, .needs_token = true,
+		.right = RIGHT_STEER, .needs_ring = true,
 		.answers = ANSWERS{ { 202, "taskd was asked to", &steered_schema },
 			{ 404, "No such task, or it ended too long ago", NULL }, { 409, "It is not dead", NULL },
 			{ 500, "The journal cannot be read", NULL }, { 0 } },

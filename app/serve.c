@@ -25,20 +25,32 @@ static struct web_answer refuse_path_or_method(const struct web_request *request
 
 /* ---- before the endpoint ----------------------------------------------------------------- */
 
-/* What must be right before anything of the request is read. */
-static bool may_call(const struct web_settings *settings, const struct web_request *request,
-    const struct background_tasks *background, struct web_answer *answer)
+/* False: *answer is the refusal. */
+static bool has_right(const struct web_settings *settings, struct web_request *request, struct web_answer *answer)
 {
-	const struct route *route = request->route;
-	if (route->needs_token && settings->token[0] == '\0') {
+	enum web_right right = request->route->right;
+	if (settings->token[0] != '\0' && token_matches(settings->token, request->authorization)) {
+		request->who = "operator";
+		return true;
+	}
+	if (right != RIGHT_STEER)
+		return true;
+	if (settings->token[0] == '\0') {
 		*answer = answer_detail(403, "this needs a bearer token, and none is configured here");
 		return false;
 	}
-	if (route->needs_token && !token_matches(settings->token, request->authorization)) {
-		*answer = answer_detail(401, "the bearer token is missing or wrong");
-		answer->challenge = true;
+	*answer = answer_detail(401, "the bearer token is missing or wrong");
+	answer->challenge = true;
+	return false;
+}
+
+/* What must be right before anything of the request is read. */
+static bool may_call(const struct web_settings *settings, struct web_request *request,
+    const struct background_tasks *background, struct web_answer *answer)
+{
+	const struct route *route = request->route;
+	if (!has_right(settings, request, answer))
 		return false;
-	}
 	if (route->needs_ring && background == NULL) {
 		*answer = answer_result(TR_NO_RING, "background tasks cannot be taken right now; try again later");
 		return false;

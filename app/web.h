@@ -55,6 +55,18 @@ struct web_source {
 	void *context;
 };
 
+/*
+ * What a route asks of who calls it; each right but the first is a role's or a token's to give. READ
+ * shows tasks and counters, SUBMIT adds tasks, STEER changes what others have added, or shows what is
+ * nobody else's to see.
+ */
+enum web_right {
+	RIGHT_NONE, /* anybody may */
+	RIGHT_READ,
+	RIGHT_SUBMIT,
+	RIGHT_STEER,
+};
+
 struct held;
 struct resource_set;
 struct static_files;
@@ -89,6 +101,7 @@ struct web_request {
 
 	/* ---- what the route makes of it; filled by web_serve() */
 	const struct route *route;
+	const char *who;       /* the name of who calls, as the log has it; "" : nobody that is known */
 	json_t *parameters;    /* an object: those of path and query, of the types that the route says */
 	json_t *body;          /* has passed the route's schema; NULL: the route has none */
 	struct upload *upload; /* of a route with `upload` */
@@ -153,7 +166,7 @@ struct route {
 	bool upload;               /* the body is one file, received into request->upload */
 
 	bool needs_ring;                            /* answered with 503 while the ring cannot be opened */
-	bool needs_token;                           /* steers: 401 without the bearer token, 403 where none is configured */
+	enum web_right right;                       /* 401 or 403 for who has not got it; STEER: 403 where no token is configured */
 	const struct tr_resource *const *resources; /* NULL at the end; 503 while one cannot be opened */
 
 	/* What the endpoint answers; a status of 0 at the end. route_implies() has what is answered for it. */

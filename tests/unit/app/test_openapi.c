@@ -114,7 +114,7 @@ static const struct schema signup = { .types = SCHEMA_OBJECT, .title = "Signup",
 
 static const struct route rows[] = {
 	{ .method = METHOD_PUT, .path = "/a.b/{id:uuid}/c/{n:int}", .endpoint = nothing, .tag = "t", .summary = "s",
-		.description = "d", .query = query, .body = &signup, .needs_token = true,
+		.description = "d", .query = query, .body = &signup, .right = RIGHT_STEER,
 		.answers = (const struct route_answer[]){ { 200, "Well", &point }, { 503, "Ill", &point }, { 0 } } },
 	{ .method = METHOD_GET, .path = "/text", .endpoint = nothing, .tag = "t", .summary = "s", .description = "d",
 		.answers = (const struct route_answer[]){ { 200, "Lines", NULL }, { 404, "None", NULL }, { 0 } },
