@@ -30,7 +30,7 @@ CFLAGS += -std=c11 $(OPT) $(WARN) $(HARDEN) $(SANFLAGS) -fvisibility=hidden -MMD
 LDFLAGS += -Wl,-z,relro,-z,now $(SANFLAGS)
 
 LIB_LIBS := -lsqlite3 -pthread
-APP_LIBS := -lfcgi -ljansson -luriparser -lm $(LIB_LIBS)
+APP_LIBS := -lfcgi -ljansson -luriparser -lnettle -lm $(LIB_LIBS)
 TASKD_LIBS := -luv -lconfuse -ljansson $(LIB_LIBS) -ldl
 STAT_LIBS := -ljansson -lncursesw -lm $(LIB_LIBS)
 CTL_LIBS := -ljansson $(LIB_LIBS)

@@ -19,7 +19,7 @@ static const struct {
 	{ 400, "Bad Request" }, { 401, "Unauthorized" },
 	{ 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" },
 	{ 409, "Conflict" }, { 413, "Content Too Large" }, { 414, "URI Too Long" }, { 415, "Unsupported Media Type" },
-	{ 422, "Unprocessable Content" }, { 431, "Request Header Fields Too Large" },
+	{ 422, "Unprocessable Content" }, { 429, "Too Many Requests" }, { 431, "Request Header Fields Too Large" },
 	{ 500, "Internal Server Error" }, { 503, "Service Unavailable" }, { 507, "Insufficient Storage" },
 };
 
@@ -133,7 +133,7 @@ void answer_revalidate(struct web_answer *answer, const struct web_request *requ
 /* ---- rendering --------------------------------------------------------------------------- */
 
 struct head {
-	char text[2048]; /* holds every header line below, whatever the request was */
+	char text[3072]; /* holds every header line below, whatever the request was */
 	size_t used;
 };
 
@@ -186,6 +186,8 @@ static void render_head(struct head *head, const struct web_answer *answer,
 		head_line(head, "Location: %s%s\r\n", answer->location[0] == '/' ? request->prefix : "", answer->location);
 	if (answer->retry_after_s != 0)
 		head_line(head, "Retry-After: %u\r\n", answer->retry_after_s);
+	if (answer->set_cookie[0] != '\0')
+		head_line(head, "Set-Cookie: %s\r\n", answer->set_cookie);
 	if (answer->challenge)
 		head_line(head, "WWW-Authenticate: Bearer\r\n");
 	if (answer->allow != 0)

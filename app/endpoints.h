@@ -29,6 +29,10 @@ extern const struct schema_field tasks_query[];
 /* endpoint_steer.c */
 web_endpoint delete_task, post_task_retry;
 
+/* endpoint_session.c */
+web_endpoint post_login, post_logout, get_session;
+extern const struct schema login_schema, session_schema;
+
 /* endpoint_signups.c */
 web_endpoint get_signups;
 extern const struct schema_field signups_query[];

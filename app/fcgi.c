@@ -144,6 +144,7 @@ static bool skip_body(struct server_thread *thread)
 static void read_head(struct server_thread *thread)
 {
 	FCGX_ParamArray environment = thread->fcgx.envp;
+	const char *user_parameter = thread->server->settings.user_parameter;
 	struct request_head head = {
 		.method = FCGX_GetParam("REQUEST_METHOD", environment),
 		.uri = FCGX_GetParam("REQUEST_URI", environment),
@@ -151,6 +152,14 @@ static void read_head(struct server_thread *thread)
 		.content_length = FCGX_GetParam("CONTENT_LENGTH", environment),
 		.authorization = FCGX_GetParam("HTTP_AUTHORIZATION", environment),
 		.content_disposition = FCGX_GetParam("HTTP_CONTENT_DISPOSITION", environment),
+		.cookie = FCGX_GetParam("HTTP_COOKIE", environment),
+		.origin = FCGX_GetParam("HTTP_ORIGIN", environment),
+		.host = FCGX_GetParam("HTTP_HOST", environment),
+		.requested_with = FCGX_GetParam("HTTP_X_REQUESTED_WITH", environment),
+		.user = user_parameter != NULL ? FCGX_GetParam(user_parameter, environment) : NULL,
+		.peer = FCGX_GetParam("REMOTE_ADDR", environment),
+		.scheme = FCGX_GetParam("REQUEST_SCHEME", environment),
+		.https = FCGX_GetParam("HTTPS", environment),
 		.accept = FCGX_GetParam("HTTP_ACCEPT", environment),
 		.if_none_match = FCGX_GetParam("HTTP_IF_NONE_MATCH", environment),
 		.traceparent = FCGX_GetParam("HTTP_TRACEPARENT", environment),

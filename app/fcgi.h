@@ -19,6 +19,7 @@ struct fcgi_settings {
 	 */
 	unsigned timeout_ms;
 	unsigned bytes_per_s;
+	const char *user_parameter; /* in which the web server says whom it has recognized; NULL: none is looked at */
 };
 
 #define FCGI_LINE_SIZE 1024

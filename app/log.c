@@ -47,23 +47,36 @@ static size_t advance(size_t used, int length)
 	return wanted < LINE_SIZE - 1 ? wanted : LINE_SIZE - 1;
 }
 
-void log_event(int priority, const char *event, const char *format, ...)
+static void write_line(int priority, const char *event, const char *format, va_list list)
 {
-	if (!log_wants(priority))
-		return;
 	char line[LINE_SIZE];
 	size_t used = 0;
 	if (!log_terminal)
 		used = advance(used, snprintf(line, sizeof(line), "<%d>", priority));
 	used = advance(used, snprintf(line + used, sizeof(line) - used, "taskring-app[%ld] %s ", (long)getpid(), event));
-	va_list list;
-	va_start(list, format);
 	used = advance(used, vsnprintf(line + used, sizeof(line) - used, format, list));
-	va_end(list);
 	line[used++] = '\n';
 	/* Where the log cannot be written there is nobody to tell. */
 	ssize_t written = write(STDERR_FILENO, line, used);
 	(void)written;
+}
+
+void log_event(int priority, const char *event, const char *format, ...)
+{
+	if (!log_wants(priority))
+		return;
+	va_list list;
+	va_start(list, format);
+	write_line(priority, event, format, list);
+	va_end(list);
+}
+
+void log_always(const char *event, const char *format, ...)
+{
+	va_list list;
+	va_start(list, format);
+	write_line(LOG_NOTICE, event, format, list);
+	va_end(list);
 }
 
 char *log_quote(const char *text, char quoted[LOG_QUOTED_SIZE])

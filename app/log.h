@@ -23,6 +23,9 @@ int log_wants(int priority);
 void log_event(int priority, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same, a notice, whatever the level is. */
+void log_always(const char *event, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 #define LOG_QUOTED_SIZE 512
 /* `text` in quotes, with quotes, backslashes and whatever is not printable ASCII escaped; cut. */
 char *log_quote(const char *text, char quoted[LOG_QUOTED_SIZE]);

@@ -21,6 +21,7 @@
 #include "app/listen.h"
 #include "app/log.h"
 #include "app/process.h"
+#include "app/tokens.h"
 
 #define SECOND_NS 1000000000ll
 #define BACKOFF_FIRST_NS (SECOND_NS / 10)
@@ -39,6 +40,7 @@ struct child {
 
 struct master {
 	const struct options *options;
+	struct tokens *tokens; /* the last ones that were sound; NULL: none are configured */
 	int listen_fd;
 	sigset_t signals; /* what we wait for, blocked */
 	bool stopping;
@@ -57,7 +59,7 @@ static _Noreturn void child_main(struct master *master, pid_t parent)
 	/* Without a master nobody would stop us. It may have died before prctl(). */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || getppid() != parent)
 		_exit(1);
-	_exit(process_run(master->options, master->listen_fd));
+	_exit(process_run(master->options, master->tokens, master->listen_fd));
 }
 
 static void start_child(struct master *master, struct child *child)
@@ -132,9 +134,31 @@ static void begin_stop(struct master *master, int signal_number)
 	master->stopping = true;
 }
 
+/*
+ * Here and not in each process, which would read them anew after a crash, too: what holds is what
+ * was read last and was sound as a whole. False: it was not.
+ */
+static bool read_tokens(struct master *master)
+{
+	struct tr_error error;
+	char quoted[LOG_QUOTED_SIZE];
+	if (master->options->token_file == NULL)
+		return true;
+	struct tokens *tokens = tokens_read(master->options->token_file, &error);
+	if (tokens == NULL) {
+		log_event(LOG_ERR, "tokens-refused", "reason=%s kept=%s", log_quote(error.text, quoted),
+		    master->tokens != NULL ? "those before" : "none");
+		return false;
+	}
+	tokens_free(&master->tokens);
+	master->tokens = tokens;
+	return true;
+}
+
 static void handle_signal(struct master *master, int signal_number)
 {
 	if (signal_number == SIGHUP) {
+		read_tokens(master);
 		log_event(LOG_NOTICE, "replacing", "processes=%u", master->options->processes);
 		for (unsigned i = 0; i < master->options->processes; i++)
 			master->children[i].replace = master->children[i].state == CHILD_RUNNING;
@@ -208,13 +232,30 @@ static void wait_for_signal(struct master *master, int64_t until_ns)
 }
 
 /* No master: somebody else, as spawn-fcgi or mod_fcgid, starts as many processes as it wants. */
-static int serve_alone(const struct options *options, int listen_fd)
+static int serve_alone(const struct master *master)
 {
+	const struct options *options = master->options;
 	log_event(LOG_NOTICE, "started", "processes=0 threads=%u instance=%s", options->threads, options->instance);
-	int status = process_run(options, listen_fd);
-	listen_close(listen_fd, options->socket);
+	int status = process_run(options, master->tokens, master->listen_fd);
 	log_event(LOG_NOTICE, "stopped", "processes=0");
 	return status;
+}
+
+static int serve_by_children(struct master *master)
+{
+	const struct options *options = master->options;
+	master->children = calloc(options->processes, sizeof(*master->children));
+	if (master->children == NULL) {
+		log_event(LOG_ERR, "start-failed", "errno=%d", errno);
+		return 1;
+	}
+	log_event(LOG_NOTICE, "started", "processes=%u threads=%u instance=%s", options->processes, options->threads,
+	    options->instance);
+	while (!is_done(master))
+		wait_for_signal(master, tick(master));
+	free(master->children);
+	log_event(LOG_NOTICE, "stopped", "processes=%u", options->processes);
+	return 0;
 }
 
 int master_run(const struct options *options)
@@ -226,23 +267,15 @@ int master_run(const struct options *options)
 		sigaddset(&master.signals, wanted[i]);
 	sigprocmask(SIG_BLOCK, &master.signals, NULL);
 
-	master.listen_fd = listen_open(options->socket, options->open.mode);
-	if (master.listen_fd < 0)
-		return 1;
-	if (options->processes == 0)
-		return serve_alone(options, master.listen_fd);
-	master.children = calloc(options->processes, sizeof(*master.children));
-	if (master.children == NULL) {
-		log_event(LOG_ERR, "start-failed", "errno=%d", errno);
-		listen_close(master.listen_fd, options->socket);
-		return 1;
+	int status = 2;
+	if (read_tokens(&master)) {
+		status = 1;
+		master.listen_fd = listen_open(options->socket, options->open.mode);
+		if (master.listen_fd >= 0) {
+			status = options->processes == 0 ? serve_alone(&master) : serve_by_children(&master);
+			listen_close(master.listen_fd, options->socket);
+		}
 	}
-	log_event(LOG_NOTICE, "started", "processes=%u threads=%u instance=%s", options->processes, options->threads,
-	    options->instance);
-	while (!is_done(&master))
-		wait_for_signal(&master, tick(&master));
-	listen_close(master.listen_fd, options->socket);
-	free(master.children);
-	log_event(LOG_NOTICE, "stopped", "processes=%u", options->processes);
-	return 0;
+	tokens_free(&master.tokens);
+	return status;
 }

@@ -10,6 +10,7 @@
 
 #include "app/connections.h"
 #include "app/log.h"
+#include "app/tokens.h"
 
 typedef bool set_fn(struct options *options, const char *argument);
 
@@ -186,6 +187,19 @@ static bool set_prefix(struct options *options, const char *argument)
 	return true;
 }
 
+/*
+ * REMOTE_USER is the web server's own word. A parameter that begins with HTTP_ is a header line, which any client can
+ * send: it is taken only where the administrator says that the web server overwrites it in each request.
+ */
+static bool set_user_parameter(struct options *options, const char *argument)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_", overwritten[] = "overwritten:";
+	bool said = strncmp(argument, overwritten, strlen(overwritten)) == 0;
+	const char *name = said ? argument + strlen(overwritten) : argument;
+	options->fcgi.user_parameter = name;
+	return name[0] != '\0' && strspn(name, letters) == strlen(name) && (said || strncmp(name, "HTTP_", 5) != 0);
+}
+
 static bool set_stop_timeout(struct options *options, const char *argument)
 {
 	return read_unsigned(argument, 1, 3600, &options->stop_timeout_s);
@@ -213,7 +227,8 @@ static const struct {
 	{ 'd', "memory|disk", set_durability, "what an answer waits for: the ring, or the journal's fsync (memory)" },
 	{ 'w', "MS", set_durable_timeout, "with -d disk, the longest wait for it, 1 to 600000 (5000)" },
 	{ 'b', "KIB", set_body_limit, "the largest body of a request in KiB, 1 to 1048576 (1024)" },
-	{ 'T', "FILE", set_token_file, "holds the bearer token of requests that steer tasks (none: they are refused)" },
+	{ 'T', "FILE", set_token_file, "whose tokens may do what (none: all may read and submit, nobody may steer)" },
+	{ 'A', "PARAMETER", set_user_parameter, "whom the web server has recognized, as REMOTE_USER, or overwritten:HTTP_NAME (none)" },
 	{ 'u', "MIB", set_upload_limit, "the largest file that is uploaded in MiB, 1 to 1048576 (1024)" },
 	{ 'f', "MIB", set_upload_free, "what uploads must leave free of the spool's disk in MiB (64)" },
 	{ 'k', "FILES", set_uploads, "uploads that a process receives at a time (half of its threads)" },
@@ -225,6 +240,7 @@ static const struct {
 	{ 'P', "PREFIX", set_prefix, "what clients see before all paths, as /tools; none that a path here begins with" },
 	{ 'g', "SECONDS", set_stop_timeout, "how long a stop waits for requests in hand, 1 to 3600 (10)" },
 	{ 'l', "LEVEL", set_log_level, "error, warning, notice, info or debug (notice)" },
+	{ 'N', "NAME:ROLE", NULL, "print a new token of a reader, submitter or operator, and its line for -T's file" },
 	{ 'V', NULL, NULL, "print the version" },
 	{ 'h', NULL, NULL, "print this" },
 };
@@ -252,6 +268,13 @@ static int read_option(struct options *options, int letter)
 	if (letter == 'V') {
 		puts("taskring-app " TASKRING_VERSION);
 		return 0;
+	}
+	if (letter == 'N') {
+		struct tr_error error;
+		if (token_make(optarg, stdout, &error))
+			return 0;
+		fprintf(stderr, "taskring-app: %s\n", error.text);
+		return 2;
 	}
 	if (letter == 'h')
 		print_help(stdout);
@@ -289,9 +312,8 @@ int options_read(int argc, char **argv, struct options *options)
 	}
 	if (options->web.upload.at_once == 0)
 		options->web.upload.at_once = options->threads / 2 > 0 ? options->threads / 2 : 1;
-	struct tr_error error;
-	if (optind == argc && options->token_file != NULL && !token_read(options->token_file, options->web.token, &error)) {
-		fprintf(stderr, "taskring-app: -T %s\n", error.text);
+	if (optind == argc && options->fcgi.user_parameter != NULL && options->token_file == NULL) {
+		fputs("taskring-app: -A needs -T, whose file says what the users may do\n", stderr);
 		return 2;
 	}
 	if (optind == argc)

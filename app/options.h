@@ -15,7 +15,7 @@ struct options {
 	const char *instance;
 	struct tr_open_options open; /* spool directory, journal, permission bits */
 	struct web_settings web;
-	const char *token_file; /* where web.token comes from; read anew by each process; NULL: none */
+	const char *token_file;     /* read when the master starts, and at each SIGHUP; NULL: none */
 	struct fcgi_settings fcgi;
 	const char *pages;      /* the directory of docs/ and dashboard/, read by each process; NULL: none */
 	unsigned stop_timeout_s; /* requests in hand have this long to finish */

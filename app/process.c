@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "app/access.h"
 #include "app/connections.h"
 #include "app/fcgi.h"
 #include "app/instance.h"
@@ -154,16 +155,7 @@ static void allow_files(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* So that a SIGHUP to the master brings a new token. The one that it started with stays where that fails. */
-static void read_token(struct process *process)
-{
-	struct tr_error error;
-	char quoted[LOG_QUOTED_SIZE];
-	if (process->options->token_file != NULL && !token_read(process->options->token_file, process->web.token, &error))
-		log_event(LOG_ERR, "token-not-read", "reason=%s", log_quote(error.text, quoted));
-}
-
-/* The same for the pages; where that fails there are none, and the rest is served. */
+/* Anew by each process, so that a SIGHUP brings new ones; where that fails there are none, and the rest is served. */
 static void read_pages(struct process *process)
 {
 	struct tr_error error;
@@ -176,17 +168,17 @@ static void read_pages(struct process *process)
 		log_event(LOG_ERR, "pages-not-read", "reason=%s", log_quote(error.text, quoted));
 }
 
-int process_run(const struct options *options, int listen_fd)
+int process_run(const struct options *options, const struct tokens *tokens, int listen_fd)
 {
 	allow_files();
 	struct process process = { .options = options, .web = options->web };
-	read_token(&process);
 	read_pages(&process);
 	process.instance = instance_new(options->instance, &options->open);
+	process.web.access = access_new(tokens, options->instance);
 	process.server = fcgi_server_new(listen_fd, &options->fcgi);
 	pthread_t *threads = calloc(options->threads, sizeof(*threads));
 	int status = 1;
-	if (process.instance != NULL && process.server != NULL && threads != NULL) {
+	if (process.instance != NULL && process.web.access != NULL && process.server != NULL && threads != NULL) {
 		/* libfcgi has set a handler for SIGPIPE; a closed connection is an error of write(2), no more. */
 		signal(SIGPIPE, SIG_IGN);
 		signal(SIGXFSZ, SIG_IGN); /* likewise a file that may not grow further */
@@ -202,6 +194,7 @@ int process_run(const struct options *options, int listen_fd)
 	free(threads);
 	fcgi_server_free(&process.server);
 	instance_free(&process.instance);
+	access_free(&process.web.access);
 	static_free(&process.files);
 	return status;
 }

@@ -1,6 +1,7 @@
 /* See request_head.h. The order is that of the fields' importance: the path first. */
 #include "app/request_head.h"
 
+#include <arpa/inet.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -166,10 +167,41 @@ static void read_trace(const char *given, const char *request_id, char trace[TR_
 		trace[0] = '\0';
 }
 
+/* "x" or, where there is none, "". */
+static const char *or_empty(const char *text)
+{
+	return text != NULL ? text : "";
+}
+
+/* Printable ASCII without spaces. */
+static bool is_plain(const char *text, size_t bytes_max)
+{
+	size_t bytes = 0;
+	while (text[bytes] > 0x20 && text[bytes] < 0x7f)
+		bytes++;
+	return text[bytes] == '\0' && bytes <= bytes_max;
+}
+
+/* Who calls, and from where. What is no address is not repeated. */
+static void read_caller(const struct request_head *head, struct web_request *request)
+{
+	unsigned char address[sizeof(struct in6_addr)];
+	bool is_address = head->peer != NULL && strlen(head->peer) <= WEB_PEER_MAX &&
+	    (inet_pton(AF_INET, head->peer, address) == 1 || inet_pton(AF_INET6, head->peer, address) == 1);
+	snprintf(request->peer, sizeof(request->peer), "%s", is_address ? head->peer : "-");
+	request->cookie = or_empty(head->cookie);
+	request->origin = or_empty(head->origin);
+	request->host = or_empty(head->host);
+	request->requested_with = or_empty(head->requested_with);
+	request->is_https = strcmp(or_empty(head->scheme), "https") == 0 || strcmp(or_empty(head->https), "on") == 0;
+	request->user = is_plain(or_empty(head->user), WEB_USER_MAX) ? or_empty(head->user) : "";
+}
+
 void request_head_read(const struct request_head *head, struct web_request *request)
 {
 	*request = (struct web_request){ .method = METHOD_OTHER, .query = "", .content_type = "", .content_disposition = "",
-		.authorization = "", .who = "", .accept = "", .if_none_match = "", .prefix = "", .declared_bytes = SIZE_MAX };
+		.authorization = "", .who = "", .cookie = "", .origin = "", .host = "", .requested_with = "", .user = "",
+		.peer = "-", .accept = "", .if_none_match = "", .prefix = "", .declared_bytes = SIZE_MAX };
 	read_request_id(head, request->request_id);
 	read_trace(head->traceparent, request->request_id, request->trace);
 	if (head->method == NULL || head->uri == NULL) {
@@ -177,6 +209,7 @@ void request_head_read(const struct request_head *head, struct web_request *requ
 		return;
 	}
 	request->method = method_by_name(head->method);
+	read_caller(head, request);
 	if (strlen(head->uri) > URI_BYTES_MAX) {
 		set_fault(request, 414, "the request's target is too long");
 		return;

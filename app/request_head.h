@@ -15,6 +15,14 @@ struct request_head {
 	const char *content_length;    /* CONTENT_LENGTH */
 	const char *authorization;     /* HTTP_AUTHORIZATION */
 	const char *content_disposition; /* HTTP_CONTENT_DISPOSITION */
+	const char *cookie;            /* HTTP_COOKIE */
+	const char *origin;            /* HTTP_ORIGIN */
+	const char *host;              /* HTTP_HOST */
+	const char *requested_with;    /* HTTP_X_REQUESTED_WITH */
+	const char *user;              /* what the option -A names */
+	const char *peer;              /* REMOTE_ADDR */
+	const char *scheme;            /* REQUEST_SCHEME */
+	const char *https;             /* HTTPS, as Apache and lighttpd say it: "on" */
 	const char *accept;            /* HTTP_ACCEPT */
 	const char *if_none_match;     /* HTTP_IF_NONE_MATCH */
 	const char *traceparent;       /* HTTP_TRACEPARENT */

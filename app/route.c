@@ -76,7 +76,8 @@ bool route_implies(const struct route *route, int status)
 	switch (status) {
 	case 400: return true; /* what no route can be found for, too */
 	case 401:
-	case 403: return route->right != RIGHT_NONE;
+	case 403:
+	case 429: return route->right != RIGHT_NONE || route->asks_who;
 	case 408:
 	case 413:
 	case 415: return has_body;
@@ -92,11 +93,12 @@ const char *route_status_text(int status)
 	switch (status) {
 	case 400: return "Not a request that can be understood";
 	case 401: return "The bearer token is missing or wrong";
-	case 403: return "Not with this token, or no token is configured here";
+	case 403: return "Who calls may not do this, or another site has sent it";
 	case 408: return "The body did not come to its end";
 	case 413: return "The body is larger than what is taken here";
 	case 415: return "The body is of another media type";
 	case 422: return "What was sent is not as it should be: each fault with its place";
+	case 429: return "Too many wrong tokens came from this address";
 	case 503: return "Not right now; nothing was done, and it may be tried again";
 	case 507: return "There is no room left for the task's arguments";
 	default: return NULL;

@@ -29,7 +29,7 @@ static const struct route routes[] = {
 	{
 		.method = METHOD_GET, .path = "/signups", .endpoint = get_signups, .tag = "signups",
 		.summary = "Who has signed up",
-		.description = "The newest first. It shows personal data, so it needs the token.",
+		.description = "The newest first. It shows personal data, so it is for operators.",
 		.query = signups_query,
 		.right = RIGHT_STEER,
 		.resources = signups_needed,
@@ -95,6 +95,29 @@ static const struct route routes[] = {
 		.answers = ANSWERS{ { 202, "taskd was asked to", &steered_schema },
 			{ 404, "No such task, or it ended too long ago", NULL }, { 409, "It is not dead", NULL },
 			{ 500, "The journal cannot be read", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_POST, .path = "/login", .endpoint = post_login, .tag = "session",
+		.summary = "Have the browser keep the token",
+		.description = "In a cookie that scripts cannot read. A request that comes by it and changes something needs an "
+			       "X-Requested-With header or an Origin of this host.",
+		.body = &login_schema,
+		.answers = ANSWERS{ { 200, "Whose it is", &session_schema }, { 401, "It is nobody's", NULL },
+			{ 403, "No tokens are configured here", NULL }, { 429, "Too many wrong ones came from this address", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_POST, .path = "/logout", .endpoint = post_logout, .tag = "session",
+		.summary = "Have the browser forget the token",
+		.description = "Whoever has a copy of it can still use it: what ends it is the token file without its line.",
+		.asks_who = true,
+		.answers = ANSWERS{ { 204, "It has no token now", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_GET, .path = "/session", .endpoint = get_session, .tag = "session",
+		.summary = "Who am I, and what may I do?",
+		.description = "The rights: to read tasks and counters, to submit tasks, to steer what others have submitted.",
+		.asks_who = true,
+		.answers = ANSWERS{ { 200, "Of whoever asks", &session_schema }, { 0 } },
 	},
 	{
 		.method = METHOD_GET, .path = "/healthz", .endpoint = get_health, .tag = "health",

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/access.h"
+#include "app/audit.h"
 #include "app/log.h"
 #include "app/static.h"
 #include "shared/resource.h"
@@ -25,31 +27,11 @@ static struct web_answer refuse_path_or_method(const struct web_request *request
 
 /* ---- before the endpoint ----------------------------------------------------------------- */
 
-/* False: *answer is the refusal. */
-static bool has_right(const struct web_settings *settings, struct web_request *request, struct web_answer *answer)
-{
-	enum web_right right = request->route->right;
-	if (settings->token[0] != '\0' && token_matches(settings->token, request->authorization)) {
-		request->who = "operator";
-		return true;
-	}
-	if (right != RIGHT_STEER)
-		return true;
-	if (settings->token[0] == '\0') {
-		*answer = answer_detail(403, "this needs a bearer token, and none is configured here");
-		return false;
-	}
-	*answer = answer_detail(401, "the bearer token is missing or wrong");
-	answer->challenge = true;
-	return false;
-}
-
 /* What must be right before anything of the request is read. */
-static bool may_call(const struct web_settings *settings, struct web_request *request,
-    const struct background_tasks *background, struct web_answer *answer)
+static bool may_call(struct web_request *request, const struct background_tasks *background, struct web_answer *answer)
 {
 	const struct route *route = request->route;
-	if (!has_right(settings, request, answer))
+	if (!access_check(request, answer))
 		return false;
 	if (route->needs_ring && background == NULL) {
 		*answer = answer_result(TR_NO_RING, "background tasks cannot be taken right now; try again later");
@@ -183,7 +165,7 @@ static struct web_answer serve_route(const struct web_settings *settings, struct
 	struct web_answer answer;
 	struct held held = { .count = 0 };
 	struct upload upload = { .fd = -1 };
-	if (!may_call(settings, request, background, &answer))
+	if (!may_call(request, background, &answer))
 		return answer;
 	if (read_input(settings, request, match, &answer) &&
 	    (!request->route->upload || receive(settings, request, &upload, &answer))) {
@@ -223,11 +205,14 @@ struct web_answer web_serve(const struct web_settings *settings, struct web_requ
 	struct web_answer answer;
 	unsigned allow;
 	take_prefix(settings, request);
+	request->access = settings->access;
 	request->route = route_find(request->method, request->path, &match, &allow);
-	if (request->route != NULL)
+	if (request->route != NULL) {
 		answer = serve_route(settings, request, &match, background);
-	else if (allow != 0 || !static_serve(settings->files, request, &answer))
+		audit(request, &answer);
+	} else if (allow != 0 || !static_serve(settings->files, request, &answer)) {
 		answer = refuse_path_or_method(request, allow);
+	}
 	answer_revalidate(&answer, request);
 	return answer;
 }

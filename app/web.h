@@ -30,7 +30,9 @@
 #define WEB_RESOURCES_MAX 8     /* of one route */
 #define WEB_REQUEST_ID_MAX 64
 #define WEB_PREFIX_MAX 128     /* bytes of what stands before all paths */
-#define WEB_TOKEN_MAX 256      /* bytes of the bearer token */
+#define WEB_PEER_MAX 45        /* bytes of an address, IPv6 */
+#define WEB_USER_MAX 63        /* bytes of a name that the web server gives */
+#define WEB_COOKIE_SIZE 512    /* of a Set-Cookie line with its value */
 #define WEB_RETRY_AFTER_S 1
 
 enum method {
@@ -67,6 +69,10 @@ enum web_right {
 	RIGHT_STEER,
 };
 
+/* How who calls has shown who it is. */
+enum web_by { BY_NOTHING, BY_BEARER, BY_COOKIE, BY_WEB_SERVER };
+
+struct access;
 struct held;
 struct resource_set;
 struct static_files;
@@ -91,6 +97,13 @@ struct web_request {
 	const char *content_disposition; /* likewise */
 	const char *accept;           /* "" when there is none: anything */
 	const char *if_none_match;    /* "" when there is none */
+	const char *cookie;           /* "" when there is none; and so the next three */
+	const char *origin;
+	const char *host;
+	const char *requested_with;   /* X-Requested-With: only scripts of our own pages can send it */
+	const char *user;             /* whom the web server has recognized, in printable letters; "": nobody */
+	char peer[WEB_PEER_MAX + 1];  /* the client's address, "-" when there is none */
+	bool is_https;
 	struct web_source source;     /* the body, before it is read */
 	size_t declared_bytes;        /* CONTENT_LENGTH; SIZE_MAX: there is none */
 
@@ -98,10 +111,13 @@ struct web_request {
 	const char *prefix;             /* of the paths that clients are told; "": none */
 	struct taskring *ring;          /* NULL: it cannot be opened now; not where the route needs it */
 	struct resource_set *resources; /* the thread's; NULL: there are none */
+	struct access *access;          /* who may what; NULL: as where no tokens are configured */
 
 	/* ---- what the route makes of it; filled by web_serve() */
 	const struct route *route;
-	const char *who;       /* the name of who calls, as the log has it; "" : nobody that is known */
+	const char *who;       /* the name of who calls, for the log; "": nobody that is known */
+	enum web_by by;
+	enum web_right most;   /* what who calls may at most */
 	json_t *parameters;    /* an object: those of path and query, of the types that the route says */
 	json_t *body;          /* has passed the route's schema; NULL: the route has none */
 	struct upload *upload; /* of a route with `upload` */
@@ -130,6 +146,8 @@ struct web_answer {
 	bool challenge;             /* WWW-Authenticate: Bearer */
 	const char *cache_control;  /* NULL: no-store */
 	const char *etag;           /* with its quotes; NULL: none. A 200 whose tag the client has becomes 304 */
+	char set_cookie[WEB_COOKIE_SIZE]; /* "": none */
+	char note[160];             /* what the audit line is to say besides: "matched=3 asked=3"; "": nothing */
 	const char *csp;            /* of a page: Content-Security-Policy, and what goes with it; NULL: none */
 };
 
@@ -166,7 +184,9 @@ struct route {
 	bool upload;               /* the body is one file, received into request->upload */
 
 	bool needs_ring;                            /* answered with 503 while the ring cannot be opened */
-	enum web_right right;                       /* 401 or 403 for who has not got it; STEER: 403 where no token is configured */
+	/* 401 or 403 for who has not got it, 429 for an address that too many wrong tokens came from. */
+	enum web_right right;
+	bool asks_who; /* with RIGHT_NONE: who calls is found out all the same */
 	const struct tr_resource *const *resources; /* NULL at the end; 503 while one cannot be opened */
 
 	/* What the endpoint answers; a status of 0 at the end. route_implies() has what is answered for it. */
@@ -219,7 +239,7 @@ struct web_settings {
 	enum tr_durability durability;
 	uint32_t durable_timeout_ms; /* how long an answer waits for the disk */
 	size_t body_limit_bytes;     /* of a body that is read into memory */
-	char token[WEB_TOKEN_MAX + 1]; /* the bearer token; "": there is none */
+	struct access *access;   /* NULL: no tokens are configured */
 	struct upload_limits upload;
 	const char *prefix; /* "/tools": what all paths here begin with for clients; NULL: nothing */
 	const struct static_files *files; /* what is served besides the routes; NULL: nothing */
@@ -297,16 +317,6 @@ struct web_added {
  */
 void trace_join(const struct web_request *request, char joined[TR_TRACE_MAX + 1]);
 void trace_split(const char *joined, char traceparent[TR_TRACE_MAX + 1], char request_id[WEB_REQUEST_ID_MAX + 1]);
-
-/* ---- token.c ----------------------------------------------------------------------------- */
-
-/*
- * Reads the bearer token from a file: one line of 16 to 256 characters of [A-Za-z0-9._~+/=-]. The
- * file must not be readable by everybody. False: *error says why.
- */
-bool token_read(const char *path, char token[WEB_TOKEN_MAX + 1], struct tr_error *error);
-/* Whether an Authorization header holds it. In a time that does not depend on where they differ. */
-bool token_matches(const char *token, const char *authorization);
 
 /* ---- answer.c ---------------------------------------------------------------------------- */
 

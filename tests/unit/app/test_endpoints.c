@@ -7,6 +7,25 @@
 #include "app/time_text.h"
 #include "tests/unit/app/web_fixture.h"
 
+static char operator_line[100];
+static struct tokens *tokens;
+static struct access *access_kept;
+
+static int open_all(void)
+{
+	const struct token_row rows[] = { { "ada:operator", operator_line }, { "anybody submitter", NULL } };
+	tokens = make_tokens(rows, 2);
+	settings.access = access_new(tokens, "test");
+	return tokens == NULL || settings.access == NULL || open_ring() != 0;
+}
+
+static int close_all(void)
+{
+	access_free(&settings.access);
+	tokens_free(&tokens);
+	return close_ring();
+}
+
 static void test_register(void)
 {
 	uint64_t before = published();
@@ -153,12 +172,13 @@ static void test_steering(void)
 		serve("POST", retry, "");
 		CU_ASSERT_EQUAL(answer.status, 401);
 	}
-	authorization = "Bearer 0123456789abcdef";
-	settings.token[0] = '\0';
+	authorization = operator_line;
+	access_kept = settings.access;
+	settings.access = NULL;
 	serve("DELETE", href, "");
 	CU_ASSERT_EQUAL(answer.status, 403);
 	CU_ASSERT_FALSE(answer.challenge);
-	settings.token[0] = '0';
+	settings.access = access_kept;
 	serve("DELETE", "/tasks/17", "");
 	CU_ASSERT_EQUAL(answer.status, 422);
 	CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), "uuid_parsing");
@@ -219,7 +239,7 @@ static void test_signups(void)
 	setenv("TASKRING_SIGNUP_DB", path, 1);
 	serve("GET", "/signups", "");
 	CU_ASSERT_EQUAL(answer.status, 401);
-	authorization = "Bearer 0123456789abcdef";
+	authorization = operator_line;
 	CU_ASSERT_EQUAL(signups("/signups"), 0); /* nobody has signed up, there is no file */
 
 	run_sql(path, SIGNUPS SIGNUP("1") SIGNUP("2") SIGNUP("3"));
@@ -377,10 +397,11 @@ static void test_rendering(void)
 	CU_ASSERT_STRING_EQUAL(rendered(METHOD_OPTIONS),
 	    "Status: 204 No Content\r\nCache-Control: no-store\r\nX-Request-ID: rid\r\n"
 	    "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nAllow: POST, OPTIONS\r\n\r\n");
-	settings.token[0] = '\0';
+	access_kept = settings.access;
+	settings.access = NULL;
 	serve("GET", "/signups", "");
 	CU_ASSERT_PTR_NULL(strstr(rendered(METHOD_GET), "WWW-Authenticate"));
-	settings.token[0] = '0';
+	settings.access = access_kept;
 	serve("GET", "/signups", "");
 	CU_ASSERT_PTR_NOT_NULL(strstr(rendered(METHOD_GET), "Status: 401 Unauthorized\r\n"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(rendered(METHOD_GET), "WWW-Authenticate: Bearer\r\n"));
@@ -415,7 +436,7 @@ int main(void)
 {
 	if (CU_initialize_registry() != CUE_SUCCESS)
 		return 1;
-	CU_pSuite suite = CU_add_suite("endpoints", open_ring, close_ring);
+	CU_pSuite suite = CU_add_suite("endpoints", open_all, close_all);
 	if (!CU_ADD_TEST(suite, test_register) || !CU_ADD_TEST(suite, test_faults_publish_nothing) ||
 	    !CU_ADD_TEST(suite, test_calculations) || !CU_ADD_TEST(suite, test_callbacks) ||
 	    !CU_ADD_TEST(suite, test_not_added) || !CU_ADD_TEST(suite, test_steering) || !CU_ADD_TEST(suite, test_lists) || !CU_ADD_TEST(suite, test_signups) ||

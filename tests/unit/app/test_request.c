@@ -210,15 +210,18 @@ static void test_options(void)
 	CU_ASSERT_EQUAL(options.access_log, ACCESS_LOG_SERVER);
 	char *bad[][3] = { { "-u", "0" }, { "-k", "0" }, { "-c", "0" }, { "-c", "8193" }, { "-r", "0" }, { "-R", "0" },
 		{ "-a", "syslog" }, { "-p", "257" }, { "-p", "-1" }, { "-p", "2x" }, { "-p", "" }, { "-m", "8" },
-		{ "-m", "777" }, { "-m", "060" }, { "-d", "paper" }, { "-l", "loud" }, { "-g", "0" } };
+		{ "-m", "777" }, { "-m", "060" }, { "-d", "paper" }, { "-l", "loud" }, { "-g", "0" },
+		{ "-A", "HTTP_X_USER" }, { "-A", "overwritten:" }, { "-A", "remote_user" }, { "-A", "REMOTE_USER" /* without -T */ },
+		{ "-N", "ada" }, { "-N", "ada:boss" }, { "-N", ":reader" }, { "-N", "anybody:reader" }, { "-N", "a b:reader" } };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char *arguments[] = { "taskring-app", bad[i][0], bad[i][1], NULL };
 		optind = 1;
 		CU_ASSERT_EQUAL(options_read(3, arguments, &options), 2);
 	}
-	char *no_token[] = { "taskring-app", "-T", "/nowhere/token", NULL };
+	char *users[] = { "taskring-app", "-T", "tokens", "-A", "overwritten:HTTP_X_USER", NULL };
 	optind = 1;
-	CU_ASSERT_EQUAL(options_read(3, no_token, &options), 2);
+	CU_ASSERT_EQUAL(options_read(5, users, &options), -1);
+	CU_ASSERT_STRING_EQUAL(options.fcgi.user_parameter, "HTTP_X_USER");
 }
 
 int main(void)

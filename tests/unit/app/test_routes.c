@@ -285,64 +285,6 @@ static void test_traces(void)
 	CU_ASSERT_TRUE(traceparent[0] == '\0' && id[0] == '\0');
 }
 
-/* ---- the token --------------------------------------------------------------------------- */
-
-static bool read_token(const char *content, mode_t mode, char token[WEB_TOKEN_MAX + 1])
-{
-	char path[] = "/tmp/test-routes-XXXXXX";
-	struct tr_error error = { .text = "" };
-	int fd = mkstemp(path);
-	CU_ASSERT_TRUE_FATAL(fd >= 0);
-	CU_ASSERT_EQUAL(write(fd, content, strlen(content)), (ssize_t)strlen(content));
-	CU_ASSERT_EQUAL(fchmod(fd, mode), 0);
-	close(fd);
-	bool well = token_read(path, token, &error);
-	CU_ASSERT_EQUAL(well, error.text[0] == '\0');
-	unlink(path);
-	return well;
-}
-
-static void test_token_files(void)
-{
-	char token[WEB_TOKEN_MAX + 1] = "before", text[400];
-	CU_ASSERT_TRUE(read_token("0123456789abcdef\n", 0600, token));
-	CU_ASSERT_STRING_EQUAL(token, "0123456789abcdef");
-	CU_ASSERT_TRUE(read_token("A-Za-z0-9._~+/==", 0640, token));
-	memset(text, 'x', sizeof(text));
-	text[WEB_TOKEN_MAX] = '\0';
-	CU_ASSERT_TRUE(read_token(text, 0400, token));
-	CU_ASSERT_EQUAL(strlen(token), WEB_TOKEN_MAX);
-	text[WEB_TOKEN_MAX] = 'x';
-	text[WEB_TOKEN_MAX + 1] = '\0';
-	static const char *const bad[] = { "", "\n", "0123456789abcde\n", "0123456789 abcdef", "0123456789abcdef\n\n",
-		"0123456789abcdef\n0123456789abcdef", "0123456789abcd\xc3\xa4", "0123456789abcdef\r\n" };
-	CU_ASSERT_FALSE(read_token(text, 0600, token));
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		CU_ASSERT_FALSE(read_token(bad[i], 0600, token));
-	CU_ASSERT_FALSE(read_token("0123456789abcdef", 0604, token)); /* for everybody to read */
-	CU_ASSERT_FALSE(read_token("0123456789abcdef", 0602, token));
-	struct tr_error error;
-	CU_ASSERT_FALSE(token_read("/tmp", token, &error));
-	CU_ASSERT_FALSE(token_read("/nowhere/token", token, &error));
-	CU_ASSERT_EQUAL(strlen(token), WEB_TOKEN_MAX); /* what was there stays */
-}
-
-static void test_tokens(void)
-{
-	static const char token[] = "0123456789abcdef";
-	static const char *const good[] = { "Bearer 0123456789abcdef", "bearer 0123456789abcdef", "BEARER   0123456789abcdef" };
-	static const char *const bad[] = { "", "Bearer", "Bearer ", "Bearer 0123456789abcde", "Bearer 0123456789abcdefg",
-		"Bearer 0123456789abcdeF", "Bearer 0123456789abcdef ", "Basic 0123456789abcdef", "0123456789abcdef", "Bearer0123456789abcdef" };
-	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
-		CU_ASSERT_TRUE(token_matches(token, good[i]));
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		CU_ASSERT_FALSE(token_matches(token, bad[i]));
-	CU_ASSERT_FALSE(token_matches("", "Bearer "));
-	char longest[2000] = "Bearer ";
-	memset(longest + 7, 'x', sizeof(longest) - 8);
-	CU_ASSERT_FALSE(token_matches(token, longest));
-}
-
 static int clean_up(void)
 {
 	json_decref(request.parameters);
@@ -357,7 +299,7 @@ int main(void)
 	CU_pSuite suite = CU_add_suite("routes", NULL, clean_up);
 	if (!CU_ADD_TEST(suite, test_finding) || !CU_ADD_TEST(suite, test_values) || !CU_ADD_TEST(suite, test_query_faults) ||
 	    !CU_ADD_TEST(suite, test_path_faults) || !CU_ADD_TEST(suite, test_rows) || !CU_ADD_TEST(suite, test_table) ||
-	    !CU_ADD_TEST(suite, test_traces) || !CU_ADD_TEST(suite, test_token_files) || !CU_ADD_TEST(suite, test_tokens))
+	    !CU_ADD_TEST(suite, test_traces))
 		return 1;
 	CU_basic_run_tests();
 	unsigned failures = CU_get_number_of_failures();

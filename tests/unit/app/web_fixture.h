@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/access.h"
 #include "app/request_head.h"
 #include "app/web.h"
 #include "shared/resource.h"
@@ -20,9 +21,10 @@ static struct taskring *ring;
 static struct background_tasks *background;
 static struct web_request request;
 static struct web_answer answer;
-static struct web_settings settings = { .durability = TR_MEMORY, .body_limit_bytes = 1u << 20,
-	.token = "0123456789abcdef" };
+static struct web_settings settings = { .durability = TR_MEMORY, .body_limit_bytes = 1u << 20 };
 static const char *content_type = "application/json", *authorization;
+/* Of a request: who sends it, beyond `authorization`. */
+static struct request_head caller = { .peer = "192.0.2.1" };
 static struct resource_set *resources;
 
 static void remove_segments(void)
@@ -33,6 +35,42 @@ static void remove_segments(void)
 		snprintf(name, sizeof(name), "/dev/shm/%s.%s", instance, kinds[i]);
 		unlink(name);
 	}
+}
+
+/*
+ * A table of tokens: each row is "NAME:ROLE", for which one is made and put into *token as a whole header
+ * line, or a line of the file as it is. For the caller to free. NULL: it could not be made.
+ */
+struct token_row {
+	const char *row;
+	char *token; /* 100 bytes; NULL: `row` is a line */
+};
+
+static inline struct tokens *make_tokens(const struct token_row *rows, size_t count)
+{
+	char path[] = "/tmp/test-tokens-XXXXXX", made[512] = "";
+	struct tr_error error = { .text = "" };
+	FILE *file = fdopen(mkstemp(path), "w");
+	bool well = file != NULL;
+	for (size_t i = 0; well && i < count; i++) {
+		if (rows[i].token != NULL) {
+			FILE *to = fmemopen(made, sizeof(made), "w");
+			well = to != NULL && token_make(rows[i].row, to, &error);
+			fclose(to);
+			char *line = strchr(made, '\n');
+			*line = '\0';
+			snprintf(rows[i].token, 100, "Bearer %s", made);
+			fputs(line + 1, file);
+		} else {
+			fprintf(file, "%s\n", rows[i].row);
+		}
+	}
+	fclose(file);
+	struct tokens *made_tokens = well ? tokens_read(path, &error) : NULL;
+	if (made_tokens == NULL)
+		fprintf(stderr, "no tokens: %s\n", error.text);
+	unlink(path);
+	return made_tokens;
 }
 
 static inline int open_ring(void)
@@ -99,9 +137,13 @@ static bool is_as_declared(void)
 
 static void serve(const char *method, const char *uri, const char *body)
 {
-	const struct request_head head = { .method = method, .uri = uri, .content_type = content_type,
-		.authorization = authorization, .client_request_id = "rid",
-		.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" };
+	struct request_head head = caller;
+	head.method = method;
+	head.uri = uri;
+	head.content_type = content_type;
+	head.authorization = authorization;
+	head.client_request_id = "rid";
+	head.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 	request_head_read(&head, &request);
 	request.source = (struct web_source){ .read = read_text, .context = &body };
 	request.ring = ring;
