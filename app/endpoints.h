@@ -27,7 +27,21 @@ web_endpoint get_tasks;
 extern const struct schema_field tasks_query[];
 
 /* endpoint_steer.c */
-web_endpoint delete_task, post_task_retry;
+web_endpoint delete_task, post_task_retry, post_task_discard, post_task_run;
+
+/* endpoint_steer_many.c */
+web_endpoint post_cancel_many, post_retry_many, post_discard_many, post_run_many;
+extern const struct schema_field steer_query[];
+extern const struct schema steer_many_schema;
+
+/* endpoint_submit.c */
+web_endpoint post_tasks;
+extern const struct schema new_tasks_schema;
+extern const struct schema_field new_tasks_query[];
+
+/* endpoint_queue.c */
+web_endpoint post_queue_pause, post_queue_resume;
+extern const struct schema queue_asked_schema;
 
 /* endpoint_session.c */
 web_endpoint post_login, post_logout, get_session;

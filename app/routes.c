@@ -12,6 +12,8 @@
 #include "app/signups.h"
 
 #define ANSWERS (const struct route_answer[])
+#define STEPS ANSWERS{ { 200, "What the step would do (dry_run)", &steer_many_schema }, { 202, "The step was done", &steer_many_schema }, \
+	{ 500, "The journal cannot be read", NULL }, { 0 } }
 
 static const struct schema any_object = { .types = SCHEMA_OBJECT, .extra_allowed = true };
 
@@ -71,6 +73,15 @@ static const struct route routes[] = {
 		.answers = ANSWERS{ { 200, "A page of them", &task_list_schema }, { 500, "The journal cannot be read", NULL }, { 0 } },
 	},
 	{
+		.method = METHOD_POST, .path = "/tasks", .endpoint = post_tasks, .tag = "tasks",
+		.summary = "Add background tasks",
+		.description = "One object, or a list: those run one after the other, unless `concurrent` is set, and if one of them "
+			       "ends other than succeeded, those behind it are cancelled.",
+		.query = new_tasks_query, .body = &new_tasks_schema,
+		.right = RIGHT_SUBMIT, .needs_ring = true,
+		.answers = ANSWERS{ { 202, "The tasks", &accepted_schema }, { 413, "Their arguments are too large", NULL }, { 0 } },
+	},
+	{
 		.method = METHOD_GET, .path = "/tasks/{id:uuid}", .endpoint = get_task, .tag = "tasks",
 		.summary = "One background task",
 		.description = "State, progress, result, error, and the lines that its handler wrote to its log.",
@@ -95,6 +106,70 @@ static const struct route routes[] = {
 		.answers = ANSWERS{ { 202, "taskd was asked to", &steered_schema },
 			{ 404, "No such task, or it ended too long ago", NULL }, { 409, "It is not dead", NULL },
 			{ 500, "The journal cannot be read", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_POST, .path = "/tasks/{id:uuid}/discard", .endpoint = post_task_discard, .tag = "tasks",
+		.summary = "Give a task up",
+		.description = "One that waits or is dead ends as cancelled; nobody needs to look at it any more.",
+		.right = RIGHT_STEER, .needs_ring = true,
+		.answers = ANSWERS{ { 202, "taskd was asked to", &steered_schema },
+			{ 404, "No such task, or it ended too long ago", NULL }, { 409, "It runs, or has ended", NULL },
+			{ 500, "The journal cannot be read", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_POST, .path = "/tasks/{id:uuid}/run", .endpoint = post_task_run, .tag = "tasks",
+		.summary = "Run a scheduled or retrying task now",
+		.description = "It takes its turn in its queue at once.",
+		.right = RIGHT_STEER, .needs_ring = true,
+		.answers = ANSWERS{ { 202, "taskd was asked to", &steered_schema },
+			{ 404, "No such task, or it ended too long ago", NULL }, { 409, "It is neither scheduled nor retrying", NULL },
+			{ 500, "The journal cannot be read", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_POST, .path = "/tasks/cancel", .endpoint = post_cancel_many, .tag = "tasks",
+		.summary = "Cancel all tasks that match",
+		.description = "One step of up to 500 tasks; the next one goes on with `next`, until it is null.",
+		.query = steer_query,
+		.right = RIGHT_STEER, .needs_ring = true,
+		.answers = STEPS,
+	},
+	{
+		.method = METHOD_POST, .path = "/tasks/retry", .endpoint = post_retry_many, .tag = "tasks",
+		.summary = "Queue all dead tasks that match again",
+		.description = "One step of up to 500 tasks; the next one goes on with `next`, until it is null.",
+		.query = steer_query,
+		.right = RIGHT_STEER, .needs_ring = true,
+		.answers = STEPS,
+	},
+	{
+		.method = METHOD_POST, .path = "/tasks/discard", .endpoint = post_discard_many, .tag = "tasks",
+		.summary = "Give up all tasks that match, and that wait or are dead",
+		.description = "One step of up to 500 tasks; the next one goes on with `next`, until it is null.",
+		.query = steer_query,
+		.right = RIGHT_STEER, .needs_ring = true,
+		.answers = STEPS,
+	},
+	{
+		.method = METHOD_POST, .path = "/tasks/run", .endpoint = post_run_many, .tag = "tasks",
+		.summary = "Run all scheduled and retrying tasks that match now",
+		.description = "One step of up to 500 tasks; the next one goes on with `next`, until it is null.",
+		.query = steer_query,
+		.right = RIGHT_STEER, .needs_ring = true,
+		.answers = STEPS,
+	},
+	{
+		.method = METHOD_POST, .path = "/queues/{name}/pause", .endpoint = post_queue_pause, .tag = "queues",
+		.summary = "Pause a queue",
+		.description = "What runs goes on; what waits does not start until it is resumed, also after a restart.",
+		.right = RIGHT_STEER, .needs_ring = true,
+		.answers = ANSWERS{ { 202, "taskd was asked to", &queue_asked_schema }, { 0 } },
+	},
+	{
+		.method = METHOD_POST, .path = "/queues/{name}/resume", .endpoint = post_queue_resume, .tag = "queues",
+		.summary = "Resume a queue",
+		.description = "Its waiting tasks start as workers become free.",
+		.right = RIGHT_STEER, .needs_ring = true,
+		.answers = ANSWERS{ { 202, "taskd was asked to", &queue_asked_schema }, { 0 } },
 	},
 	{
 		.method = METHOD_POST, .path = "/login", .endpoint = post_login, .tag = "session",

@@ -142,8 +142,10 @@ static struct web_answer call(const struct web_settings *settings, struct web_re
     struct background_tasks *background)
 {
 	struct web_added added = { .failed = TR_OK };
-	if (background != NULL)
+	if (background != NULL) {
 		background_tasks_durability(background, settings->durability);
+		background_tasks_concurrent(background, false);
+	}
 	request->added = &added;
 	struct web_answer answer = request->route->endpoint(request, background);
 	request->added = NULL;

@@ -28,19 +28,28 @@ static enum tr_result add(const struct web_request *request, struct background_t
 	return background_tasks_add(background, handler, args, &with_trace);
 }
 
-enum tr_result web_add_task(const struct web_request *request, struct background_tasks *background,
+enum tr_result web_offer_task(const struct web_request *request, struct background_tasks *background,
     const char *handler, const json_t *args, const struct task_options *options)
 {
 	struct web_added *added = request->added;
 	char *text = args != NULL ? json_dumps(args, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 	enum tr_result result = text != NULL ? add(request, background, handler, text, options) : TR_NO_MEMORY;
-	bool tried = text != NULL;
 	free(text);
 	if (result == TR_OK)
 		added->handlers[added->count++] = handler; /* the batch takes no more than there is room for */
-	else if (added->failed == TR_OK)
+	return result;
+}
+
+enum tr_result web_add_task(const struct web_request *request, struct background_tasks *background,
+    const char *handler, const json_t *args, const struct task_options *options)
+{
+	struct web_added *added = request->added;
+	enum tr_result result = web_offer_task(request, background, handler, args, options);
+	if (result == TR_OK)
+		return result;
+	if (added->failed == TR_OK)
 		added->failed = result;
-	if (result != TR_OK && tried) {
+	if (args != NULL) {
 		char quoted[LOG_QUOTED_SIZE];
 		log_event(LOG_ERR, "task-not-added", "id=%s reason=%s", request->request_id,
 		    log_quote(background_tasks_error(background), quoted));

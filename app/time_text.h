@@ -9,4 +9,7 @@
  * new reference, NULL when out of memory. */
 json_t *time_json(int64_t time_ms);
 
+/* And back: text that is a FORMAT_DATE_TIME. Fractions below a millisecond are left out. */
+int64_t time_ms(const char *text);
+
 #endif

@@ -298,6 +298,13 @@ json_t *body_json(const struct web_request *request, size_t limit_bytes, struct 
 enum tr_result web_add_task(const struct web_request *request, struct background_tasks *background,
     const char *handler, const json_t *args, const struct task_options *options);
 
+/*
+ * The same where the client has chosen handler and options. After an error the endpoint must answer with it
+ * (400 or above): INVALID is the client's, and background_tasks_error() says what is not allowed.
+ */
+enum tr_result web_offer_task(const struct web_request *request, struct background_tasks *background,
+    const char *handler, const json_t *args, const struct task_options *options);
+
 /* 202: {"tasks": [{"id", "handler", "href"}]}, Location is the last one's. */
 struct web_answer answer_accepted(const struct web_request *request, const struct background_tasks *background);
 

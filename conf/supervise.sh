@@ -152,11 +152,15 @@ write_configuration() {
 			MODULE_DIR "$PROGRAMS/modules"
 }
 
-# What requests that steer tasks must show. Made once; it may be replaced by one of your own. umask
-# has seen to it that nobody else can read it.
-make_token() {
-	[ -s token ] && return
-	head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >token.new && echo >>token.new && mv -f token.new token
+# Who may what: everybody may read and submit, as in a demonstration, and "operator" may steer. The token itself
+# is in `token`, for its owner; the responders read `tokens`, which has its hash. Made once; both may be
+# replaced by your own. umask has seen to it that nobody else can read them.
+make_tokens() {
+	[ -s tokens ] && return
+	"$PROGRAMS/taskring-app" -N operator:operator >tokens.made &&
+		head -n 1 tokens.made >token.new &&
+		{ echo "anybody submitter" && tail -n 1 tokens.made; } >tokens.new &&
+		rm tokens.made && mv -f token.new token && mv -f tokens.new tokens
 }
 
 # ---- start ----------------------------------------------------------------------------------
@@ -221,7 +225,7 @@ start_all() {
 	[ "$stop_requests" -eq 0 ] || return 0
 	[ ! -d "$PROGRAMS/ui" ] || pages=(-W "$PROGRAMS/ui")
 	start responders "$PROGRAMS/taskring-app" -s ./responder.sock -p "$PROCESSES" -t "$THREADS" \
-		-n "$NAME" -S "$RUN_DIR/spool" -J "$RUN_DIR/journal.db" -T "$RUN_DIR/token" "${pages[@]}" \
+		-n "$NAME" -S "$RUN_DIR/spool" -J "$RUN_DIR/journal.db" -T "$RUN_DIR/tokens" "${pages[@]}" \
 		${URL_PREFIX:+-P "$URL_PREFIX"} >>logs/responders.log 2>&1
 	start nginx "$nginx" -p ./ -c nginx.conf -e logs/nginx-error.log >>logs/nginx-error.log 2>&1
 	wait_until "a 200 from http://$address/healthz" everything_answers
@@ -272,7 +276,7 @@ if (: <"/dev/tcp/${address%:*}/$PORT") 2>/dev/null; then
 	exit 1
 fi
 mkdir -p logs tmp spool mail || exit 1
-if ! write_configuration || ! make_token; then
+if ! write_configuration || ! make_tokens; then
 	fail "cannot write the configuration into $SHOWN_DIR"
 	exit 1
 fi

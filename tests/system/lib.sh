@@ -328,7 +328,7 @@ start_web_apache() {
 start_web_fcgid() {
 	cp "$BUILD/taskring-app" "$RUN/taskring-app"
 	fill_in apache-fcgid.conf LISTEN "127.0.0.1:$PORT" MODULES /usr/lib/apache2/modules RUN_DIR "$RUN" \
-		APP "$RUN/taskring-app -n $NAME -S $RUN/spool -J $RUN/journal.db -T $RUN/token"
+		APP "$RUN/taskring-app -n $NAME -S $RUN/spool -J $RUN/journal.db -T $RUN/tokens"
 	exec_web /usr/sbin/apache2 -d "$RUN" -f apache-fcgid.conf -DFOREGROUND &
 }
 
@@ -367,6 +367,14 @@ post() { # PATH JSON
 
 header() { # NAME
 	awk -v name="$1:" 'tolower($1) == tolower(name) { sub(/^[^:]*: */, ""); print; exit }' "$WORK/head"
+}
+
+# Adds a token to $RUN/tokens, which -T reads; prints it.
+add_token() { # NAME:ROLE
+	local made
+	made=$("$BUILD/taskring-app" -N "$1")
+	(umask 077 && printf '%s\n' "${made#*$'\n'}" >>"$RUN/tokens")
+	printf '%s\n' "${made%%$'\n'*}"
 }
 
 # ---- documents ------------------------------------------------------------------------------

@@ -23,12 +23,12 @@ start_all() { # SERVER [RESPONDER_OPTION...]
 }
 
 make_token() {
-	TOKEN=0123456789abcdef.ghi
-	(umask 077 && echo "$TOKEN" >"$RUN/token")
+	TOKEN=$(add_token ops:operator)
+	echo "anybody submitter" >>"$RUN/tokens"
 }
 
 start_responders() { # [OPTION...]
-	start_app -J "$RUN/journal.db" -T "$RUN/token" "$@"
+	start_app -J "$RUN/journal.db" -T "$RUN/tokens" "$@"
 }
 
 stop_everything() {
@@ -294,7 +294,7 @@ if [[ " $WEB " == *" apache "* ]]; then
 		start_taskd
 		chmod 666 "$RUN"/journal.db*
 		make_token
-		[ "$(id -u)" -ne 0 ] || chown www-data: "$RUN/token"
+		[ "$(id -u)" -ne 0 ] || chown www-data: "$RUN/tokens"
 		start_web fcgid
 		post /register "$ADA"
 		expect "status" 202 "$STATUS"

@@ -272,6 +272,18 @@ TR_API enum tr_result tr_task_discard(struct taskring *ring, const struct tr_id 
  */
 TR_API enum tr_result tr_task_run(struct taskring *ring, const struct tr_id *id);
 
+enum tr_command { TR_CANCEL, TR_RETRY, TR_DISCARD, TR_RUN };
+
+/*
+ * The same of many tasks, in a few publications: as tr_task_cancel(), tr_task_retry() and so on of each, but what
+ * state a task is in is judged by taskd alone, which ignores the command for one that it does not fit. `ids`
+ * are those of a page of tr_tasks_list(), say. *asked: of how many taskd was asked, the first ones; after an
+ * error it may be less than `count`, and the call may be made again with all of them: asking twice does no harm.
+ * Errors: those of background_tasks_publish(). Any thread.
+ */
+TR_API enum tr_result tr_tasks_command(struct taskring *ring, enum tr_command command, const struct tr_id *ids,
+    size_t count, size_t *asked);
+
 /*
  * Asks taskd to forget a task that has ended: its row, attempts, log lines and files go, and it is not shown
  * any more, as if retention had removed it. Else as tr_task_discard(). Errors: as there; INVALID: it has not ended.

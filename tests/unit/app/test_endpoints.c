@@ -188,12 +188,107 @@ static void test_steering(void)
 	CU_ASSERT_EQUAL(answer.status, 404);
 	serve("POST", retry, "");
 	CU_ASSERT_EQUAL(answer.status, 409); /* it waits */
+	snprintf(retry, sizeof(retry), "%s/run", href);
+	serve("POST", retry, "");
+	CU_ASSERT_EQUAL(answer.status, 409); /* and for no time */
 	CU_ASSERT_EQUAL(published(), before);
 	serve("DELETE", href, "");
 	CU_ASSERT_EQUAL(answer.status, 202);
 	CU_ASSERT_STRING_EQUAL(answer.location, href);
 	CU_ASSERT_EQUAL(published(), before + 1);
+	snprintf(retry, sizeof(retry), "%s/discard", href);
+	serve("POST", retry, "");
+	CU_ASSERT_EQUAL(answer.status, 202);
+	CU_ASSERT_EQUAL(published(), before + 2);
 	authorization = NULL;
+}
+
+static void test_submitting(void)
+{
+	uint64_t before = published();
+	serve("POST", "/tasks", "{\"handler\":\"count_primes\",\"args\":{\"limit\":5},\"queue\":\"slow\",\"delay_ms\":60000,\"max_attempts\":2}");
+	CU_ASSERT_EQUAL_FATAL(answer.status, 202);
+	struct tr_id id;
+	struct tr_task_status status;
+	CU_ASSERT_TRUE(tr_id_parse(answer.location + strlen("/tasks/"), &id));
+	CU_ASSERT_EQUAL_FATAL(tr_task_status(ring, &id, &status), TR_OK);
+	CU_ASSERT_STRING_EQUAL(status.queue, "slow");
+	CU_ASSERT_EQUAL(status.max_attempts, 2);
+	tr_task_status_clear(&status);
+	serve("POST", "/tasks?concurrent=true", "[{\"handler\":\"a\",\"args\":[1]},{\"handler\":\"b\",\"run_at\":\"2030-01-31T09:05:00+02:00\"}]");
+	CU_ASSERT_EQUAL_FATAL(answer.status, 202);
+	CU_ASSERT_EQUAL(json_array_size(json_object_get(answer.body, "tasks")), 2);
+	CU_ASSERT_STRING_EQUAL(answer.note, "tasks=2");
+	CU_ASSERT_EQUAL(published(), before + 2); /* each request is one batch */
+	static const struct {
+		const char *body, *type;
+	} bad[] = {
+		{ "{}", "too_short" }, { "[]", "too_short" }, { "[{}]", "missing" }, { "7", "dict_type" }, { "{\"handler\":\".a\"}", "string_pattern_mismatch" },
+		{ "{\"handler\":\"a\",\"max_attempts\":0}", "greater_than_equal" }, { "{\"handler\":\"a\",\"run_at\":\"soon\"}", "datetime_parsing" },
+		{ "{\"handler\":\"a\",\"timeout\":5}", "extra_forbidden" }, { "{\"handler\":\"a\",\"queue\":\"\"}", "string_pattern_mismatch" },
+		{ "[{\"handler\":\"a\"},{\"handler\":\"b\",\"delay_ms\":-1}]", "greater_than_equal" },
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		serve("POST", "/tasks", bad[i].body);
+		CU_ASSERT_EQUAL(answer.status, 422);
+		CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), bad[i].type);
+	}
+	/* What only the library sees: the sentence is its own, and what was added before is forgotten. */
+	serve("POST", "/tasks", "[{\"handler\":\"a\"},{\"handler\":\"a\",\"soft_timeout_ms\":2,\"hard_timeout_ms\":1}]");
+	CU_ASSERT_EQUAL(answer.status, 422);
+	CU_ASSERT_STRING_EQUAL(detail(), "soft_timeout_ms: 2; allowed is 0 to 1");
+	char many[257 * 16 + 3] = "[{\"handler\":\"a\"}";
+	for (int i = 1; i < 257; i++)
+		strcat(many, ",{\"handler\":\"a\"}");
+	strcat(many, "]");
+	serve("POST", "/tasks", many);
+	CU_ASSERT_EQUAL(answer.status, 422);
+	CU_ASSERT_EQUAL(published(), before + 2);
+	CU_ASSERT_EQUAL(background_tasks_count(background), 0);
+}
+
+/* Without taskd: what waits in the ring is not listed, so there is nothing to steer, but all that can be asked is. */
+static void test_steering_many(void)
+{
+	static const char *const actions[] = { "/tasks/cancel", "/tasks/retry", "/tasks/discard", "/tasks/run" };
+	char uri[200];
+	authorization = operator_line;
+	uint64_t before = published();
+	for (size_t i = 0; i < 4; i++) {
+		serve("POST", actions[i], "");
+		CU_ASSERT_EQUAL(answer.status, 202);
+		CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer.body, "matched")), 0);
+		CU_ASSERT_TRUE(json_is_null(json_object_get(answer.body, "next")));
+		snprintf(uri, sizeof(uri), "%s?dry_run=true&handler=mail&text=%%25&from=2026-01-01T00:00:00Z&arg=email=a%%3Db", actions[i]);
+		serve("POST", uri, "");
+		CU_ASSERT_EQUAL(answer.status, 200);
+		snprintf(uri, sizeof(uri), "%s?state=succeeded", actions[i]);
+		serve("POST", uri, "");
+		CU_ASSERT_EQUAL(answer.status, 422);
+		snprintf(uri, sizeof(uri), "%s?arg=email", actions[i]);
+		serve("POST", uri, "");
+		CU_ASSERT_EQUAL(answer.status, 422);
+	}
+	static const char *const bad[] = { "/tasks/retry?state=running&state=queued", "/tasks/run?cursor=1", "/tasks/run?to=x", "/tasks/run?text=" };
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		serve("POST", bad[i], "");
+		CU_ASSERT_EQUAL(answer.status, 422);
+	}
+	CU_ASSERT_EQUAL(published(), before);
+	serve("POST", "/queues/slow/pause", "");
+	CU_ASSERT_EQUAL(answer.status, 202);
+	CU_ASSERT_TRUE(json_is_true(json_object_get(answer.body, "paused")));
+	serve("POST", "/queues/slow/resume", "");
+	CU_ASSERT_EQUAL(answer.status, 202);
+	CU_ASSERT_EQUAL(published(), before + 2);
+	serve("POST", "/queues/.slow/pause", "");
+	CU_ASSERT_EQUAL(answer.status, 422);
+	authorization = NULL;
+	serve("POST", "/queues/slow/pause", "");
+	CU_ASSERT_EQUAL(answer.status, 401);
+	serve("POST", "/tasks/retry", "");
+	CU_ASSERT_EQUAL(answer.status, 401);
+	CU_ASSERT_EQUAL(published(), before + 2);
 }
 
 static void test_lists(void)
@@ -430,6 +525,13 @@ static void test_times(void)
 		json_decref(time);
 	}
 	CU_ASSERT_TRUE(json_is_null(time_json(0)));
+	static const struct {
+		const char *text;
+		int64_t ms;
+	} back[] = { { "1970-01-01T00:00:00.001Z", 1 }, { "2026-01-31t09:05:00.25z", 1769850300250 }, { "2026-01-31T11:05:00.2509+02:00", 1769850300250 },
+		{ "2026-01-31T05:35:00-03:30", 1769850300000 }, { "2000-02-29T00:00:00Z", 951782400000 }, { "1969-12-31T23:59:59Z", -1000 } };
+	for (size_t i = 0; i < sizeof(back) / sizeof(back[0]); i++)
+		CU_ASSERT_EQUAL(time_ms(back[i].text), back[i].ms);
 }
 
 int main(void)
@@ -439,7 +541,7 @@ int main(void)
 	CU_pSuite suite = CU_add_suite("endpoints", open_all, close_all);
 	if (!CU_ADD_TEST(suite, test_register) || !CU_ADD_TEST(suite, test_faults_publish_nothing) ||
 	    !CU_ADD_TEST(suite, test_calculations) || !CU_ADD_TEST(suite, test_callbacks) ||
-	    !CU_ADD_TEST(suite, test_not_added) || !CU_ADD_TEST(suite, test_steering) || !CU_ADD_TEST(suite, test_lists) || !CU_ADD_TEST(suite, test_signups) ||
+	    !CU_ADD_TEST(suite, test_not_added) || !CU_ADD_TEST(suite, test_steering) || !CU_ADD_TEST(suite, test_submitting) || !CU_ADD_TEST(suite, test_steering_many) || !CU_ADD_TEST(suite, test_lists) || !CU_ADD_TEST(suite, test_signups) ||
 	    !CU_ADD_TEST(suite, test_refusals) || !CU_ADD_TEST(suite, test_without_ring) ||
 	    !CU_ADD_TEST(suite, test_rendering) || !CU_ADD_TEST(suite, test_times) || !CU_ADD_TEST(suite, test_contents) ||
 	    !CU_ADD_TEST(suite, test_prefix) || !CU_ADD_TEST(suite, test_full))
