@@ -28,7 +28,8 @@ fail() {
 # A process is known by its id and its start time, which together are never used twice.
 start_time() { # PID
 	local stat
-	{ stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
+	# Of one that has just ended it can be opened, and is empty.
+	{ stat=$(<"/proc/$1/stat"); } 2>/dev/null && [ -n "$stat" ] || return 1
 	read -ra stat <<<"${stat##*) }"
 	[ "${stat[0]}" != Z ] && printf '%s' "${stat[19]}"
 }
@@ -55,7 +56,7 @@ stop_process() { # PID START_TIME SIGNAL SECONDS
 kill_session() { # PID
 	local directory stat
 	for directory in /proc/[0-9]*; do
-		{ stat=$(<"$directory/stat"); } 2>/dev/null || continue
+		{ stat=$(<"$directory/stat"); } 2>/dev/null && [ -n "$stat" ] || continue
 		read -ra stat <<<"${stat##*) }"
 		if [ "${stat[3]}" = "$1" ] && [ "$directory/cwd" -ef . ]; then
 			kill -s KILL "${directory#/proc/}" 2>/dev/null
