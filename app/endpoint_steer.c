@@ -1,6 +1,6 @@
 /*
- * DELETE /tasks/{id} cancels, POST /tasks/{id}/retry queues a dead task again, /discard gives one up, /run
- * has one run now. All only ask taskd, by a command through the ring: hence 202.
+ * DELETE /tasks/{id} cancels, POST /tasks/{id}/discard gives one up, /run has one run now; what endpoint_retry.c
+ * shares with them. All only ask taskd, by a command through the ring: hence 202.
  */
 #include <stdio.h>
 
@@ -35,10 +35,7 @@ struct web_answer delete_task(const struct web_request *request, struct backgrou
 	return answer;
 }
 
-typedef enum tr_result ask_fn(struct taskring *ring, const struct tr_id *id);
-
-/* `unfit`: what is said of a task in a state that does not allow it. */
-static struct web_answer ask(const struct web_request *request, ask_fn *command, const char *unfit)
+struct web_answer steer_task(const struct web_request *request, steer_fn *command, const char *unfit)
 {
 	struct tr_id id = web_id(request, "id");
 	struct tr_task_status status;
@@ -52,20 +49,14 @@ static struct web_answer ask(const struct web_request *request, ask_fn *command,
 	return answer;
 }
 
-struct web_answer post_task_retry(const struct web_request *request, struct background_tasks *background)
-{
-	(void)background;
-	return ask(request, tr_task_retry, "the task is not dead; only dead ones are queued again");
-}
-
 struct web_answer post_task_discard(const struct web_request *request, struct background_tasks *background)
 {
 	(void)background;
-	return ask(request, tr_task_discard, "the task runs, or has ended; only those that wait or are dead can be discarded");
+	return steer_task(request, tr_task_discard, "the task runs, or has ended; only those that wait or are dead can be discarded");
 }
 
 struct web_answer post_task_run(const struct web_request *request, struct background_tasks *background)
 {
 	(void)background;
-	return ask(request, tr_task_run, "the task waits for no time; only scheduled and retrying ones can be run now");
+	return steer_task(request, tr_task_run, "the task waits for no time; only scheduled and retrying ones can be run now");
 }

@@ -26,8 +26,14 @@ web_endpoint get_task;
 web_endpoint get_tasks;
 extern const struct schema_field tasks_query[];
 
-/* endpoint_steer.c */
-web_endpoint delete_task, post_task_retry, post_task_discard, post_task_run;
+/* endpoint_steer.c; `unfit`: what is said of a task in a state that does not allow it */
+typedef enum tr_result steer_fn(struct taskring *ring, const struct tr_id *id);
+web_endpoint delete_task, post_task_discard, post_task_run;
+struct web_answer steer_task(const struct web_request *request, steer_fn *command, const char *unfit);
+
+/* endpoint_retry.c */
+web_endpoint post_task_retry;
+extern const struct schema retry_schema, retried_schema;
 
 /* endpoint_steer_many.c */
 web_endpoint post_cancel_many, post_retry_many, post_discard_many, post_run_many;

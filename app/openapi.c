@@ -90,7 +90,7 @@ static void put_body(struct document *document, json_t *operation, const struct 
 	if (route->body != NULL && route->body->example != NULL)
 		put(document, json_object_get(content, "application/json"), "example",
 		    json_loads(route->body->example, JSON_DECODE_ANY, NULL));
-	put(document, operation, "requestBody", json_pack("{s:b, s:o}", "required", 1, "content", content));
+	put(document, operation, "requestBody", json_pack("{s:b, s:o}", "required", !route->body_optional, "content", content));
 }
 
 /* ---- answers ----------------------------------------------------------------------------- */

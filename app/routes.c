@@ -101,10 +101,12 @@ static const struct route routes[] = {
 	{
 		.method = METHOD_POST, .path = "/tasks/{id:uuid}/retry", .endpoint = post_task_retry, .tag = "tasks",
 		.summary = "Queue a dead task again",
-		.description = "With as many attempts as it had at first.",
+		.description = "With as many attempts as it had at first. With a body, a task like it is added, with the arguments and "
+			       "options that stand there, and the dead one is discarded.",
+		.body = &retry_schema, .body_optional = true,
 		.right = RIGHT_STEER, .needs_ring = true,
-		.answers = ANSWERS{ { 202, "taskd was asked to", &steered_schema },
-			{ 404, "No such task, or it ended too long ago", NULL }, { 409, "It is not dead", NULL },
+		.answers = ANSWERS{ { 202, "taskd was asked to", &retried_schema },
+			{ 404, "No such task, or it ended too long ago", NULL }, { 409, "It is not dead, or owns a file and was to be edited", NULL },
 			{ 500, "The journal cannot be read", NULL }, { 0 } },
 	},
 	{

@@ -6,6 +6,7 @@
 #include "app/web.h"
 
 #include <assert.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,12 @@ static bool receive(const struct web_settings *settings, struct web_request *req
 	return false;
 }
 
+/* Where no length is declared, the type tells. */
+static bool has_no_body(const struct web_request *request)
+{
+	return request->declared_bytes == 0 || (request->declared_bytes == SIZE_MAX && request->content_type[0] == '\0');
+}
+
 /* Parameters and body, so that the faults of both come in one answer. False: *answer is the refusal. */
 static bool read_input(const struct web_settings *settings, struct web_request *request,
     const struct route_match *match, struct web_answer *answer)
@@ -60,7 +67,7 @@ static bool read_input(const struct web_settings *settings, struct web_request *
 	const struct route *route = request->route;
 	struct faults faults = { .list = NULL };
 	parameters_read(request, match, &faults);
-	if (route->body != NULL) {
+	if (route->body != NULL && !(route->body_optional && has_no_body(request))) {
 		size_t limit_bytes = settings->body_limit_bytes;
 		if (route->body_bytes_max != 0 && route->body_bytes_max < limit_bytes)
 			limit_bytes = route->body_bytes_max;
@@ -126,10 +133,15 @@ void *web_resource(const struct web_request *request, const char *name)
 /* ---- the endpoint ------------------------------------------------------------------------ */
 
 /* The endpoint has answered: its tasks go out whole, or the client is told that nothing did. */
-static struct web_answer publish(const struct web_settings *settings, struct web_answer answer,
-    struct background_tasks *background)
+static struct web_answer publish(const struct web_settings *settings, const struct web_request *request,
+    struct web_answer answer, struct background_tasks *background)
 {
+	const struct web_added *added = request->added;
 	enum tr_result result = background_tasks_publish(background, settings->durable_timeout_ms);
+	/* Where this fails the dead one is still there to be seen, beside the new one. */
+	if ((result == TR_OK || result == TR_NOT_DURABLE) && added->replaces &&
+	    tr_task_discard(request->ring, &added->replaced) != TR_OK)
+		log_event(LOG_WARNING, "replaced-not-discarded", "id=%s", request->request_id);
 	if (result == TR_OK)
 		return answer;
 	answer_clear(&answer);
@@ -148,16 +160,15 @@ static struct web_answer call(const struct web_settings *settings, struct web_re
 	}
 	request->added = &added;
 	struct web_answer answer = request->route->endpoint(request, background);
-	request->added = NULL;
 	if (answer.status < 400 && added.failed != TR_OK) {
 		answer_clear(&answer);
 		answer = answer_not_added(added.failed);
 	}
-	if (background == NULL)
-		return answer;
-	if (answer.status < 400 && background_tasks_count(background) > 0)
-		return publish(settings, answer, background);
-	background_tasks_clear(background);
+	if (background != NULL && answer.status < 400 && background_tasks_count(background) > 0)
+		answer = publish(settings, request, answer, background);
+	else if (background != NULL)
+		background_tasks_clear(background);
+	request->added = NULL;
 	return answer;
 }
 

@@ -180,6 +180,7 @@ struct route {
 	/* A NULL name at the end. NULL: whatever stands in the query is ignored. A list is sent as a=1&a=2. */
 	const struct schema_field *query;
 	const struct schema *body; /* of application/json; NULL: none is read */
+	bool body_optional;        /* a request without one has request->body NULL */
 	size_t body_bytes_max;     /* 0: what the responder's options say, which is also the most */
 	bool upload;               /* the body is one file, received into request->upload */
 
@@ -316,6 +317,9 @@ struct web_added {
 	enum tr_result failed; /* the first that was not TR_OK */
 	const char *handlers[TR_BATCH_MAX];
 	size_t count;
+	/* A dead task that these replace: discarded as soon as they are published, and not if they are not. */
+	bool replaces;
+	struct tr_id replaced;
 };
 
 /*

@@ -236,6 +236,32 @@ all_tried_again() {
 	[ "$(sql "SELECT count(*) FROM tasks WHERE attempt = 2 AND state = 'dead'")" = 1200 ]
 }
 
+# A dead task, edited and tried again: what was hidden stays what it was, the dead one is discarded.
+expect_editing() { # OPERATOR
+	local id new large
+	id=$(push -H fail_times -a '{"times":9,"password":"geheim","deep":{"password":"***"}}' -m 1 -q other -B 7)
+	wait_row "$id" dead
+	request "/tasks/$id/retry" "$(by "$1")" -H 'Content-Type: application/json' -d '{"args":{"times":0,"password":"***","new":"***","deep":1},"max_attempts":3}'
+	expect "editing" "202 $id dead" "$STATUS $(jq -r '[.id, .state] | join(" ")' "$WORK/body")"
+	new=$(jq -r .new.id "$WORK/body")
+	expect "Location" "/tasks/$new" "$(header Location)"
+	expect "its line" "audit at=TIME id=ID who=\"ada\" by=bearer from=127.0.0.1 method=POST status=202 note=\"new=$new\" path=\"/tasks/$id/retry\" query=\"\"" "$(audited 1)"
+	wait_row "$new" succeeded
+	wait_row "$id" cancelled
+	expect "what it was" 'fail_times|other|3|7|{"times":0,"password":"geheim","new":"***","deep":1}' \
+		"$(sql "SELECT handler, queue, max_attempts, backoff_base_ms, CAST(args AS TEXT) FROM task WHERE lower(hex(id)) = replace('$new', '-', '')")"
+	expect "once more" 409 "$(status "/tasks/$id/retry" "$(by "$1")" -H 'Content-Type: application/json' -d '{}')"
+	large=$(head -c 30000 /dev/zero | tr '\0' x)
+	id=$(push -H fail_times -a "{\"times\":9,\"password\":\"$large\"}" -m 1) # its arguments are in the spool
+	wait_row "$id" dead
+	request "/tasks/$id/retry" "$(by "$1")" -H 'Content-Type: application/json' -d '{"args":{"times":0,"password":"***"}}'
+	expect "editing large ones" 202 "$STATUS"
+	new=$(jq -r .new.id "$WORK/body")
+	wait_row "$new" succeeded
+	expect "their size" 30025 "$(sql "SELECT args_bytes FROM task WHERE lower(hex(id)) = replace('$new', '-', '')")"
+	wait_row "$id" cancelled
+}
+
 # Queues, tasks of any handler, and each of the commands for one task.
 test_steering() {
 	local operator submitter id
@@ -262,6 +288,7 @@ test_steering() {
 	wait_state "$id" succeeded
 	expect "again" 409 "$(status "/tasks/$id/run" -X POST "$(by "$operator")")"
 	expect "discarding what has ended" 409 "$(status "/tasks/$id/discard" -X POST "$(by "$operator")")"
+	expect_editing "$operator"
 	id=$(push -H fail -a '{"message":"x"}' -m 1)
 	wait_state "$id" dead
 	expect "discarding" 202 "$(status "/tasks/$id/discard" -X POST "$(by "$operator")")"

@@ -272,6 +272,21 @@ TR_API enum tr_result tr_task_discard(struct taskring *ring, const struct tr_id 
  */
 TR_API enum tr_result tr_task_run(struct taskring *ring, const struct tr_id *id);
 
+/*
+ * What a dead task was added with, to add one like it. `options` has what the task was told but the times, its
+ * texts are this struct's. `args` are the arguments as they are, secrets included: for who adds a task with
+ * them, not to be shown (see tr_task_detail()).
+ */
+struct tr_task_recipe {
+	char handler[TR_NAME_MAX + 1], queue[TR_NAME_MAX + 1], on_failure[TR_NAME_MAX + 1];
+	struct task_options options;
+	char *args;    /* a JSON text */
+	bool has_file; /* the task owns a file, which one like it would not have */
+};
+/* Errors: NOT_FOUND, INVALID (it is not dead), NO_MEMORY, VERSION_MISMATCH, SYSTEM, FORKED. Any thread. */
+TR_API enum tr_result tr_task_recipe(struct taskring *ring, const struct tr_id *id, struct tr_task_recipe *recipe);
+TR_API void tr_task_recipe_clear(struct tr_task_recipe *recipe);
+
 enum tr_command { TR_CANCEL, TR_RETRY, TR_DISCARD, TR_RUN };
 
 /*

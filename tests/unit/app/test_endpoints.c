@@ -184,6 +184,13 @@ static void test_steering(void)
 	CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), "uuid_parsing");
 	serve("DELETE", "/tasks/00000000-0000-7000-8000-000000000000", "");
 	CU_ASSERT_EQUAL(answer.status, 404);
+	serve("POST", retry, "{\"args\":{}}");
+	CU_ASSERT_EQUAL(answer.status, 409); /* nothing is edited that waits */
+	serve("POST", retry, "{\"handler\":\"other\"}");
+	CU_ASSERT_EQUAL(answer.status, 422);
+	serve("POST", retry, "");
+	CU_ASSERT_EQUAL(answer.status, 400); /* it says that it is JSON */
+	content_type = NULL;
 	serve("POST", "/tasks/00000000-0000-7000-8000-000000000000/retry", "");
 	CU_ASSERT_EQUAL(answer.status, 404);
 	serve("POST", retry, "");
@@ -200,6 +207,7 @@ static void test_steering(void)
 	serve("POST", retry, "");
 	CU_ASSERT_EQUAL(answer.status, 202);
 	CU_ASSERT_EQUAL(published(), before + 2);
+	content_type = "application/json";
 	authorization = NULL;
 }
 
