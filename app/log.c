@@ -47,7 +47,7 @@ static size_t advance(size_t used, int length)
 	return wanted < LINE_SIZE - 1 ? wanted : LINE_SIZE - 1;
 }
 
-static void write_line(int priority, const char *event, const char *format, va_list list)
+__attribute__((format(printf, 3, 0))) static void write_line(int priority, const char *event, const char *format, va_list list)
 {
 	char line[LINE_SIZE];
 	size_t used = 0;
