@@ -35,7 +35,7 @@ static json_t *session(const char *name, enum web_right most, bool login)
 {
 	static const char *const names[] = { [RIGHT_READ] = "read", [RIGHT_SUBMIT] = "submit", [RIGHT_STEER] = "steer" };
 	json_t *rights = json_array();
-	for (enum web_right right = RIGHT_READ; right <= most; right++)
+	for (enum web_right right = RIGHT_READ; right <= most && right <= RIGHT_STEER; right++)
 		json_array_append_new(rights, json_string(names[right]));
 	return json_pack("{s:s?, s:s, s:o, s:b}", "name", name[0] != '\0' ? name : NULL, "role", role_name(most), "rights", rights,
 	    "login", login);

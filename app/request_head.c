@@ -177,9 +177,9 @@ static const char *or_empty(const char *text)
 static bool is_plain(const char *text, size_t bytes_max)
 {
 	size_t bytes = 0;
-	while (text[bytes] > 0x20 && text[bytes] < 0x7f)
+	while (bytes < bytes_max && text[bytes] > 0x20 && text[bytes] < 0x7f)
 		bytes++;
-	return text[bytes] == '\0' && bytes <= bytes_max;
+	return text[bytes] == '\0';
 }
 
 /* Who calls, and from where. What is no address is not repeated. */

@@ -243,11 +243,11 @@ static void to_hex(const unsigned char *bytes, size_t count, char *to)
 bool token_make(const char *name_and_role, FILE *to, struct tr_error *error)
 {
 	unsigned char random[TOKEN_RANDOM_BYTES], hash[SHA256_DIGEST_SIZE];
-	char name[TOKEN_NAME_MAX + 1], token[TOKEN_BYTES + 1] = TOKEN_PREFIX, hashed[2 * SHA256_DIGEST_SIZE + 1];
+	char name[TOKEN_NAME_MAX + 1] = "", token[TOKEN_BYTES + 1] = TOKEN_PREFIX, hashed[2 * SHA256_DIGEST_SIZE + 1];
 	const char *colon = strrchr(name_and_role, ':');
-	int bytes = colon != NULL && colon - name_and_role <= TOKEN_NAME_MAX ? (int)(colon - name_and_role) : 0;
-	snprintf(name, sizeof(name), "%.*s", bytes, name_and_role);
-	if (!is_name(name) || role_by_name(colon + 1) == RIGHT_NONE)
+	if (colon != NULL && colon - name_and_role <= TOKEN_NAME_MAX)
+		snprintf(name, sizeof(name), "%.*s", (int)(colon - name_and_role), name_and_role);
+	if (colon == NULL || !is_name(name) || role_by_name(colon + 1) == RIGHT_NONE)
 		return refuse(error, name_and_role, "wanted is NAME:ROLE, a role being reader, submitter or operator");
 	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
 		return refuse(error, name_and_role, "the system has no random bytes");
