@@ -207,6 +207,7 @@ static const struct route routes[] = {
 		.summary = "Counters, gauges and histograms for Prometheus",
 		.description = "Read from shared memory only, as /healthz is. As OpenMetrics for those whose Accept header names it.",
 		.query = metrics_query,
+		.right = RIGHT_READ,
 		.answers = ANSWERS{ { 200, "The metrics", NULL }, { 0 } },
 		.content_type = "text/plain",
 	},

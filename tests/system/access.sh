@@ -6,17 +6,6 @@
 
 NO_TASK=01890000-0000-7000-8000-000000000000
 
-start_responder() { # OPTION...
-	start_app -p 1 -t 4 "$@"
-	start_nginx 1 2
-	wait_until 15 answers_with 200 /session
-}
-
-stop_responder() {
-	stop_nginx
-	stop_app
-}
-
 answers_with() { # STATUS REQUEST...
 	local status=$1
 	shift
