@@ -179,7 +179,7 @@ test_hostile_texts() {
 
 # ---- many tasks at once ---------------------------------------------------------------------
 
-steps() { # PATH_AND_QUERY TOKEN: "CALLS MATCHED ASKED"
+steps() { # PATH_AND_QUERY TOKEN: "STATUS CALLS MATCHED ASKED"
 	local cursor='' calls=0 matched=0 asked=0
 	until [ "$cursor" = null ]; do
 		request "$1${cursor:+&cursor=$cursor}" -X POST "$(by "$2")"
@@ -190,7 +190,7 @@ steps() { # PATH_AND_QUERY TOKEN: "CALLS MATCHED ASKED"
 		[ "$(jq .matched "$WORK/body")" -le 500 ] || fail "a step of $(jq .matched "$WORK/body")"
 		cursor=$(jq -r .next "$WORK/body")
 	done
-	printf '%s %s %s' $calls $matched $asked
+	printf '%s %s %s %s' "$STATUS" $calls $matched $asked
 }
 
 in_state() { # STATE COUNT
@@ -206,15 +206,14 @@ test_many() {
 	push -H fail -a '{"message":"out of paper"}' -m 1 -c 1200 >/dev/null
 	id=$(push -H fail -a '{"message":"other"}' -m 1 -q other)
 	wait_until 60 in_state dead 1201
-	expect "what a dry run counts" "3 1200 0" "$(steps '/tasks/retry?handler=fail&queue=default&dry_run=true' "$operator")"
-	expect "its status" 200 "$STATUS"
+	expect "what a dry run counts" "200 3 1200 0" "$(steps '/tasks/retry?handler=fail&queue=default&dry_run=true' "$operator")"
 	expect "what it has changed" "1201 0" "$(sql "SELECT count(*), count(*) FILTER (WHERE attempt > 1) FROM tasks" | tr '|' ' ')"
 	expect_stat task_retried 0
-	expect "retried" "3 1200 1200" "$(steps '/tasks/retry?handler=fail&queue=default' "$operator")"
+	expect "retried" "202 3 1200 1200" "$(steps '/tasks/retry?handler=fail&queue=default' "$operator")"
 	wait_until 60 all_tried_again
 	expect "the other" 1 "$(sql "SELECT attempt FROM tasks WHERE id = '$id'")"
 	expect "the log" 'audit at=TIME id=ID who="ada" by=bearer from=127.0.0.1 method=POST status=202 note="matched=200 asked=200" path="/tasks/retry" query="handler=fail&queue=default&cursor='"$(grep -aoE 'cursor=[0-9a-f-]{36}"' "$RUN/app.log" | tail -n 1 | cut -c 8-43)"'"' "$(audited 1)"
-	expect "discarded" "3 1201 1201" "$(steps '/tasks/discard?state=dead' "$operator")"
+	expect "discarded" "202 3 1201 1201" "$(steps '/tasks/discard?state=dead' "$operator")"
 	wait_until 60 in_state cancelled 1201
 	stop_responder
 	stop_taskd
