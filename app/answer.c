@@ -94,6 +94,7 @@ void answer_clear(struct web_answer *answer)
 	json_decref(answer->body);
 	if (answer->content.release != NULL)
 		answer->content.release(answer->content.context);
+	free(answer->stream.present);
 	*answer = (struct web_answer){ .status = 0 };
 }
 

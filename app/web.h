@@ -21,6 +21,7 @@
 
 #include "app/faults.h"
 #include "app/schema.h"
+#include "app/stream.h"
 #include "app/upload.h"
 #include "taskring/taskring.h"
 
@@ -149,6 +150,7 @@ struct web_answer {
 	char set_cookie[WEB_COOKIE_SIZE]; /* "": none */
 	char note[160];             /* what the audit line is to say besides: "matched=3 asked=3"; "": nothing */
 	const char *csp;            /* of a page: Content-Security-Policy, and what goes with it; NULL: none */
+	struct stream_wish stream;  /* where it is wanted, a status of 200 is a head without a body, and events follow */
 };
 
 /*
