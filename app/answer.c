@@ -170,7 +170,9 @@ static void render_head(struct head *head, const struct web_answer *answer,
     const struct web_request *request, const struct web_content *content)
 {
 	head_line(head, "Status: %d %s\r\n", answer->status, reason_of(answer->status));
-	if (!is_bodyless(answer->status)) /* RFC 9110, section 8.6: no length where there is no content */
+	if (answer->stream.wanted) /* and no server on its way is to gather it */
+		head_line(head, "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n");
+	else if (!is_bodyless(answer->status)) /* RFC 9110, section 8.6: no length where there is no content */
 		head_line(head, "Content-Type: %s\r\nContent-Length: %zu\r\nX-Content-Type-Options: nosniff\r\n", content->type,
 		    content->count);
 	head_line(head, "Cache-Control: %s\r\n", answer->cache_control != NULL ? answer->cache_control : "no-store");
@@ -212,7 +214,7 @@ static struct web_answer sendable(const struct web_answer *answer, const char *t
 		*content = json_content(bug_body);
 		return (struct web_answer){ .status = 500 };
 	}
-	if (is_bodyless(answer->status))
+	if (is_bodyless(answer->status) || answer->stream.wanted)
 		return *answer;
 	if (answer->content.type != NULL || text != NULL) {
 		*content = answer->content.type != NULL ? answer->content : json_content(text);

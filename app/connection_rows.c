@@ -70,7 +70,8 @@ void set_listening(struct connections *connections, bool listening)
 
 void become_free(struct connections *connections, struct connection *connection)
 {
-	close(connection->fd);
+	if (connection->fd >= 0)
+		close(connection->fd);
 	connection->state = FREE;
 	connection->turn++;
 	connection->newer = connections->free;

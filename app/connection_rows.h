@@ -53,7 +53,7 @@ struct connections {
 /* Last in the list of idle ones; and out of it. */
 void become_idle(struct connections *connections, struct connection *connection);
 void leave_idle(struct connections *connections, struct connection *connection);
-/* Closes it; there is room for another one. */
+/* Closes it, unless its descriptor was taken out; there is room for another one. */
 void become_free(struct connections *connections, struct connection *connection);
 
 /* Waits for it in epoll, `operation` being EPOLL_CTL_ADD or EPOLL_CTL_MOD. False: errno says why not. */

@@ -1,7 +1,7 @@
 /*
  *   listening socket ─ accept ─► IDLE (in epoll, one-shot) ─ readable ─► TAKEN by a thread
  *                                  ▲    │                                  │  │
- *                                  │    └─ gives way ─► FREE ◄─── ended ───┘  │
+ *                                  │    └─ gives way ─► FREE ◄─── ended ───┘  │     or left to the streamer
  *                                  └────────────── kept open ─────────────────┘
  *
  * An idle connection holds no thread; how it gives way to another one is said in connection_rows.c.
@@ -351,6 +351,18 @@ void connections_give_back(struct connections *connections, struct connection *c
 		set_listening(connections, true); /* one that can give way */
 	}
 	pthread_mutex_unlock(&connections->lock);
+}
+
+int connections_leave(struct connections *connections, struct connection *connection)
+{
+	int fd = connection->fd;
+	/* Cannot fail: it was added, and nobody takes it out but a close. */
+	epoll_ctl(connections->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	pthread_mutex_lock(&connections->lock);
+	connection->fd = -1;
+	become_free(connections, connection);
+	pthread_mutex_unlock(&connections->lock);
+	return fd;
 }
 
 void connections_end(struct connections *connections, struct connection *connection)

@@ -32,6 +32,11 @@ struct connection *connections_take(struct connections *connections);
 int connection_fd(const struct connection *connection);
 /* The web server keeps it open for another request. */
 void connections_give_back(struct connections *connections, struct connection *connection);
+/*
+ * It is no connection of ours any more: its descriptor, which is the caller's now and often above 1,023.
+ * Nothing but what the caller does happens to it, also at a stop.
+ */
+int connections_leave(struct connections *connections, struct connection *connection);
 /* Closes it. */
 void connections_end(struct connections *connections, struct connection *connection);
 

@@ -26,6 +26,10 @@ web_endpoint get_task;
 web_endpoint get_tasks;
 extern const struct schema_field tasks_query[];
 
+/* endpoint_events.c: what happens to one, or to many */
+web_endpoint get_events, get_task_events;
+extern const struct schema_field events_query[];
+
 /* endpoint_steer.c; `unfit`: what is said of a task in a state that does not allow it */
 typedef enum tr_result steer_fn(struct taskring *ring, const struct tr_id *id);
 web_endpoint delete_task, post_task_discard, post_task_run;

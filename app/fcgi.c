@@ -9,6 +9,8 @@
  * Each wait for the web server has a deadline: for the head of a request, for its body, for taking
  * the answer. libfcgi knows none; connections.c shuts the connection down under its hands.
  *
+ * An answer that goes on for as long as somebody listens leaves with its connection (stream.h).
+ *
  * This uses two fields of FCGX_Request, ipcFd and keepConnection, and two of FCGX_Stream, rdNext and
  * stop, whose meaning has not changed since libfcgi 2.2 and is part of its binary interface.
  */
@@ -24,6 +26,7 @@
 #include "app/connections.h"
 #include "app/log.h"
 #include "app/request_head.h"
+#include "app/stream.h"
 
 #define SECOND_NS 1000000000ll
 #define BODY_SKIP_MAX (1u << 20) /* a rest of a body up to this is read and forgotten, and the connection kept */
@@ -163,6 +166,7 @@ static void read_head(struct server_thread *thread)
 		.accept = FCGX_GetParam("HTTP_ACCEPT", environment),
 		.if_none_match = FCGX_GetParam("HTTP_IF_NONE_MATCH", environment),
 		.traceparent = FCGX_GetParam("HTTP_TRACEPARENT", environment),
+		.last_event_id = FCGX_GetParam("HTTP_LAST_EVENT_ID", environment),
 		.client_request_id = FCGX_GetParam("HTTP_X_REQUEST_ID", environment),
 		.server_request_id = FCGX_GetParam("REQUEST_ID", environment),
 	};
@@ -182,6 +186,7 @@ static bool serve_request(struct server_thread *thread)
 	answer->bytes = NULL;
 	answer->count = 0;
 	answer->line[0] = '\0';
+	answer->listener = NULL;
 	thread->answer(thread->context, &thread->request, answer);
 	/* One that was too slow is told so; one that broke off hears nothing. */
 	bool whole = answer->bytes != NULL && (skip_body(thread) || thread->body_left_ns <= 0);
@@ -196,14 +201,38 @@ static bool serve_request(struct server_thread *thread)
 	return written;
 }
 
-/* A request has arrived on the connection, or its other end was closed. True: it was kept open. */
-static bool serve_connection(struct server_thread *thread)
+/*
+ * The head of a stream has been written: it is sent, libfcgi forgets the request without ending it, and
+ * the rest of it is the streamer's. (What libfcgi has read ahead on the connection is lost: nothing, or
+ * that the web server has given up so soon, which it then shows by closing, too.) False: it broke.
+ */
+static bool hand_over(struct server_thread *thread, int fd)
+{
+	struct stream_listener *listener = thread->answered.listener;
+	thread->answered.listener = NULL;
+	if (FCGX_FFlush(thread->fcgx.err) != 0 || FCGX_FFlush(thread->fcgx.out) != 0 || !thread->body_ended) {
+		stream_listener_free(&listener);
+		return false;
+	}
+	uint16_t request = (uint16_t)thread->fcgx.requestId;
+	FCGX_Free(&thread->fcgx, 0);
+	end_wait(thread);
+	close(fd);
+	thread->fcgx.ipcFd = -1;
+	streamer_adopt(listener, connections_leave(thread->server->connections, thread->connection), request);
+	return true;
+}
+
+enum connection_end { CONNECTION_KEPT, CONNECTION_ENDED, CONNECTION_LEFT };
+
+/* A request has arrived on the connection, or its other end was closed. */
+static enum connection_end serve_connection(struct server_thread *thread)
 {
 	/* libfcgi's own, as low as select(2) needs it: the low numbers are free but for those in use. */
 	int fd = fcntl(connection_fd(thread->connection), F_DUPFD_CLOEXEC, 0);
 	if (fd < 0) {
 		log_event(LOG_ERR, "serve-failed", "errno=%d", errno);
-		return false;
+		return CONNECTION_ENDED;
 	}
 	/* FCGX_Accept_r() begins by finishing what was before, and must not close the connection. */
 	thread->fcgx.ipcFd = fd;
@@ -213,7 +242,14 @@ static bool serve_connection(struct server_thread *thread)
 	if (FCGX_Accept_r(&thread->fcgx) == 0) {
 		end_wait(thread);
 		/* libfcgi takes parameters that broke off for all there are. */
-		if (FCGX_GetError(thread->fcgx.in) != 0 || !serve_request(thread)) {
+		bool served = FCGX_GetError(thread->fcgx.in) == 0 && serve_request(thread);
+		if (served && thread->answered.listener != NULL) {
+			served = hand_over(thread, fd);
+			if (served)
+				return CONNECTION_LEFT;
+		}
+		stream_listener_free(&thread->answered.listener);
+		if (!served) {
 			/* Closed at once: libfcgi would first read on for as long as the other side sends. */
 			thread->fcgx.keepConnection = 0;
 			FCGX_Detach(&thread->fcgx);
@@ -222,10 +258,10 @@ static bool serve_connection(struct server_thread *thread)
 	}
 	end_wait(thread);
 	if (thread->fcgx.ipcFd < 0)
-		return false;
+		return CONNECTION_ENDED;
 	close(fd);
 	thread->fcgx.ipcFd = -1;
-	return true;
+	return CONNECTION_KEPT;
 }
 
 /* ---- a thread's life --------------------------------------------------------------------- */
@@ -242,9 +278,10 @@ void fcgi_server_run(struct fcgi_server *server, fcgi_answer_fn *answer, void *c
 	thread->answer = answer;
 	thread->context = context;
 	while ((thread->connection = connections_take(server->connections)) != NULL) {
-		if (serve_connection(thread))
+		enum connection_end end = serve_connection(thread);
+		if (end == CONNECTION_KEPT)
 			connections_give_back(server->connections, thread->connection);
-		else
+		else if (end == CONNECTION_ENDED)
 			connections_end(server->connections, thread->connection);
 	}
 	FCGX_Free(&thread->fcgx, 0);

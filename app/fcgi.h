@@ -29,6 +29,8 @@ struct fcgi_answer {
 	char *bytes; /* malloc()ed, freed by the server: a CGI response. NULL: the connection is closed */
 	size_t count;
 	char line[FCGI_LINE_SIZE]; /* for the web server's error log, by FCGI_STDERR; "": none */
+	/* What follows the bytes is the streamer's: it gets the connection. The server's; NULL: none. */
+	struct stream_listener *listener;
 };
 
 /*

@@ -139,6 +139,11 @@ static bool set_connections(struct options *options, const char *argument)
 	return read_unsigned(argument, 1, CONNECTIONS_MAX, &options->fcgi.connections);
 }
 
+static bool set_listeners(struct options *options, const char *argument)
+{
+	return read_unsigned(argument, 0, STREAM_LISTENERS_MAX, &options->listeners);
+}
+
 static bool set_timeout(struct options *options, const char *argument)
 {
 	unsigned seconds = 0;
@@ -233,6 +238,7 @@ static const struct {
 	{ 'f', "MIB", set_upload_free, "what uploads must leave free of the spool's disk in MiB (64)" },
 	{ 'k', "FILES", set_uploads, "uploads that a process receives at a time (half of its threads)" },
 	{ 'c', "CONNECTIONS", set_connections, "open in a process at once, kept ones included, 1 to 8192 (8192)" },
+	{ 'e', "LISTENERS", set_listeners, "to events, in a process at once, beside its connections, 0 to 8192 (2000)" },
 	{ 'r', "SECONDS", set_timeout, "what the web server has for a request's head, its body, the answer, 1 to 3600 (15)" },
 	{ 'R', "BYTES", set_rate, "of a body, for each of which in a second it has more time (16384)" },
 	{ 'a', "WHERE", set_access_log, "the line about each request: none, stderr, or server, by FCGI_STDERR (none)" },
@@ -294,6 +300,7 @@ int options_read(int argc, char **argv, struct options *options)
 		.web = { .durability = TR_MEMORY, .durable_timeout_ms = 5000, .body_limit_bytes = 1u << 20,
 			.upload = { .most_bytes = 1ull << 30, .free_bytes = 64ull << 20 } },
 		.fcgi = { .connections = CONNECTIONS_MAX, .timeout_ms = 15000, .bytes_per_s = 16384 },
+		.listeners = 2000,
 		.stop_timeout_s = 10,
 		.log_level = LOG_NOTICE,
 	};

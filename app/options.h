@@ -18,6 +18,7 @@ struct options {
 	const char *token_file;     /* read when the master starts, and at each SIGHUP; NULL: none */
 	struct fcgi_settings fcgi;
 	const char *pages;      /* the directory of docs/ and dashboard/, read by each process; NULL: none */
+	unsigned listeners; /* to server-sent events, in each process */
 	unsigned stop_timeout_s; /* requests in hand have this long to finish */
 	enum access_log access_log;
 	int log_level;

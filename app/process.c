@@ -18,10 +18,13 @@
 #include "app/instance.h"
 #include "app/log.h"
 #include "app/static.h"
+#include "app/stream.h"
 #include "shared/resource.h"
 
 #define STACK_BYTES (1u << 20) /* jansson recurses 2,048 deep at most */
-#define FILES_MAX (CONNECTIONS_MAX + 1024)
+#define FILES_LOW 1024 /* that are no connections */
+#define FILES_MAX (CONNECTIONS_MAX + STREAM_LISTENERS_MAX + FILES_LOW)
+#define LISTENERS_RETRY_S 10
 #define CUT_OFF_RESERVE_S 1    /* before the master kills us */
 
 struct process {
@@ -29,6 +32,7 @@ struct process {
 	struct web_settings web;
 	struct static_files *files; /* web.files */
 	struct fcgi_server *server;
+	struct streamer *streamer;
 	struct instance *instance;
 };
 
@@ -75,6 +79,21 @@ static bool prepare(struct responder *responder, struct web_request *request)
 	return request->ring != NULL;
 }
 
+/* Who is to listen to events gets a place, or is told that there is none. */
+static struct stream_listener *find_place(struct process *process, const struct web_request *request,
+    struct web_answer *made)
+{
+	if (!made->stream.wanted || request->method == METHOD_HEAD)
+		return NULL;
+	struct stream_listener *listener = streamer_reserve(process->streamer, &made->stream);
+	if (listener == NULL) {
+		answer_clear(made);
+		*made = answer_detail(503, "as many listen to events as may; try again later");
+		made->retry_after_s = LISTENERS_RETRY_S;
+	}
+	return listener;
+}
+
 static void answer_request(void *context, struct web_request *request, struct fcgi_answer *answer)
 {
 	struct responder *responder = context;
@@ -82,6 +101,7 @@ static void answer_request(void *context, struct web_request *request, struct fc
 	int64_t started_us = monotonic_us();
 	bool prepared = prepare(responder, request);
 	struct web_answer made = web_serve(&responder->process->web, request, prepared ? responder->background : NULL);
+	answer->listener = find_place(responder->process, request, &made);
 	answer->bytes = answer_render(&made, request, &answer->count);
 	log_request(options, request, made.status, monotonic_us() - started_us, answer);
 	answer_clear(&made);
@@ -137,6 +157,7 @@ static void stop_threads(struct process *process, const pthread_t *threads, unsi
 	clock_gettime(CLOCK_REALTIME, &deadline);
 	deadline.tv_sec += process->options->stop_timeout_s - CUT_OFF_RESERVE_S;
 	fcgi_server_stop(process->server);
+	streamer_stop(process->streamer);
 	for (unsigned i = 0; i < started; i++) {
 		if (pthread_timedjoin_np(threads[i], NULL, &deadline) == 0)
 			continue;
@@ -145,14 +166,32 @@ static void stop_threads(struct process *process, const pthread_t *threads, unsi
 	}
 }
 
-/* As many connections as there may be; connections.c makes do with fewer. */
-static void allow_files(void)
+/* As many files as there may be connections and listeners: how many that are, perhaps fewer. */
+static rlim_t allow_files(void)
 {
 	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= FILES_MAX)
-		return;
-	limit.rlim_cur = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
-	setrlimit(RLIMIT_NOFILE, &limit);
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 2 * FILES_LOW;
+	rlim_t wanted = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
+	rlim_t before = limit.rlim_cur;
+	if (before >= wanted)
+		return before;
+	limit.rlim_cur = wanted;
+	return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? wanted : before;
+}
+
+/* Listeners leave at least half of what there is to connections, of which connections.c then makes do with fewer. */
+static void share_files(const struct options *options, struct streamer_settings *streamer, struct fcgi_settings *fcgi)
+{
+	rlim_t files = allow_files(), low = files >= 2 * FILES_LOW ? FILES_LOW : files / 2;
+	*streamer = (struct streamer_settings){ .instance = options->instance, .most = options->listeners };
+	*fcgi = options->fcgi;
+	if ((files - low) / 2 < streamer->most)
+		streamer->most = (unsigned)((files - low) / 2);
+	if (files - low - streamer->most < fcgi->connections)
+		fcgi->connections = (unsigned)(files - low - streamer->most);
+	if (fcgi->connections == 0)
+		fcgi->connections = 1;
 }
 
 /* Anew by each process, so that a SIGHUP brings new ones; where that fails there are none, and the rest is served. */
@@ -170,15 +209,19 @@ static void read_pages(struct process *process)
 
 int process_run(const struct options *options, const struct tokens *tokens, int listen_fd)
 {
-	allow_files();
+	struct streamer_settings streamer;
+	struct fcgi_settings fcgi;
+	share_files(options, &streamer, &fcgi);
 	struct process process = { .options = options, .web = options->web };
 	read_pages(&process);
 	process.instance = instance_new(options->instance, &options->open);
 	process.web.access = access_new(tokens, options->instance);
-	process.server = fcgi_server_new(listen_fd, &options->fcgi);
+	process.streamer = streamer_new(&streamer);
+	process.server = fcgi_server_new(listen_fd, &fcgi);
 	pthread_t *threads = calloc(options->threads, sizeof(*threads));
 	int status = 1;
-	if (process.instance != NULL && process.web.access != NULL && process.server != NULL && threads != NULL) {
+	if (process.instance != NULL && process.web.access != NULL && process.streamer != NULL && process.server != NULL &&
+	    threads != NULL) {
 		/* libfcgi has set a handler for SIGPIPE; a closed connection is an error of write(2), no more. */
 		signal(SIGPIPE, SIG_IGN);
 		signal(SIGXFSZ, SIG_IGN); /* likewise a file that may not grow further */
@@ -192,6 +235,7 @@ int process_run(const struct options *options, const struct tokens *tokens, int 
 		log_event(LOG_ERR, "process-failed", "errno=%d", errno);
 	}
 	free(threads);
+	streamer_free(&process.streamer);
 	fcgi_server_free(&process.server);
 	instance_free(&process.instance);
 	access_free(&process.web.access);

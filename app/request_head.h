@@ -25,6 +25,7 @@ struct request_head {
 	const char *https;             /* HTTPS, as Apache and lighttpd say it: "on" */
 	const char *accept;            /* HTTP_ACCEPT */
 	const char *if_none_match;     /* HTTP_IF_NONE_MATCH */
+	const char *last_event_id;     /* HTTP_LAST_EVENT_ID */
 	const char *traceparent;       /* HTTP_TRACEPARENT */
 	const char *client_request_id; /* HTTP_X_REQUEST_ID */
 	const char *server_request_id; /* REQUEST_ID, as nginx makes it */

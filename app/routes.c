@@ -90,6 +90,24 @@ static const struct route routes[] = {
 			{ 500, "The journal cannot be read", NULL }, { 0 } },
 	},
 	{
+		.method = METHOD_GET, .path = "/tasks/{id:uuid}/events", .endpoint = get_task_events, .tag = "tasks",
+		.summary = "What happens to one background task",
+		.description = "Server-sent events (text/event-stream): `state` with the task as it is, at first and whenever it "
+			       "changes, `progress` and `log`. The stream ends with the task. Last-Event-ID goes on where it broke "
+			       "off; `missed` says how many events are lost for good, `taskd` when taskd dies or is back.",
+		.needs_ring = true,
+		.answers = ANSWERS{ { 200, "A stream of events", NULL }, { 204, "All was told up to the event of Last-Event-ID", NULL },
+			{ 404, "No such task, or it ended too long ago", NULL }, { 500, "The journal cannot be read", NULL },
+			{ 503, "Too many listen", NULL }, { 0 } },
+	},
+	{
+		.method = METHOD_GET, .path = "/events", .endpoint = get_events, .tag = "tasks",
+		.summary = "What happens to background tasks",
+		.description = "Server-sent events, as of one task: of all, or of those that fit, from now on or from Last-Event-ID on.",
+		.query = events_query,
+		.answers = ANSWERS{ { 200, "A stream of events", NULL }, { 503, "Too many listen", NULL }, { 0 } },
+	},
+	{
 		.method = METHOD_DELETE, .path = "/tasks/{id:uuid}", .endpoint = delete_task, .tag = "tasks",
 		.summary = "Cancel a background task",
 		.description = "One that waits never starts. One that runs is told to stop, then terminated, then killed.",

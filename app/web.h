@@ -98,6 +98,7 @@ struct web_request {
 	const char *content_disposition; /* likewise */
 	const char *accept;           /* "" when there is none: anything */
 	const char *if_none_match;    /* "" when there is none */
+	const char *last_event_id;    /* likewise; of a client whose stream of events broke off */
 	const char *cookie;           /* "" when there is none; and so the next three */
 	const char *origin;
 	const char *host;
