@@ -162,6 +162,10 @@ static void handle_signal(struct master *master, int signal_number)
 		log_event(LOG_NOTICE, "replacing", "processes=%u", master->options->processes);
 		for (unsigned i = 0; i < master->options->processes; i++)
 			master->children[i].replace = master->children[i].state == CHILD_RUNNING;
+	} else if (signal_number == SIGUSR2) {
+		for (unsigned i = 0; i < master->options->processes; i++)
+			if (master->children[i].state == CHILD_RUNNING)
+				kill(master->children[i].pid, SIGUSR2);
 	} else if (signal_number != SIGCHLD) {
 		begin_stop(master, signal_number);
 	}
@@ -262,7 +266,7 @@ int master_run(const struct options *options)
 {
 	struct master master = { .options = options };
 	sigemptyset(&master.signals);
-	const int wanted[] = { SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGCHLD };
+	const int wanted[] = { SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD };
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
 		sigaddset(&master.signals, wanted[i]);
 	sigprocmask(SIG_BLOCK, &master.signals, NULL);

@@ -258,7 +258,7 @@ static void print_help(FILE *to)
 	for (size_t i = 0; i < ROWS; i++)
 		fprintf(to, "  -%c %-12s %s\n", rows[i].letter, rows[i].argument != NULL ? rows[i].argument : "", rows[i].help);
 	fputs("\nSignals: TERM, INT and QUIT stop, a second one at once; HUP replaces the processes one by one;\n"
-	      "USR1 stops like TERM, and so does HUP with -p 0.\n", to);
+	      "USR2 ends the streams of events; USR1 stops like TERM, and so does HUP with -p 0.\n", to);
 }
 
 static int read_option(struct options *options, int letter)

@@ -134,8 +134,11 @@ static unsigned start_threads(struct process *process, pthread_t *threads)
 	return started;
 }
 
-/* USR1 is what mod_fastcgi's process manager says; where there is a master, HUP is its alone. */
-static void wait_for_stop(const struct options *options)
+/*
+ * USR1 is what mod_fastcgi's process manager says; where there is a master, HUP is its alone. USR2 ends
+ * the streams of events, so that a web server that is about to stop need not wait for those who listen.
+ */
+static void wait_for_stop(const struct process *process)
 {
 	sigset_t stops;
 	int received;
@@ -144,10 +147,15 @@ static void wait_for_stop(const struct options *options)
 	sigaddset(&stops, SIGINT);
 	sigaddset(&stops, SIGQUIT);
 	sigaddset(&stops, SIGUSR1);
-	if (options->processes == 0)
+	sigaddset(&stops, SIGUSR2);
+	if (process->options->processes == 0)
 		sigaddset(&stops, SIGHUP);
-	while (sigwait(&stops, &received) != 0)
-		continue;
+	do {
+		while (sigwait(&stops, &received) != 0)
+			continue;
+		if (received == SIGUSR2)
+			streamer_end_all(process->streamer);
+	} while (received == SIGUSR2);
 }
 
 /* Requests in hand finish; those that do not in time lose their connection. */
@@ -227,7 +235,7 @@ int process_run(const struct options *options, const struct tokens *tokens, int 
 		signal(SIGXFSZ, SIG_IGN); /* likewise a file that may not grow further */
 		unsigned started = start_threads(&process, threads);
 		if (started == options->threads) {
-			wait_for_stop(options);
+			wait_for_stop(&process);
 			status = 0;
 		}
 		stop_threads(&process, threads, started);

@@ -41,9 +41,9 @@ struct streamer {
 	pthread_t thread;
 	atomic_uint places; /* taken ones */
 
-	pthread_mutex_t lock; /* for the next three */
+	pthread_mutex_t lock; /* for what others ask */
 	struct stream_listener *adopted;
-	bool stopping, ended;
+	bool end_all, stopping, ended;
 
 	/* The thread's own. */
 	struct stream_turn turn;
@@ -154,7 +154,7 @@ static void take_turns(struct streamer *streamer)
 {
 	struct stream_turn *turn = &streamer->turn;
 	turn->now_ms = streamer->settings.now_ms();
-	turn->view = stream_events_look(turn->events, monotonic_ms());
+	turn->view = stream_events_look(turn->events, turn->now_ms);
 	turn->behind = false;
 	for (unsigned i = 0; i < streamer->count;) {
 		if (serve(streamer, streamer->listeners[i]))
@@ -213,10 +213,11 @@ static bool hear_others(struct streamer *streamer)
 	pthread_mutex_lock(&streamer->lock);
 	struct stream_listener *adopted = streamer->adopted;
 	streamer->adopted = NULL;
-	bool stopping = streamer->stopping, ended = streamer->ended;
+	bool end_them = streamer->end_all || streamer->stopping, ended = streamer->ended;
+	streamer->end_all = false;
 	pthread_mutex_unlock(&streamer->lock);
 	take_in(streamer, adopted);
-	if (stopping)
+	if (end_them)
 		end_all(streamer);
 	return !ended;
 }
@@ -328,6 +329,11 @@ static void tell_thread(struct streamer *streamer, bool *which)
 	*which = true;
 	pthread_mutex_unlock(&streamer->lock);
 	wake(streamer);
+}
+
+void streamer_end_all(struct streamer *streamer)
+{
+	tell_thread(streamer, &streamer->end_all);
 }
 
 void streamer_stop(struct streamer *streamer)

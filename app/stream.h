@@ -60,10 +60,9 @@ struct streamer_settings {
 
 /* Starts the thread. NULL: errno says why. */
 struct streamer *streamer_new(const struct streamer_settings *settings);
-/*
- * Ends every stream in order, so that its client asks again, and from then on each new one at once.
- * Any thread.
- */
+/* Ends every stream in order: its client asks again soon, perhaps another process. Any thread. */
+void streamer_end_all(struct streamer *streamer);
+/* And from then on each new one at once. Any thread. */
 void streamer_stop(struct streamer *streamer);
 /* After streamer_stop(), when nobody can hand over any more. NULL afterwards. */
 void streamer_free(struct streamer **streamer);

@@ -201,19 +201,18 @@ static char *as_text(const char *name, json_t *data, size_t *bytes)
 	return length >= 0 ? text : NULL;
 }
 
-/* What every task's event has, into `data`. */
-static json_t *with_head(json_t *data, const struct stream_event *event, const struct board_entry *entry)
+/* What every event has, and then its own. */
+static json_t *with_head(json_t *own, const struct stream_event *event, const struct board_entry *entry)
 {
 	char id[TR_ID_TEXT_SIZE];
-	json_t *head = json_pack("{s:s, s:o, s:o, s:I, s:o}", "id", tr_id_format(&event->id, id), "handler",
+	json_t *all = json_pack("{s:s, s:o, s:o, s:I, s:o}", "id", tr_id_format(&event->id, id), "handler",
 	    text_or_null(entry->handler), "queue", text_or_null(entry->queue), "attempt", (json_int_t)event->attempt, "at",
 	    time_json(event->at_ms));
-	if (data != NULL && head != NULL && json_object_update(data, head) == 0) {
-		json_decref(head);
-		return data;
-	}
-	json_decref(head);
-	json_decref(data);
+	bool whole = own != NULL && all != NULL && json_object_update_missing(all, own) == 0;
+	json_decref(own);
+	if (whole)
+		return all;
+	json_decref(all);
 	return NULL;
 }
 

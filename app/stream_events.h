@@ -44,7 +44,7 @@ struct stream_view {
 struct stream_events *stream_events_new(const char *instance);
 void stream_events_free(struct stream_events **events);
 
-/* Looks at the board: `now_ms` is a monotonic clock's. A load or two; system calls once a second. */
+/* Looks at the board: `now_ms` is the streamer's clock's. A load or two; system calls once a second. */
 const struct stream_view *stream_events_look(struct stream_events *events, int64_t now_ms);
 /* Forgets all texts: nobody listens. */
 void stream_events_forget(struct stream_events *events);

@@ -91,12 +91,21 @@ start() { # NAME COMMAND...
 	printf '%s %s %s\n' "$name" "${pids[$name]}" "${times[$name]}" >>processes
 }
 
+# Their clients come back half a second later, when nginx takes no more requests.
+end_streams() {
+	is_alive "${pids[nginx]}" "${times[nginx]}" && kill -s QUIT "${pids[nginx]}" 2>/dev/null
+	[ -n "${pids[responders]:-}" ] && is_alive "${pids[responders]}" "${times[responders]}" || return 0
+	kill -s USR2 "${pids[responders]}"
+}
+
 # In this order: no new requests, then none in hand, then the tasks.
 stop_all() {
 	local row name signal seconds
 	for row in nginx:QUIT:$QUIT_S responders:TERM:$QUIT_S taskd:TERM:$DRAIN_S; do
 		IFS=: read -r name signal seconds <<<"$row"
 		[ -n "${pids[$name]:-}" ] || continue
+		# Who listens to events would keep nginx for as long as he likes.
+		[ "$name" != nginx ] || end_streams
 		stop_process "${pids[$name]}" "${times[$name]}" "$signal" "$seconds"
 	done
 	rm -f processes responder.sock nginx.pid
