@@ -184,10 +184,11 @@ test_many_listeners() {
 
 # As many as -e lets in, in each process; the next is told to come later.
 test_as_many_as_may() {
-	local i
+	local i listeners=()
 	start_all -p 1 -t 2 -e 2
 	for i in 1 2; do
 		curl -sN -m 60 --noproxy '*' "http://127.0.0.1:$PORT/events" >"$WORK/heard.$i" &
+		listeners+=($!)
 		wait_until 5 grep -qs '^retry' "$WORK/heard.$i"
 	done
 	request /events
@@ -195,7 +196,7 @@ test_as_many_as_may() {
 	expect "Retry-After" 10 "$(header Retry-After)"
 	# Told to end the streams, so that nginx can stop at once.
 	kill -USR2 "$APP"
-	wait
+	wait "${listeners[@]}" || fail "a stream broke off"
 	expect "ended politely" 2 "$(grep -c '^retry: ' "$WORK/heard.1")"
 	curl -sN -m 60 --noproxy '*' "http://127.0.0.1:$PORT/events" >"$WORK/heard.1" &
 	wait_until 5 grep -qs '^retry' "$WORK/heard.1"
