@@ -99,6 +99,7 @@ static const struct route routes[] = {
 		.answers = ANSWERS{ { 200, "A stream of events", NULL }, { 204, "All was told up to the event of Last-Event-ID", NULL },
 			{ 404, "No such task, or it ended too long ago", NULL }, { 500, "The journal cannot be read", NULL },
 			{ 503, "Too many listen", NULL }, { 0 } },
+		.content_type = "text/event-stream",
 	},
 	{
 		.method = METHOD_GET, .path = "/events", .endpoint = get_events, .tag = "tasks",
@@ -106,6 +107,7 @@ static const struct route routes[] = {
 		.description = "Server-sent events, as of one task: of all, or of those that fit, from now on or from Last-Event-ID on.",
 		.query = events_query,
 		.answers = ANSWERS{ { 200, "A stream of events", NULL }, { 503, "Too many listen", NULL }, { 0 } },
+		.content_type = "text/event-stream",
 	},
 	{
 		.method = METHOD_DELETE, .path = "/tasks/{id:uuid}", .endpoint = delete_task, .tag = "tasks",

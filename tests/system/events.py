@@ -21,20 +21,34 @@ streams = []
 
 class Stream(asyncio.Protocol):
     def __init__(self, begun):
-        self.begun, self.events, self.bytes, self.in_order, self.ended = begun, 0, b"", False, asyncio.Event()
-        self.delays = []
+        self.begun, self.events, self.in_order, self.ended = begun, 0, False, asyncio.Event()
+        self.raw, self.text, self.delays = b"", b"", []
+
+    def unchunk(self):
+        """Whole chunks (RFC 9112, section 7.1) leave raw; what is in them becomes text."""
+        if self.raw.startswith(b"HTTP/1.1 200"):
+            head, mark, rest = self.raw.partition(b"\r\n\r\n")
+            self.raw = rest if mark else self.raw
+        while not self.raw.startswith(b"HTTP") and (end := self.raw.find(b"\r\n")) > 0:
+            size = int(self.raw[:end], 16)
+            if len(self.raw) < end + 4 + size:
+                break
+            self.text += self.raw[end + 2 : end + 2 + size]
+            self.raw = self.raw[end + 4 + size :]
+            self.in_order |= size == 0
 
     def data_received(self, data):
         now = time.time()
-        self.bytes = self.bytes[-16:] + data
-        self.events += data.count(b"event: state\n")
+        self.raw += data
+        self.unchunk()
+        events, mark, self.text = self.text.rpartition(b"\n\n")
+        self.events += (events + mark).count(b"event: state\n")
         if self is streams[0]:
-            for at in AT.findall(data):
+            for at in AT.findall(events):
                 self.delays.append(now - datetime.fromisoformat(at.decode().replace("Z", "+00:00")).timestamp())
-        if not self.begun.done() and b"retry: " in data:
+        if not self.begun.done() and b"retry: " in events:
             self.begun.set_result(None)
-        if self.bytes.endswith(b"\r\n0\r\n\r\n"):
-            self.in_order = True
+        if self.in_order:
             self.ended.set()
 
     def connection_lost(self, error):
