@@ -101,7 +101,21 @@ requests() { # SERVER
 	expect "the methods" 204 "$(request /register -X OPTIONS && echo "$STATUS")"
 	expect_steering "$id"
 	expect_pages
+	expect_events
 	stop_everything
+}
+
+# They come one by one, while the answer is under way.
+expect_events() {
+	local listener
+	curl -sN -m 60 --noproxy '*' "http://127.0.0.1:$PORT/events?handler=record_signup" >"$WORK/events" &
+	listener=$!
+	wait_until 5 grep -qs '^retry' "$WORK/events"
+	post /register "$ADA"
+	wait_until 5 grep -qs '"state":"succeeded"' "$WORK/events"
+	! is_gone $listener || fail "the stream has ended"
+	kill -USR2 "$APP"
+	wait $listener || fail "the stream ended with $?"
 }
 
 # What is not JSON comes as it was given, and what the client has is not sent again.
