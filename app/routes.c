@@ -95,7 +95,7 @@ static const struct route routes[] = {
 		.description = "Server-sent events (text/event-stream): `state` with the task as it is, at first and whenever it "
 			       "changes, `progress` and `log`. The stream ends with the task. Last-Event-ID goes on where it broke "
 			       "off; `missed` says how many events are lost for good, `taskd` when taskd dies or is back.",
-		.needs_ring = true,
+		.right = RIGHT_READ, .needs_ring = true,
 		.answers = ANSWERS{ { 200, "A stream of events", NULL }, { 204, "All was told up to the event of Last-Event-ID", NULL },
 			{ 404, "No such task, or it ended too long ago", NULL }, { 500, "The journal cannot be read", NULL },
 			{ 503, "Too many listen", NULL }, { 0 } },
@@ -103,6 +103,7 @@ static const struct route routes[] = {
 	},
 	{
 		.method = METHOD_GET, .path = "/events", .endpoint = get_events, .tag = "tasks",
+		.right = RIGHT_READ,
 		.summary = "What happens to background tasks",
 		.description = "Server-sent events, as of one task: of all, or of those that fit, from now on or from Last-Event-ID on.",
 		.query = events_query,
