@@ -271,4 +271,14 @@ bool board_alive(const struct board *board, int64_t now_ms);
 /* A dispatcher lives, working or not: the lock on the board is held. Makes system calls. */
 bool board_is_held(const char *instance);
 
+/* How taskd is, as far as its board and the lock on it tell. */
+enum taskd_life { TASKD_STARTING, TASKD_RUNNING, TASKD_DRAINING, TASKD_HANGS, TASKD_STOPPED, TASKD_DEAD, TASKD_LIVES };
+extern const char *const taskd_life_name[TASKD_LIVES + 1]; /* NULL at the end */
+/* Makes system calls. */
+enum taskd_life board_life_of(const struct board *board, const char *instance, int64_t now_ms);
+/* Seconds that this dispatcher has counted: from its start to now, or to its last sign of life. */
+double board_seconds(const struct board *board, enum taskd_life life, int64_t now_ms);
+/* Of a counter, per second since the dispatcher's start, on average. */
+double board_rate(const struct board *board, enum stat_row row, double seconds);
+
 #endif

@@ -73,6 +73,27 @@ uint64_t ring_used(const struct ring *ring);
 size_t ring_peek(const struct ring *ring, uint64_t position, void *to);
 uint64_t ring_oldest(const struct ring *ring);
 
+/* ---- looking: ring_look.c; any thread ----------------------------------------------------- */
+
+/*
+ * Batches that ring_publish() has refused since the ring was made, for want of room or of a lane. Producers
+ * count it themselves, so it is shown and nothing depends on it.
+ */
+uint64_t ring_refused(const struct ring *ring);
+
+enum ring_lane_life {
+	LANE_FREE,
+	LANE_LIVE, /* its owner holds the lane's lock */
+	LANE_DEAD, /* its owner is gone, and taskd has not recycled it yet */
+};
+struct ring_lane_look {
+	enum ring_lane_life life;
+	uint32_t generation;
+	int32_t pid; /* as its owner sees itself; of a free lane the last one */
+};
+/* One lane, below ring_geometry().lanes. One system call where the lane is owned. */
+struct ring_lane_look ring_lane_look(const struct ring *ring, uint32_t lane);
+
 /* ---- the consumer: one process, one thread ----------------------------------------------- */
 
 struct ring_consumer;

@@ -10,6 +10,7 @@
  *   header.tail       producers, by compare-and-swap
  *   header.retired    the consumer (advisory: for gauges and peeking)
  *   header.sleeps     the consumer
+ *   header.refused    producers; shown only
  *   lane word         its owner once (free -> owned), the consumer once (owned -> free); the owner
  *                     again, the same, when it finds it scribbled on or truncated
  *   cells             producers (empty -> full), the consumer (full -> empty of the next lap)
@@ -41,10 +42,12 @@ struct ring_header {
 	_Alignas(64) _Atomic uint64_t tail;
 	_Alignas(64) _Atomic uint64_t retired;
 	_Alignas(64) _Atomic uint32_t sleeps;
+	_Alignas(64) _Atomic uint64_t refused; /* batches; zero where an older program made the ring */
 };
 static_assert(offsetof(struct ring_header, tail) == 64, "bump RING_VERSION");
 static_assert(offsetof(struct ring_header, retired) == 128, "bump RING_VERSION");
 static_assert(offsetof(struct ring_header, sleeps) == 192, "bump RING_VERSION");
+static_assert(offsetof(struct ring_header, refused) == 256, "bump RING_VERSION");
 
 /* Generation: even while free, odd while owned; each owner has its own. */
 struct ring_lane_word {

@@ -275,6 +275,14 @@ void ring_prepare(const struct ring *ring, uint32_t lane_hint)
 		prefetch_to_write(soon + line);
 }
 
+/* For those who look: how often there was no room. */
+static enum tr_result refuse(struct ring *ring, enum tr_result result)
+{
+	if (result == TR_RING_FULL || result == TR_LANE_FULL || result == TR_NO_LANE)
+		atomic_fetch_add_explicit(&ring->header->refused, 1, memory_order_relaxed);
+	return result;
+}
+
 enum tr_result ring_publish(struct ring *ring, uint32_t *lane_hint, const void *batch, size_t bytes,
     uint64_t *position)
 {
@@ -287,7 +295,7 @@ enum tr_result ring_publish(struct ring *ring, uint32_t *lane_hint, const void *
 		return TR_TOO_LARGE;
 	enum tr_result result = lane_acquire(ring, lane_hint, &lane);
 	if (result != TR_OK)
-		return result;
+		return refuse(ring, result);
 
 	uint32_t needed = (uint32_t)(sizeof(struct ring_frame) + bytes), slot_bytes = ring->geometry.slot_bytes;
 	uint32_t slots = needed <= slot_bytes ? 1 : (needed + slot_bytes - 1) / slot_bytes;
@@ -309,7 +317,7 @@ enum tr_result ring_publish(struct ring *ring, uint32_t *lane_hint, const void *
 	/* The flag is the consumer's alone to clear: a producer that died after clearing would silence all. */
 	if (atomic_load(&ring->header->sleeps))
 		wake_consumer(ring);
-	return result;
+	return result == TR_OK ? TR_OK : refuse(ring, result);
 }
 
 uint64_t ring_oldest(const struct ring *ring)

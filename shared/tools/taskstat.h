@@ -12,10 +12,6 @@
 enum { CHECK_OK = 0, CHECK_WARNING = 1, CHECK_CRITICAL = 2, CHECK_UNKNOWN = 3 };
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-/* How taskd is, as far as its board and the lock on it tell. */
-enum taskd_life { TASKD_STARTING, TASKD_RUNNING, TASKD_DRAINING, TASKD_HANGS, TASKD_STOPPED, TASKD_DEAD, TASKD_LIVES };
-extern const char *const taskd_life_name[TASKD_LIVES];
-
 #define GLOBS_MAX 64
 
 struct globs {

@@ -8,11 +8,6 @@
 #include <stdio.h>
 #include <time.h>
 
-const char *const taskd_life_name[TASKD_LIVES] = {
-	[TASKD_STARTING] = "starting", [TASKD_RUNNING] = "running", [TASKD_DRAINING] = "draining",
-	[TASKD_HANGS] = "hangs", [TASKD_STOPPED] = "stopped", [TASKD_DEAD] = "dead",
-};
-
 /* ---- what is selected -------------------------------------------------------------------- */
 
 static bool matches(const struct globs *globs, const char *name)
@@ -81,24 +76,7 @@ const struct hist_field hist_fields[HIST_FIELDS] = {
 
 double counter_rate(const struct view *view, enum stat_row row)
 {
-	uint64_t since_start = load(&view->board->stats[row]) - load(&view->board->stats_before[row]);
-
-	return view->seconds > 0 ? (double)since_start / view->seconds : 0;
-}
-
-static enum taskd_life find_life(const struct view *view)
-{
-	uint32_t shown = atomic_load_explicit(&view->board->running_state, memory_order_acquire);
-
-	if (shown == BOARD_STOPPED)
-		return TASKD_STOPPED;
-	if (!board_is_held(view->instance))
-		return TASKD_DEAD;
-	if (view->now_ms - view->seen_ms >= BOARD_ALIVE_MS)
-		return TASKD_HANGS;
-	if (shown == BOARD_DRAINING)
-		return TASKD_DRAINING;
-	return shown == BOARD_RUNNING ? TASKD_RUNNING : TASKD_STARTING;
+	return board_rate(view->board, row, view->seconds);
 }
 
 void view_look(struct view *view)
@@ -110,7 +88,6 @@ void view_look(struct view *view)
 	view->seen_ms = atomic_load_explicit(&view->board->heartbeat_ms, memory_order_relaxed);
 	view->started_ms = atomic_load_explicit(&view->board->started_ms, memory_order_relaxed);
 	view->pid = atomic_load_explicit(&view->board->pid, memory_order_relaxed);
-	view->life = find_life(view);
-	bool counts = view->life == TASKD_RUNNING || view->life == TASKD_DRAINING;
-	view->seconds = (double)((counts ? view->now_ms : view->seen_ms) - view->started_ms) / 1000;
+	view->life = board_life_of(view->board, view->instance, view->now_ms);
+	view->seconds = board_seconds(view->board, view->life, view->now_ms);
 }
