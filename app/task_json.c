@@ -70,6 +70,23 @@ const struct schema task_list_schema = {
 	},
 };
 
+static const struct schema attempt_schema = {
+	.types = SCHEMA_OBJECT,
+	.fields = (const struct schema_field[]){
+		{ "number", REQUIRED, COUNT("1 for the first") },
+		{ "started", REQUIRED, TIME("When a worker began") },
+		{ "ended", REQUIRED, TIME("null: it runs") },
+		{ "outcome", REQUIRED, TEXT(.description = "succeeded, failed, timeout, crashed, killed, bad arguments, and so on") },
+		{ "message", REQUIRED, { .types = SCHEMA_STRING | SCHEMA_NULL, .description = "Of a failure" } },
+		{ "verdict", REQUIRED, { .types = SCHEMA_STRING | SCHEMA_NULL, .description = "Of the on-failure callback" } },
+		{ "exit_code", REQUIRED, { .types = SCHEMA_INTEGER, .description = "Of a worker that died with it" } },
+		{ "signal", REQUIRED, COUNT("Of a worker that died with it; 0: none") },
+		{ "peak_memory_kb", REQUIRED, COUNT("Of a worker that died with it") },
+		{ "worker_pid", REQUIRED, { .types = SCHEMA_INTEGER } },
+		{ 0 },
+	},
+};
+
 const struct schema task_schema = {
 	.types = SCHEMA_OBJECT,
 	.title = "Task",
@@ -86,6 +103,24 @@ const struct schema task_schema = {
 				{ 0 },
 			} } } },
 		{ "log_dropped", REQUIRED, COUNT("Lines that were not kept") },
+		{ "arguments", REQUIRED, { .types = SCHEMA_ANY,
+			.description = "As they may be shown: what the handler calls secret reads \"***\"; null: too large, or gone" } },
+		{ "arguments_bytes", REQUIRED, COUNT("Of the arguments as they are; 0: not known") },
+		{ "redacted", REQUIRED, { .types = SCHEMA_BOOLEAN, .description = "Something in arguments reads \"***\"" } },
+		{ "has_file", REQUIRED, { .types = SCHEMA_BOOLEAN, .description = "It owns a file" } },
+		{ "on_failure", REQUIRED, { .types = SCHEMA_STRING | SCHEMA_NULL,
+			.description = "The callback that it names; null: its handler's own" } },
+		{ "attempts", REQUIRED, { .types = SCHEMA_ARRAY, .description = "The last ones, the oldest first",
+			.items = &attempt_schema } },
+		{ "siblings", REQUIRED, { .types = SCHEMA_ARRAY, .description = "Other tasks of its request; of many, those around it",
+			.items = &(const struct schema){ .types = SCHEMA_OBJECT, .fields = (const struct schema_field[]){
+				{ "id", REQUIRED, TEXT(.format = FORMAT_UUID) },
+				{ "handler", REQUIRED, { .types = SCHEMA_STRING | SCHEMA_NULL } },
+				{ "state", REQUIRED, { .types = SCHEMA_STRING | SCHEMA_NULL, .description = "null: not known any more" } },
+				{ 0 },
+			} } } },
+		{ "sequential", REQUIRED, { .types = SCHEMA_BOOLEAN, .description = "They run one after the other" } },
+		{ "explanation", REQUIRED, { .types = SCHEMA_STRING | SCHEMA_NULL, .description = "Why it does not run, in a sentence" } },
 		{ 0 },
 	},
 };
@@ -103,14 +138,13 @@ const struct schema steered_schema = {
 
 /* ---- values ------------------------------------------------------------------------------ */
 
-/* The handler's result is JSON already; shown as null while there is none. */
-static json_t *result_json(const char *result)
+json_t *task_text_json(const char *text)
 {
-	json_t *json = result != NULL ? json_loads(result, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
+	json_t *json = text != NULL ? json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
 	if (json != NULL)
 		return json;
 	/* Beyond what jansson can hold (an integer of more than 64 bits): better as text than not at all. */
-	return result != NULL ? json_string(result) : json_null();
+	return text != NULL ? json_string(text) : json_null();
 }
 
 json_t *text_or_null(const char *text)
@@ -133,7 +167,7 @@ json_t *task_json(const struct tr_task_status *status)
 	    "done", (json_int_t)status->progress_done,
 	    "total", (json_int_t)status->progress_total,
 	    "text", text_or_null(status->progress_text),
-	    "result", result_json(status->result),
+	    "result", task_text_json(status->result),
 	    "error", text_or_null(status->error),
 	    "created", time_json(status->created_ms),
 	    "due", time_json(status->due_ms),
