@@ -1,0 +1,129 @@
+/* Charts over time, drawn by uPlot: columns of numbers come in. Colours are the style sheet's. */
+import uPlot from './vendor/uPlot.esm.js';
+
+import { h, setText } from './dom.js';
+
+const LEAST_SPAN_S = 60;
+
+const charts = new Set();
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const font = () => `11px ${getComputedStyle(document.body).fontFamily}`;
+
+/*
+ * series: [{ label, colour (a custom property), fill }]; format(value) -> text. { element, set(columns) }: columns[0]
+ * are times in s since 1970. `log`: a logarithmic scale, for values that differ by powers of ten. `span_s`: how much
+ * of it is shown at most, up to the newest.
+ */
+export function chart({ id, title, series, format, log, span_s, height = 170 }) {
+	const values = series.map(() => h('b', { class: 'number' }, '–'));
+	const legend = h('ul', { class: 'legend' }, series.map((each, i) => {
+		const swatch = h('i', { 'aria-hidden': 'true' });
+		swatch.style.background = `var(${each.colour})`;
+		return h('li', null, swatch, each.label, ' ', values[i]);
+	}));
+	const plot = h('div', { class: 'plot', role: 'img', 'aria-label': `${title}: a chart; the newest values stand above it` });
+	const element = h('figure', { class: 'chart', id }, h('figcaption', null, h('span', { class: 'name' }, title), legend), plot);
+	const self = { element, drawn: null, columns: [[], ...series.map(() => [])], draw, set, destroy };
+
+	function showValues(index) {
+		const at = index ?? self.columns[0].length - 1;
+		values.forEach((value, i) => setText(value, at >= 0 && self.columns[i + 1][at] !== null && self.columns[i + 1][at] !== undefined
+			? format(self.columns[i + 1][at]) : '–'));
+	}
+	function options() {
+		const axis = { stroke: colour('--dim'), font: font(), grid: { stroke: colour('--grid'), width: 1 }, ticks: { show: false } };
+		return {
+			width: Math.max(plot.clientWidth, 200), height, legend: { show: false },
+			cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
+			scales: { x: { time: true, ...(span_s ? { range: (u, low, high) => [Math.max(high - span_s, Math.min(low, high - LEAST_SPAN_S)), high] } : {}) }, y: log ? { distr: 3, range: (u, low, high) => logRange(low, high) } : { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+			axes: [{ ...axis, size: 24, space: 76, values: (u, splits) => splits.map(timeOnly(splits)) }, { ...axis, ...(log ? { grid: { ...axis.grid, filter: onlyDecades } } : {}), size: 62, space: 32, values: (u, splits) => splits.map((v) => (v === null ? '' : format(v))),
+				...(log ? { filter: onlyDecades } : {}) }],
+			series: [{}, ...series.map((each) => ({ label: each.label, stroke: colour(each.colour), width: 1.5, spanGaps: Boolean(each.spanGaps),
+				fill: each.fill ? `${colour(each.colour)}22` : undefined, points: { show: Boolean(each.spanGaps), size: 4, fill: colour(each.colour) } }))],
+			hooks: { setCursor: [(u) => showValues(u.cursor.idx)] },
+		};
+	}
+	function draw() {
+		self.drawn?.destroy();
+		self.drawn = plot.clientWidth > 0 ? new uPlot(options(), self.columns, plot) : null;
+	}
+	function set(columns) {
+		self.columns = columns;
+		showValues(null);
+		if (self.drawn)
+			self.drawn.setData(columns);
+		else
+			draw();
+	}
+	function destroy() {
+		charts.delete(self);
+		watcher.unobserve(plot);
+		self.drawn?.destroy();
+	}
+	plot.chart = self;
+	charts.add(self);
+	watcher.observe(plot);
+	return self;
+}
+
+/* With seconds where the marks are less than a minute apart, with the day where they are more than one. */
+function timeOnly(splits) {
+	const step = splits.length > 1 ? splits[1] - splits[0] : 60;
+	const shown = new Intl.DateTimeFormat(undefined, step >= 86400 ? { month: 'short', day: 'numeric' } :
+		{ hour: '2-digit', minute: '2-digit', second: step < 60 ? '2-digit' : undefined, hourCycle: 'h23' });
+	return (at_s) => shown.format(at_s * 1000);
+}
+
+/* Whole powers of ten around what there is. */
+function logRange(low, high) {
+	if (!(low > 0) || !(high > 0))
+		return [0.01, 10];
+	return [10 ** Math.floor(Math.log10(low)), 10 ** Math.ceil(Math.log10(high * 1.01))];
+}
+
+function onlyDecades(u, splits) {
+	return splits.map((value) => (Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-6 ? value : null));
+}
+
+const watcher = new ResizeObserver((entries) => {
+	for (const { target } of entries) {
+		const self = target.chart;
+		const width = Math.floor(target.clientWidth);
+		if (width > 0 && self.drawn === null)
+			self.draw();
+		else if (width > 0 && Math.abs(self.drawn.width - width) > 1)
+			self.drawn.setSize({ width, height: self.drawn.height });
+	}
+});
+
+/* After a switch between light and dark. */
+export function recolour() {
+	for (const self of charts)
+		self.draw();
+}
+
+/*
+ * How durations are spread: buckets [{ le (ns), count }] as bars, four powers of two in one, with the same as text
+ * for those who do not see it.
+ */
+export function histogram(buckets, label, format) {
+	const bars = new Map();
+	for (const { le, count } of buckets) {
+		const step = Math.ceil(Math.log2(le + 1) / 2);
+		bars.set(step, (bars.get(step) ?? 0) + count);
+	}
+	const steps = [...bars.keys()];
+	if (steps.length === 0)
+		return h('span', { class: 'dim' }, '–');
+	const most = Math.max(...bars.values());
+	const low = Math.min(...steps), high = Math.max(...steps);
+	const text = [...bars].map(([step, count]) => `${count} up to ${format(4 ** step)}`).join(', ');
+	const columns = [];
+	for (let step = low; step <= high; step++) {
+		const bar = h('i', { title: `${bars.get(step) ?? 0} up to ${format(4 ** step)}` });
+		bar.style.height = `${Math.max(bars.has(step) ? 8 : 0, (100 * (bars.get(step) ?? 0)) / most)}%`;
+		columns.push(bar);
+	}
+	return h('span', { class: 'spread' }, h('span', { class: 'ends' }, format(4 ** (low - 1))),
+		h('span', { class: 'bars', role: 'img', 'aria-label': `${label}: ${text}` }, columns), h('span', { class: 'ends' }, format(4 ** high)));
+}

@@ -1,0 +1,51 @@
+/* A task's stages as a bar: waiting, each attempt, the pauses between. Where they are too short to see, as a list. */
+import { h } from './dom.js';
+import * as format from './format.js';
+
+const LEAST_PART = 0.006; /* so that a stage of a microsecond is still there */
+
+/* [{ name, kind, from, to }], times in ms. */
+function stagesOf(task) {
+	const stages = [];
+	const created = format.ms(task.created);
+	const until = format.ms(task.ended) ?? Date.now();
+	let at = created;
+	const add = (name, kind, to) => {
+		if (to !== null && to > at)
+			stages.push({ name, kind, from: at, to });
+		at = Math.max(at, to ?? at);
+	};
+	const attempts = (task.attempts ?? []).filter((each) => each.started);
+	if (attempts.length === 0 && task.started)
+		attempts.push({ number: task.attempt, started: task.started, ended: task.ended, outcome: task.ended ? task.state : null });
+	const due = format.ms(task.due);
+	const begins = attempts.length > 0 ? format.ms(attempts[0].started) : until;
+	if (due !== null && due > created && due <= begins && task.attempt <= 1)
+		add('until due', 'scheduled', due);
+	attempts.forEach((attempt, i) => {
+		const from = format.ms(attempt.started);
+		add(i === 0 ? 'waiting' : 'until the next attempt', i === 0 ? 'queued' : 'retrying', from);
+		/* A run of less than a millisecond is one, too. */
+		const to = attempt.ended ? format.ms(attempt.ended) : until;
+		stages.push({ name: `attempt ${attempt.number}`, kind: attempt.outcome === 'succeeded' ? 'succeeded' : attempt.outcome ? 'failed' : 'running', from, to });
+		at = Math.max(at, to);
+	});
+	if (attempts.length === 0 || (!task.ended && task.state !== 'running'))
+		add(task.state === 'retrying' ? 'until the next attempt' : task.state === 'scheduled' ? 'scheduled' : 'waiting', task.state === 'queued' ? 'queued' : task.state, until);
+	return stages;
+}
+
+export function timeline(task) {
+	const stages = stagesOf(task);
+	if (stages.length === 0)
+		return null;
+	const all = Math.max(1, stages.reduce((sum, stage) => sum + (stage.to - stage.from), 0));
+	const bars = stages.map((stage) => {
+		const bar = h('i', { class: stage.kind, title: `${stage.name}: ${format.duration(stage.to - stage.from)}` });
+		bar.style.flexGrow = Math.max(LEAST_PART, (stage.to - stage.from) / all);
+		return bar;
+	});
+	const SHOWN = 12;
+	return h('section', { class: 'timeline', id: 'timeline', 'aria-label': 'Time line' }, h('div', { class: 'stages', 'aria-hidden': 'true' }, bars),
+		h('ol', { class: 'legend' }, stages.slice(-SHOWN).map((stage) => h('li', null, h('i', { class: stage.kind, 'aria-hidden': 'true' }), `${stage.name} `, h('b', null, format.duration(stage.to - stage.from))))));
+}

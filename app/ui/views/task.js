@@ -1,0 +1,169 @@
+/* One task: where it is and why, its time line, attempts, log, arguments, result, and the request's other tasks. */
+import { ACTIONS, actOnOne, allows, editAndRetry } from '../actions.js';
+import * as api from '../api.js';
+import { h, heading, replace, setText, table } from '../dom.js';
+import * as format from '../format.js';
+import { jsonView } from '../json_view.js';
+import { ENDED, follow, POLL_MS } from '../live.js';
+import { timeline } from '../timeline.js';
+
+function actions(task, done) {
+	const list = Object.entries(ACTIONS).filter(([name]) => allows(name, task.state) && !(name === 'cancel' && task.cancelling)).map(([name, { label, danger }]) =>
+		h('button', { type: 'button', id: `task-${name}`, class: danger ? 'danger' : 'primary', 'data-action': name,
+			onclick: async () => (await actOnOne(name, task)) && done() }, label));
+	if (task.arguments !== undefined)
+		list.push(h('button', { type: 'button', id: 'task-edit', 'data-action': 'edit', onclick: async () => {
+			const id = await editAndRetry(task);
+			if (id)
+				location.hash = `#/tasks/${id}`;
+		} }, ENDED.includes(task.state) ? 'Edit and retry' : 'Edit a copy'));
+	return api.may('steer') ? list : [];
+}
+
+function facts(task) {
+	const rows = [
+		['Queue', h('a', { href: `#/tasks?queue=${encodeURIComponent(task.queue)}` }, task.queue)],
+		['Attempt', `${task.attempt} of ${task.max_attempts}`],
+		['Created', [format.fullTime(task.created), ' (', format.when(task.created), ')']],
+		['Due', task.due && task.due !== task.created && [format.fullTime(task.due), ' (', format.when(task.due), ')']],
+		['Started', task.started && [format.fullTime(task.started), ', after ', format.between(format.ms(task.due ?? task.created), format.ms(task.started))]],
+		['Ended', task.ended && [format.fullTime(task.ended), task.started && `, after ${format.between(format.ms(task.started), format.ms(task.ended))}`]],
+		['Request', task.request_id && h('code', null, task.request_id)],
+		['Trace', task.trace && h('code', null, task.trace)],
+	];
+	return h('dl', { class: 'facts', id: 'task-facts' }, rows.filter(([, value]) => value).map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
+}
+
+function progressOf(task) {
+	const { done, total, text } = task.progress;
+	if (task.state !== 'running' && done === 0)
+		return null;
+	if (total === 0 && done === 0 && !text)
+		return null;
+	return [total > 0 && h('progress', { id: 'task-progress', max: total, value: Math.min(done, total), 'aria-label': 'Progress' }),
+		h('span', { id: 'task-progress-text' }, total > 0 ? `${format.percent(done, total)} · ${format.count(done)} of ${format.count(total)}` : done > 0 ? `${format.count(done)} done` : '', text ? ` · ${text}` : '')];
+}
+
+const exitOf = (attempt) => (attempt.signal ? `signal ${attempt.signal}` : attempt.exit_code ? `exit ${attempt.exit_code}` : '–');
+
+const attemptsTable = () => table({ id: 'attempts', caption: 'Attempts', key: (attempt) => attempt.number, empty: 'None is written down.', columns: [
+	{ name: '#', class: 'number', cell: (attempt) => String(attempt.number) },
+	{ name: 'Outcome', cell: (attempt) => h('span', { class: `state ${(attempt.outcome || 'running').replace(' ', '_')}` }, attempt.outcome ?? 'running') },
+	{ name: 'Started', cell: (attempt) => (attempt.started ? format.timeOfDay(attempt.started) : '–') },
+	{ name: 'Took', class: 'number', cell: (attempt) => (attempt.ended && attempt.started ? format.between(format.ms(attempt.started), format.ms(attempt.ended)) : format.since(attempt.started)) },
+	{ name: 'Message', class: 'wide', cell: (attempt) => attempt.message ?? '' },
+	{ name: 'Verdict', cell: (attempt) => attempt.verdict ?? '–' },
+	{ name: 'Exit', cell: exitOf },
+	{ name: 'Peak memory', class: 'number', cell: (attempt) => format.bytesFromKb(attempt.peak_memory_kb) },
+	{ name: 'Process', class: 'number', cell: (attempt) => (attempt.worker_pid ? String(attempt.worker_pid) : '–') },
+] });
+
+function logView() {
+	const lines = h('ol', { class: 'log', id: 'log', tabindex: 0, 'aria-label': 'Log' }), note = h('p', { class: 'dim small' });
+	let shown = 0, first = '';
+	return {
+		element: h('section', { 'aria-labelledby': 'log-title' }, h('h2', { id: 'log-title' }, 'Log'), lines, note),
+		set(log, dropped) {
+			const atEnd = lines.scrollTop + lines.clientHeight >= lines.scrollHeight - 4;
+			const head = log.length > 0 ? log[0].at + log[0].text : '';
+			if (head !== first || log.length < shown) {
+				lines.replaceChildren();
+				shown = 0;
+			}
+			first = head;
+			/* The attempt is said where it changes. */
+			for (; shown < log.length; shown++) {
+				const line = log[shown];
+				if (shown === 0 || log[shown - 1].attempt !== line.attempt)
+					lines.append(h('li', { class: 'attempt' }, `attempt ${line.attempt}`));
+				lines.append(h('li', { class: line.level, 'data-level': line.level }, format.timeOfDay(line.at), ' ', h('b', null, line.level), ' ', h('span', null, line.text)));
+			}
+			setText(note, dropped > 0 ? `${format.count(dropped)} more lines were not kept.` : log.length === 0 ? 'Nothing was logged.' : '');
+			if (atEnd)
+				lines.scrollTop = lines.scrollHeight;
+		},
+	};
+}
+
+function siblings(task) {
+	const others = (task.siblings ?? []).filter((each) => each.id !== task.id);
+	if (others.length === 0)
+		return null;
+	return h('section', { id: 'siblings', 'aria-labelledby': 'siblings-title' }, h('h2', { id: 'siblings-title' }, 'The request’s other tasks'),
+		h('ul', { class: 'plain' }, others.map((each) => h('li', null, each.state && format.state(each.state), ' ', h('a', { href: `#/tasks/${each.id}` }, each.handler ?? each.id), ' ',
+			h('code', { class: 'dim small' }, format.shortId(each.id))))));
+}
+
+export function task(query, { signal, argument: id, lookAgain }) {
+	const top = h('div'), why = h('p', { class: 'why', id: 'why', role: 'status' }), line = h('div'), error = h('p', { class: 'error-text', id: 'task-error' });
+	const live = h('div', { class: 'progress', 'aria-live': 'polite', 'aria-atomic': 'true' }), details = h('div'), data = h('div', { class: 'columns' }), others = h('div');
+	const attempts = attemptsTable(), log = logView();
+	const attemptsSection = h('section', { 'aria-labelledby': 'attempts-title' }, h('h2', { id: 'attempts-title' }, 'Attempts'), attempts.element);
+	const how = h('span', { class: 'dim small', id: 'task-live' });
+	const element = h('div', { id: 'task', 'data-task': id }, top, why, live, error, line, details, attemptsSection, log.element, data, others);
+	let close = null, soon = null, isOver = false, shownData = '';
+	const done = () => setTimeout(lookAgain, 300);
+
+	function show(task) {
+		element.dataset.state = task.state;
+		replace(top, h('nav', { class: 'crumbs', 'aria-label': 'Way back' }, h('a', { href: '#/tasks' }, 'Tasks'), ' / ', h('a', { href: `#/tasks?handler=${encodeURIComponent(task.handler)}` }, task.handler)),
+			heading(task.handler, h('span', { id: 'task-state' }, format.state(task.state)), task.cancelling && h('span', { class: 'state cancelled' }, 'being cancelled'), how,
+				h('span', { class: 'spacer' }), h('span', { class: 'group' }, actions(task, done))),
+			h('p', { class: 'dim small' }, h('code', { id: 'task-id' }, task.id)));
+		setText(why, task.explanation ?? '');
+		why.hidden = !task.explanation;
+		showProgress(task);
+		setText(error, task.error ?? '');
+		error.hidden = !task.error;
+		replace(line, timeline(task));
+		replace(details, facts(task));
+		attemptsSection.hidden = task.attempts === undefined;
+		attempts.set(task.attempts ?? []);
+		log.set(task.log, task.log_dropped);
+		const json = JSON.stringify([task.arguments, task.result]);
+		if (json !== shownData) {
+			replace(data, task.arguments !== undefined && jsonView('arguments', 'Arguments', task.arguments), jsonView('result', 'Result', task.result));
+			shownData = json;
+		}
+		replace(others, siblings(task));
+	}
+	function showProgress(task) {
+		const parts = progressOf(task);
+		live.hidden = parts === null;
+		const bar = live.querySelector('progress');
+		/* The same element goes on, so that it moves. */
+		if (parts !== null && bar !== null && parts[0]) {
+			Object.assign(bar, { max: parts[0].max, value: parts[0].value });
+			setText(live.querySelector('span'), parts[1].textContent);
+		} else {
+			replace(live, parts);
+		}
+	}
+	function onEvent(kind, said) {
+		if (kind === 'progress' && said?.progress?.total > 0)
+			showProgress({ state: 'running', progress: said.progress });
+		clearTimeout(soon);
+		soon = setTimeout(lookAgain, kind === 'progress' ? 500 : 50);
+	}
+	const view = {
+		element, every_ms: POLL_MS,
+		async look() {
+			const answer = await api.get(`tasks/${id}`, null, signal);
+			show(answer);
+			isOver = ENDED.includes(answer.state);
+			view.every_ms = isOver ? 10000 : POLL_MS;
+			if (!isOver && close === null && !signal.aborted)
+				close = follow(id, onEvent, (state) => { setText(how, state === 'live' ? 'live' : ''); view.every_ms = state === 'live' ? 5000 : POLL_MS; });
+			if (isOver && close !== null) {
+				close();
+				close = null;
+				setText(how, '');
+			}
+		},
+		leave() {
+			clearTimeout(soon);
+			close?.();
+		},
+	};
+	return view;
+}
