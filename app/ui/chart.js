@@ -3,16 +3,14 @@ import uPlot from './vendor/uPlot.esm.js';
 
 import { h, setText } from './dom.js';
 
-const LEAST_SPAN_S = 60;
-
 const charts = new Set();
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const font = () => `11px ${getComputedStyle(document.body).fontFamily}`;
 
 /*
  * series: [{ label, colour (a custom property), fill }]; format(value) -> text. { element, set(columns) }: columns[0]
- * are times in s since 1970. `log`: a logarithmic scale, for values that differ by powers of ten. `span_s`: how much
- * of it is shown at most, up to the newest.
+ * are times in s since 1970. `log`: a logarithmic scale, for values that differ by powers of ten. `span_s`: how
+ * much of it is shown at most, up to the newest, and at least a fifth of that.
  */
 export function chart({ id, title, series, format, log, span_s, height = 170 }) {
 	const values = series.map(() => h('b', { class: 'number' }, '–'));
@@ -35,11 +33,11 @@ export function chart({ id, title, series, format, log, span_s, height = 170 }) 
 		return {
 			width: Math.max(plot.clientWidth, 200), height, legend: { show: false },
 			cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
-			scales: { x: { time: true, ...(span_s ? { range: (u, low, high) => [Math.max(high - span_s, Math.min(low, high - LEAST_SPAN_S)), high] } : {}) }, y: log ? { distr: 3, range: (u, low, high) => logRange(low, high) } : { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+			scales: { x: { time: true, range: (u, low, high) => [Math.max(high - span_s, Math.min(low, high - span_s / 5)), high] }, y: log ? { distr: 3, range: (u, low, high) => logRange(low, high) } : { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
 			axes: [{ ...axis, size: 24, space: 76, values: (u, splits) => splits.map(timeOnly(splits)) }, { ...axis, ...(log ? { grid: { ...axis.grid, filter: onlyDecades } } : {}), size: 62, space: 32, values: (u, splits) => splits.map((v) => (v === null ? '' : format(v))),
 				...(log ? { filter: onlyDecades } : {}) }],
 			series: [{}, ...series.map((each) => ({ label: each.label, stroke: colour(each.colour), width: 1.5, spanGaps: Boolean(each.spanGaps),
-				fill: each.fill ? `${colour(each.colour)}22` : undefined, points: { show: Boolean(each.spanGaps), size: 4, fill: colour(each.colour) } }))],
+				fill: each.fill ? `${colour(each.colour)}22` : undefined, points: { size: 4, fill: colour(each.colour), ...(each.spanGaps ? { show: true } : {}) } }))],
 			hooks: { setCursor: [(u) => showValues(u.cursor.idx)] },
 		};
 	}

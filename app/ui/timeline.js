@@ -4,6 +4,8 @@ import * as format from './format.js';
 
 const LEAST_PART = 0.006; /* so that a stage of a microsecond is still there */
 
+const KINDS = { succeeded: 'succeeded', running: 'running', cancelled: 'cancelled', snoozed: 'scheduled', interrupted: 'cancelled' };
+
 /* [{ name, kind, from, to }], times in ms. */
 function stagesOf(task) {
 	const stages = [];
@@ -27,7 +29,7 @@ function stagesOf(task) {
 		add(i === 0 ? 'waiting' : 'until the next attempt', i === 0 ? 'queued' : 'retrying', from);
 		/* A run of less than a millisecond is one, too. */
 		const to = attempt.ended ? format.ms(attempt.ended) : until;
-		stages.push({ name: `attempt ${attempt.number}`, kind: attempt.outcome === 'succeeded' ? 'succeeded' : attempt.outcome ? 'failed' : 'running', from, to });
+		stages.push({ name: `attempt ${attempt.number}`, kind: KINDS[attempt.outcome ?? 'running'] ?? 'failed', from, to });
 		at = Math.max(at, to);
 	});
 	if (attempts.length === 0 || (!task.ended && task.state !== 'running'))

@@ -12,6 +12,8 @@ export function handlers(query, { signal }) {
 		before.set(handler.name, { at, started: handler.started });
 		return { ...handler, rate: old && at > old.at ? ((handler.started - old.started) * 1000) / (at - old.at) : null };
 	}
+	/* Known to a factor of four. */
+	const atMost = (ns) => (ns > 0 ? `≤ ${format.durationNs(ns)}` : '–');
 	const errors = (handler) => {
 		const ended = handler.succeeded + handler.failed;
 		const part = ended > 0 ? handler.failed / ended : 0;
@@ -25,9 +27,9 @@ export function handlers(query, { signal }) {
 		{ name: 'Failed', class: 'number', cell: (handler) => (handler.failed > 0
 			? h('a', { href: `#/tasks?state=dead&state=retrying&handler=${encodeURIComponent(handler.name)}` }, format.count(handler.failed)) : '0') },
 		{ name: 'Errors', class: 'number', cell: errors },
-		{ name: 'p50', class: 'number', cell: (handler) => format.durationNs(handler.run.p50) },
-		{ name: 'p99', class: 'number', cell: (handler) => format.durationNs(handler.run.p99) },
-		{ name: 'p99.9', class: 'number', cell: (handler) => format.durationNs(handler.run['p99.9']) },
+		{ name: 'p50', class: 'number', cell: (handler) => atMost(handler.run.p50) },
+		{ name: 'p99', class: 'number', cell: (handler) => atMost(handler.run.p99) },
+		{ name: 'p99.9', class: 'number', cell: (handler) => atMost(handler.run['p99.9']) },
 		{ name: 'Durations', class: 'wide', cell: (handler) => histogram(handler.run.buckets, `Durations of ${handler.name}`, format.durationNs) },
 	] });
 	return { element: h('div', null, heading('Handlers'), shown.element), every_ms: 3000, async look() {

@@ -6,6 +6,8 @@ import * as format from '../format.js';
 import * as series from '../series.js';
 
 const SHOWN_S = 300;
+/* As much as GET /stats/history gives unasked. */
+const HISTORY = { minute: { step_ms: 60e3, span_s: 3 * 3600 }, hour: { step_ms: 3600e3, span_s: 7 * 86400 } };
 const QUANTILES = [['p50', 'p50', '--q1'], ['p99', 'p99', '--q2'], ['p999', 'p99.9', '--q3']];
 
 /* [id, label, where it leads, value(stats), below(stats)] */
@@ -62,12 +64,21 @@ function makeLive() {
 	};
 }
 
+/* Spans in which nothing happened have no row there; here they have one of zeros. */
+function withIdle(rows, step_ms) {
+	const none = { accepted: 0, succeeded: 0, failed: 0, dead: 0, wait_ns: {}, run_ns: {} };
+	return rows.flatMap((row, i) => {
+		const missing = i === 0 ? 0 : Math.min(2000, Math.round((Date.parse(row.at) - Date.parse(rows[i - 1].at)) / step_ms) - 1);
+		return [...Array.from({ length: Math.max(0, missing) }, (_, k) => ({ ...none, at: new Date(Date.parse(rows[i - 1].at) + (k + 1) * step_ms).toISOString() })), row];
+	});
+}
+
 /* By minute or hour, as the journal keeps it: still there after a restart. */
 function makeHistory(span, signal) {
-	const counts = chart({ id: 'history-counts', title: `Tasks by ${span}`, format: format.count, series: [
+	const counts = chart({ id: 'history-counts', title: `Tasks by ${span}`, span_s: HISTORY[span].span_s, format: format.count, series: [
 		{ label: 'accepted', colour: '--c-accepted' }, { label: 'succeeded', colour: '--c-good', fill: true },
 		{ label: 'failed attempts', colour: '--c-bad' }, { label: 'dead', colour: '--c-dead' }] });
-	const quantiles = chart({ id: 'history-quantiles', title: 'Wait and run, p99', log: true, format: format.duration,
+	const quantiles = chart({ id: 'history-quantiles', title: 'Wait and run, p99', log: true, span_s: HISTORY[span].span_s, format: format.duration,
 		series: [{ label: 'wait', colour: '--q2', spanGaps: true }, { label: 'run', colour: '--c-dead', spanGaps: true }] });
 	const nothing = h('p', { class: 'empty' }, 'The journal has no history yet.');
 	const tab = (name, label) => h('a', { href: `#/?span=${name}`, 'data-span': name, 'aria-current': name === span ? 'true' : null }, label);
@@ -76,7 +87,7 @@ function makeHistory(span, signal) {
 	async function look() {
 		let rows;
 		try {
-			rows = (await api.get('stats/history', { span }, signal)).rows;
+			rows = withIdle((await api.get('stats/history', { span }, signal)).rows, HISTORY[span].step_ms);
 		} catch (error) {
 			if (error.status !== 404)
 				throw error;

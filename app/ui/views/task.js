@@ -115,6 +115,7 @@ export function task(query, { signal, argument: id, lookAgain }) {
 		showProgress(task);
 		setText(error, task.error ?? '');
 		error.hidden = !task.error;
+		error.classList.toggle('quiet', task.state === 'cancelled' || task.state === 'succeeded');
 		replace(line, timeline(task));
 		replace(details, facts(task));
 		attemptsSection.hidden = task.attempts === undefined;
