@@ -77,7 +77,7 @@ static uint64_t show_queues(struct dispatcher *dispatcher)
 		if (!queue->changed)
 			continue;
 		queue->changed = false;
-		if (queue->row != NO_ROW || (!is_idle(queue) && find_queue_row(dispatcher, queue))) {
+		if (queue->row != NO_ROW || find_queue_row(dispatcher, queue)) {
 			write_queue(dispatcher, queue);
 		} else if (!is_idle(queue)) {
 			queue->changed = true; /* perhaps there is one the next time */
