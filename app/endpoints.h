@@ -72,6 +72,7 @@ extern const struct schema_field metrics_query[];
 
 /* endpoint_openapi.c */
 web_endpoint get_openapi;
+
 /* endpoint_stats.c, endpoint_history.c, endpoint_queues.c, and so on: how the instance is, and was */
 web_endpoint get_stats, get_history, get_queues, get_handlers, get_workers, get_ring;
 extern const struct schema_field history_query[];
