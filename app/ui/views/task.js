@@ -110,8 +110,10 @@ export function task(query, { signal, argument: id, lookAgain }) {
 			heading(task.handler, h('span', { id: 'task-state' }, format.state(task.state)), task.cancelling && h('span', { class: 'state cancelled' }, 'being cancelled'), how,
 				h('span', { class: 'spacer' }), h('span', { class: 'group' }, actions(task, done))),
 			h('p', { class: 'dim small' }, h('code', { id: 'task-id' }, task.id)));
-		setText(why, task.explanation ?? '');
-		why.hidden = !task.explanation;
+		/* Of one that is over, state and error say it. */
+		const explained = ENDED.includes(task.state) || task.state === 'running' ? '' : task.explanation ?? '';
+		setText(why, explained);
+		why.hidden = explained === '';
 		showProgress(task);
 		setText(error, task.error ?? '');
 		error.hidden = !task.error;
