@@ -4,10 +4,11 @@ window.addEventListener("DOMContentLoaded", () => {
 	window.SwaggerUIBundle({
 		url: new URL("../openapi.json", document.baseURI).href,
 		dom_id: "#api",
-		deepLinking: true,
+		deepLinking: false, // it puts a link into each button, which keyboards and screen readers stumble over
 		displayRequestDuration: true,
 		persistAuthorization: false, // a token is forgotten with the page
 		showMutatedRequest: false,
 		validatorUrl: null, // no badge from elsewhere
+		onComplete: () => document.getElementById("servers")?.setAttribute("aria-label", "Server"), // its own label is empty
 	});
 });
