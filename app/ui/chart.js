@@ -33,7 +33,7 @@ export function chart({ id, title, series, format, log, span_s, height = 170 }) 
 		return {
 			width: Math.max(plot.clientWidth, 200), height, legend: { show: false },
 			cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
-			scales: { x: { time: true, range: (u, low, high) => [Math.max(high - span_s, Math.min(low, high - span_s / 5)), high] }, y: log ? { distr: 3, range: (u, low, high) => logRange(low, high) } : { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+			scales: { x: { time: true, range: (u, low, high) => recent(low, high, span_s) }, y: log ? { distr: 3, range: (u, low, high) => logRange(low, high) } : { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
 			axes: [{ ...axis, size: 24, space: 76, values: (u, splits) => splits.map(timeOnly(splits)) }, { ...axis, ...(log ? { grid: { ...axis.grid, filter: onlyDecades } } : {}), size: 62, space: 32, values: (u, splits) => splits.map((v) => (v === null ? '' : format(v))),
 				...(log ? { filter: onlyDecades } : {}) }],
 			series: [{}, ...series.map((each) => ({ label: each.label, stroke: colour(each.colour), width: 1.5, spanGaps: Boolean(each.spanGaps),
@@ -70,6 +70,12 @@ function timeOnly(splits) {
 	const shown = new Intl.DateTimeFormat(undefined, step >= 86400 ? { month: 'short', day: 'numeric' } :
 		{ hour: '2-digit', minute: '2-digit', second: step < 60 ? '2-digit' : undefined, hourCycle: 'h23' });
 	return (at_s) => shown.format(at_s * 1000);
+}
+
+/* Up to the newest; where there is nothing yet, up to now. */
+function recent(low, high, span_s) {
+	const end = high ?? Date.now() / 1000;
+	return [Math.max(end - span_s, Math.min(low ?? end, end - span_s / 5)), end];
 }
 
 /* Whole powers of ten around what there is. */

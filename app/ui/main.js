@@ -260,6 +260,9 @@ byId('pause-live').addEventListener('click', () => setPaused(!paused));
 byId('help-open').addEventListener('click', KEYS['?']);
 byId('login-open').addEventListener('click', logIn);
 byId('logout').addEventListener('click', logOut);
+/* Not submit buttons: the first one of a form is what Enter in a field presses. */
+for (const button of document.querySelectorAll('dialog [data-close]'))
+	button.addEventListener('click', () => button.closest('dialog').close('cancel'));
 /* The link changes the fragment, which is the router's. */
 byId('skip').addEventListener('click', (event) => { event.preventDefault(); byId('main').focus(); });
 setInterval(() => isLive() && tickTimes(document), 1000);
