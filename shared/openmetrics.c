@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /*
  * Of the histograms' fine buckets these are shown: each fourth power of two from 1 us to over an hour,
@@ -128,12 +129,149 @@ static void put_gauge(FILE *to, const char *name, const char *unit, const char *
 	fprintf(to, "%s %.13g\n", family.name, value);
 }
 
+/* ---- queues and handlers ----------------------------------------------------------------- */
+
+/* Names as they are allowed need no escaping; what else is on the board must not break the text. */
+static void put_label(FILE *to, const char *key, const char *value)
+{
+	fprintf(to, "{%s=\"", key);
+	for (; *value; value++) {
+		if (*value == '\n')
+			fputs("\\n", to);
+		else if (*value == '"' || *value == '\\')
+			fprintf(to, "\\%c", *value);
+		else
+			putc(*value, to);
+	}
+	fputs("\"", to);
+}
+
+struct row_metric {
+	const char *name, *type, *text;
+	size_t at; /* of a number in the row */
+};
+
+static uint64_t number_at(const void *row, size_t at)
+{
+	uint64_t number;
+
+	memcpy(&number, (const char *)row + at, sizeof number);
+	return number;
+}
+
+/* A family with a sample for each row. */
+static void put_rows(FILE *to, const struct row_metric *metric, const char *key, const void *rows, size_t row_bytes,
+    size_t name_at, size_t count, enum metrics_format format)
+{
+	struct family family = { .scale = 1 };
+
+	snprintf(family.name, sizeof family.name, "taskring_%s", metric->name);
+	put_head(to, &family, metric->type, metric->text, format);
+	for (size_t i = 0; i < count; i++) {
+		const char *row = (const char *)rows + i * row_bytes;
+		fprintf(to, "%s%s", family.name, strcmp(metric->type, "counter") == 0 ? "_total" : "");
+		put_label(to, key, row + name_at);
+		fprintf(to, "} %" PRIu64 "\n", number_at(row, metric->at));
+	}
+}
+
+static void put_queue_gauges(FILE *to, const struct board_queue *rows, size_t count, int64_t now_ms, enum metrics_format format)
+{
+	struct family paused = { .name = "taskring_queue_paused" };
+	struct family oldest = { .name = "taskring_queue_oldest_wait_seconds", .unit = "seconds" };
+
+	put_head(to, &paused, "gauge", "1 while the queue is paused", format);
+	for (size_t i = 0; i < count; i++) {
+		fputs(paused.name, to);
+		put_label(to, "queue", rows[i].name);
+		fprintf(to, "} %u\n", rows[i].paused ? 1 : 0);
+	}
+	put_head(to, &oldest, "gauge", "How long the queue's longest waiting due task has waited", format);
+	for (size_t i = 0; i < count; i++) {
+		int64_t wait_ms = rows[i].oldest_due_ms && now_ms > rows[i].oldest_due_ms ? now_ms - rows[i].oldest_due_ms : 0;
+		fputs(oldest.name, to);
+		put_label(to, "queue", rows[i].name);
+		fprintf(to, "} %.13g\n", (double)wait_ms / 1000);
+	}
+}
+
+static bool put_queues(FILE *to, const struct board *board, enum metrics_format format)
+{
+	static const struct row_metric metrics[] = {
+		{ "queue_waiting", "gauge", "Tasks of the queue that are due, or blocked behind another", offsetof(struct board_queue, waiting) },
+		{ "queue_running", "gauge", "Tasks of the queue that run", offsetof(struct board_queue, running) },
+		{ "queue_scheduled", "gauge", "Tasks of the queue that wait for their time", offsetof(struct board_queue, scheduled) },
+		{ "queue_retrying", "gauge", "Tasks of the queue that wait for their next attempt", offsetof(struct board_queue, retrying) },
+		{ "queue_accepted", "counter", "New tasks of the queue", offsetof(struct board_queue, accepted) },
+		{ "queue_ended", "counter", "Tasks of the queue that ended, however they did", offsetof(struct board_queue, ended) },
+	};
+	struct board_queue *rows = malloc(board->queues * sizeof *rows);
+	struct timespec now;
+	size_t count = 0;
+
+	if (rows == NULL)
+		return false;
+	for (uint32_t row = 0; row < board->queues; row++)
+		count += board_copy_queue(board, row, &rows[count]);
+	clock_gettime(CLOCK_REALTIME, &now);
+	put_queue_gauges(to, rows, count, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, format);
+	for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
+		put_rows(to, &metrics[i], "queue", rows, sizeof *rows, offsetof(struct board_queue, name), count, format);
+	free(rows);
+	return true;
+}
+
+static void put_runs(FILE *to, const struct board_handler *row, const char *family)
+{
+	uint64_t seen = 0;
+
+	for (unsigned i = 0; i < BOARD_RUN_BUCKETS; i++) {
+		seen += row->run[i];
+		fprintf(to, "%s_bucket", family);
+		put_label(to, "handler", row->name);
+		if (i < BOARD_RUN_BUCKETS - 1)
+			fprintf(to, ",le=\"%.9g\"} %" PRIu64 "\n", (double)board_run_limit_ns(i) * 1e-9, seen);
+		else
+			fprintf(to, ",le=\"+Inf\"} %" PRIu64 "\n", seen);
+	}
+	fprintf(to, "%s_count", family);
+	put_label(to, "handler", row->name);
+	fprintf(to, "} %" PRIu64 "\n%s_sum", seen, family);
+	put_label(to, "handler", row->name);
+	fprintf(to, "} %.9g\n", (double)row->run_sum_ns * 1e-9);
+}
+
+static bool put_handlers(FILE *to, const struct board *board, enum metrics_format format)
+{
+	static const struct row_metric metrics[] = {
+		{ "handler_started", "counter", "Attempts of the handler that a worker began", offsetof(struct board_handler, started) },
+		{ "handler_succeeded", "counter", "Attempts of the handler that succeeded", offsetof(struct board_handler, succeeded) },
+		{ "handler_failed", "counter", "Attempts of the handler that failed, in whatever way", offsetof(struct board_handler, failed) },
+	};
+	struct family run = { .name = "taskring_handler_run_seconds", .unit = "seconds" };
+	struct board_handler *rows = malloc(board->handlers * sizeof *rows);
+	size_t count = 0;
+
+	if (rows == NULL)
+		return false;
+	for (uint32_t row = 0; row < board->handlers; row++)
+		count += board_copy_handler(board, row, &rows[count]);
+	for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
+		put_rows(to, &metrics[i], "handler", rows, sizeof *rows, offsetof(struct board_handler, name), count, format);
+	put_head(to, &run, "histogram", "From the handler's start to its end, of attempts that ended by themselves", format);
+	for (size_t i = 0; i < count; i++)
+		put_runs(to, &rows[i], run.name);
+	free(rows);
+	return true;
+}
+
 char *metrics_text(const struct board *board, bool up, enum metrics_format format)
 {
 	char *text = NULL;
 	size_t bytes = 0;
 	FILE *to = open_memstream(&text, &bytes);
 
+	bool memory = true;
 	if (to == NULL)
 		return NULL;
 	put_gauge(to, "up", NULL, "1 while taskd runs and shows life, else 0", up, format);
@@ -146,10 +284,11 @@ char *metrics_text(const struct board *board, bool up, enum metrics_format forma
 			put_stat(to, board, (enum stat_row)i, format);
 		for (unsigned i = 0; i < HISTS; i++)
 			put_hist(to, board, (enum stat_hist)i, format);
+		memory = put_queues(to, board, format) && put_handlers(to, board, format);
 	}
 	if (format == METRICS_OPENMETRICS)
 		fputs("# EOF\n", to);
-	bool written = ferror(to) == 0;
+	bool written = ferror(to) == 0 && memory;
 	if (fclose(to) == 0 && written)
 		return text;
 	free(text);

@@ -1,7 +1,8 @@
 /*
  * The board as metrics text for Prometheus and its kin: counters, gauges and histograms of
  * stats.tbl, under the names that their conventions ask for (prometheus.io/docs/practices/naming):
- * taskring_NAME, times in seconds, _total for counters. Called by taskstat -p and GET /metrics.
+ * taskring_NAME, times in seconds, _total for counters; and queues and handlers, labelled with their names, at
+ * most as many as the board has rows (256 each). Called by taskstat -p and GET /metrics.
  */
 #ifndef TR_OPENMETRICS_H
 #define TR_OPENMETRICS_H

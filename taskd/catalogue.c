@@ -133,6 +133,7 @@ void catalogue_announced(struct dispatcher *dispatcher, const char *name, const 
 		return;
 	handler->announced = handler->known = true;
 	changed(dispatcher, handler);
+	dispatcher->rows_ms = 0; /* in this turn: before anything of it has run, its secrets are known */
 }
 
 void catalogue_free(struct dispatcher *dispatcher)

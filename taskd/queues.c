@@ -32,7 +32,7 @@ static void set_paused(struct dispatcher *dispatcher, struct queue *queue, bool 
 	scheduler_paused(queue);
 	if (paused)
 		take_back(dispatcher);
-	stat_set(dispatcher->board, STAT_queue_paused, dispatcher->queues_paused);
+	stat_set(dispatcher->board, STAT_queues_paused, dispatcher->queues_paused);
 	queue->changed = true;
 	board_rows_show(dispatcher);
 }

@@ -118,11 +118,11 @@ static void describe_running(char *text, size_t size, const struct screen *scree
 
 static void draw_workers(const struct screen *screen)
 {
-	char text[TEXT_MAX], running[128], peak[24], up[24];
+	char text[TEXT_MAX], running[128], memory[24], peak[24], up[24];
 	int line = HEAD_LINES, seen = 0;
 
-	snprintf(text, sizeof text, "%4s %-12s %8s %-11s %10s %8s %9s %9s  %s", "ROW", "POOL", "PID", "STATE", "TASKS",
-	    "RESTARTS", "UP", "LAST PEAK", "RUNS");
+	snprintf(text, sizeof text, "%4s %-12s %8s %-11s %10s %8s %9s %9s %9s  %s", "ROW", "POOL", "PID", "STATE", "TASKS",
+	    "RESTARTS", "UP", "MEMORY", "LAST PEAK", "RUNS");
 	put(HEAD_LINES - 1, 0, A_UNDERLINE, text);
 	for (uint32_t row = 0; row < screen->view->board->workers && line < LINES - FOOT_LINES; row++) {
 		struct board_worker worker;
@@ -130,14 +130,15 @@ static void draw_workers(const struct screen *screen)
 		    seen++ < screen->top)
 			continue;
 		describe_running(running, sizeof running, screen, &worker.running);
-		scale(peak, sizeof peak, (double)worker.peak_memory_kb * 1000, "");
+		scale(peak, sizeof peak, (double)worker.peak_memory_kb * 1024, "");
+		scale(memory, sizeof memory, (double)worker.memory_kb * 1024, "");
 		scale(up, sizeof up, (double)(screen->view->now_ms - worker.started_ms), "ms");
-		snprintf(text, sizeof text, "%4u %-12.12s %8d %-11s %10" PRIu64 " %8" PRIu64 " %9s %9s  %s", row, worker.pool,
+		snprintf(text, sizeof text, "%4u %-12.12s %8d %-11s %10" PRIu64 " %8" PRIu64 " %9s %9s %9s  %s", row, worker.pool,
 		    worker.pid, worker_state_name(worker.state), worker.tasks, worker.restarts, up,
-		    worker.peak_memory_kb ? peak : "-", running);
+		    worker.memory_kb ? memory : "-", worker.peak_memory_kb ? peak : "-", running);
 		put(line++, 0, seen - 1 == screen->cursor ? A_REVERSE : A_NORMAL, text);
 	}
-	put(LINES - 2, 0, A_BOLD, "LAST PEAK: bytes of memory that the process before in this row held at most");
+	put(LINES - 2, 0, A_BOLD, "MEMORY: resident bytes; LAST PEAK: of the process before in this row, at most");
 }
 
 static int worker_lines(const struct screen *screen)
@@ -147,6 +148,48 @@ static int worker_lines(const struct screen *screen)
 
 	for (uint32_t row = 0; row < screen->view->board->workers; row++)
 		lines += board_copy_worker(screen->view->board, row, &worker) && worker.state != WORKER_NONE;
+	return lines;
+}
+
+/* ---- queues ------------------------------------------------------------------------------ */
+
+static void draw_queue(const struct screen *screen, int line, bool marked, const struct board_queue *queue)
+{
+	char text[TEXT_MAX], cells[6][24], oldest[24];
+	const uint64_t numbers[] = { queue->waiting, queue->running, queue->scheduled, queue->retrying, queue->accepted, queue->ended };
+
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		number(cells[i], sizeof cells[i], screen, (double)numbers[i], "tasks");
+	scale(oldest, sizeof oldest, (double)(screen->view->now_ms - queue->oldest_due_ms), "ms");
+	snprintf(text, sizeof text, "%-24.24s %-6s %9s %9s %9s %9s %9s %9s %9s", queue->name, queue->paused ? "paused" : "",
+	    cells[0], queue->oldest_due_ms ? oldest : "-", cells[1], cells[2], cells[3], cells[4], cells[5]);
+	put(line, 0, marked ? A_REVERSE : queue->paused ? A_BOLD : A_NORMAL, text);
+}
+
+static void draw_queues(const struct screen *screen)
+{
+	char text[TEXT_MAX];
+	int line = HEAD_LINES, seen = 0;
+
+	snprintf(text, sizeof text, "%-24s %-6s %9s %9s %9s %9s %9s %9s %9s", "QUEUE", "", "WAITING", "OLDEST", "RUNNING",
+	    "SCHEDULED", "RETRYING", "ACCEPTED", "ENDED");
+	put(HEAD_LINES - 1, 0, A_UNDERLINE, text);
+	for (uint32_t row = 0; row < screen->view->board->queues && line < LINES - FOOT_LINES; row++) {
+		struct board_queue queue;
+		if (!board_copy_queue(screen->view->board, row, &queue) || seen++ < screen->top)
+			continue;
+		draw_queue(screen, line++, seen - 1 == screen->cursor, &queue);
+	}
+	put(LINES - 2, 0, A_BOLD, "tasks of each queue; OLDEST: how long the longest waiting due one has waited");
+}
+
+static int queue_lines(const struct screen *screen)
+{
+	struct board_queue queue;
+	int lines = 0;
+
+	for (uint32_t row = 0; row < screen->view->board->queues; row++)
+		lines += board_copy_queue(screen->view->board, row, &queue);
 	return lines;
 }
 
@@ -211,6 +254,8 @@ int screen_lines(const struct screen *screen)
 		return screen->shown_count;
 	case PAGE_WORKERS:
 		return worker_lines(screen);
+	case PAGE_QUEUES:
+		return queue_lines(screen);
 	default:
 		return (int)HISTS * (RANGES + 2);
 	}
@@ -218,7 +263,7 @@ int screen_lines(const struct screen *screen)
 
 static void draw_head(const struct screen *screen)
 {
-	static const char *const pages[PAGES] = { "1 counters", "2 workers", "3 latency" };
+	static const char *const pages[PAGES] = { "1 counters", "2 workers", "3 latency", "4 queues" };
 	char text[TEXT_MAX], up[24];
 	bool well = screen->view->life == TASKD_RUNNING || screen->view->life == TASKD_DRAINING;
 	int column = 0;
@@ -244,6 +289,9 @@ void screen_draw(const struct screen *screen)
 	case PAGE_WORKERS:
 		draw_workers(screen);
 		break;
+	case PAGE_QUEUES:
+		draw_queues(screen);
+		break;
 	default:
 		draw_latency(screen);
 	}
@@ -251,6 +299,6 @@ void screen_draw(const struct screen *screen)
 	char text[TEXT_MAX];
 	snprintf(text, sizeof text, "filter: %s_", screen->filter);
 	put(LINES - 1, 0, A_NORMAL, screen->typing_filter ? text :
-	    "q quit  Tab 1-3 page  arrows move  / filter  v hide unseen  s raw or scaled  +/- interval");
+	    "q quit  Tab 1-4 page  arrows move  / filter  v hide unseen  s raw or scaled  +/- interval");
 	refresh();
 }

@@ -225,6 +225,7 @@ static bool press(struct screen *screen, int key)
 	case '1': show_page(screen, PAGE_COUNTERS); break;
 	case '2': show_page(screen, PAGE_WORKERS); break;
 	case '3': show_page(screen, PAGE_LATENCY); break;
+	case '4': show_page(screen, PAGE_QUEUES); break;
 	case 'v':
 		screen->hides_unseen = !screen->hides_unseen;
 		choose_rows(screen);

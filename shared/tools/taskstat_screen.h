@@ -12,7 +12,7 @@
 #define RANGES 16  /* of a histogram's bars */
 #define FILTER_MAX 40
 
-enum page { PAGE_COUNTERS, PAGE_WORKERS, PAGE_LATENCY, PAGES };
+enum page { PAGE_COUNTERS, PAGE_WORKERS, PAGE_LATENCY, PAGE_QUEUES, PAGES };
 
 /* One line of the counters' page. */
 struct screen_row {

@@ -66,6 +66,13 @@ test_pages_of_the_screen() {
 	press 3
 	wait_until 5 shows '^wait_ns: From being due'
 	wait_until 5 shows 'up to +[0-9.]+ (us|ms) +1 #'
+	press 2
+	wait_until 5 shows ' [0-9.]+ M +- +hang for ' # its memory, and none before it
+	press 4
+	wait_until 5 shows '^default +0 +- +1 +0 +0 +1 +0'
+	"$TOOLS/push" -n "$NAME" -P default
+	push -H noop >/dev/null
+	wait_until 5 shows '^default +paused +1 +[0-9.]+ (ms|s) +1 +0 +0 +2 +0'
 	press q
 	wait_until 5 shows '^left with 0'
 	close_screen
@@ -101,13 +108,16 @@ test_openmetrics_as_a_parser_reads_it() {
 	push -c 500 -p >/dev/null
 	await task_succeeded=500
 	"$BUILD/taskstat" -p -n "$NAME" >"$WORK/metrics"
-	expect "as the reference parser counts" "500 500 1" "$(/usr/bin/python3 - "$WORK/metrics" <<-'END'
+	wait_until 5 eval '"$BUILD/taskstat" -p -n "$NAME" >"$WORK/metrics"; grep -q "queue_ended_total.* 500$" "$WORK/metrics"'
+	expect "as the reference parser counts" "500 500 1 500 500" "$(/usr/bin/python3 - "$WORK/metrics" <<-'END'
 		import sys
 		from prometheus_client.openmetrics.parser import text_string_to_metric_families
-		samples = {(s.name, s.labels.get('le')): s.value
+		samples = {(s.name, s.labels.get('le'), s.labels.get('queue'), s.labels.get('handler')): s.value
 		    for family in text_string_to_metric_families(open(sys.argv[1]).read()) for s in family.samples}
-		print(*(int(samples[name]) for name in (('taskring_task_succeeded_total', None),
-		    ('taskring_run_seconds_bucket', '+Inf'), ('taskring_up', None))))
+		print(*(int(samples[name]) for name in (('taskring_task_succeeded_total', None, None, None),
+		    ('taskring_run_seconds_bucket', '+Inf', None, None), ('taskring_up', None, None, None),
+		    ('taskring_queue_ended_total', None, 'default', None),
+		    ('taskring_handler_run_seconds_bucket', '+Inf', None, 'noop'))))
 	END
 	)"
 	stop_taskd

@@ -26,7 +26,7 @@ struct push {
 	bool concurrent, silent, impatient;
 	enum tr_durability durability;
 	const char *own; /* a file whose content the last task of each batch gets as its own */
-	const char *cancel, *retry, *show;
+	const char *cancel, *retry, *discard, *run, *show, *explain, *pause, *resume;
 };
 
 static const char usage[] =
@@ -34,7 +34,8 @@ static const char usage[] =
     "     [-f ON_FAILURE] [-m MAX_ATTEMPTS] [-B BACKOFF_BASE_MS] [-t HARD_MS] [-T SOFT_MS] [-D DELAY_MS] [-x EXPIRES_MS]\n"
     "     [-S SPOOL_DIR] [-J JOURNAL] [-i INTERVAL_US] [-d (durable)] [-p (parallel)] [-s (silent)]\n"
     "     [-F (a full ring is an error)] [-O FILE (owned)] [-C ID (cancel it)] [-R ID (retry it)] [-G ID (show it)]\n"
-    "     [-r TRACE]\n";
+    "     [-r TRACE] [-X ID (discard it)] [-N ID (run it now)] [-E ID (arguments, attempts, why)]\n"
+    "     [-P QUEUE (pause)] [-U QUEUE (resume)]\n";
 
 /* A number of the command line; ends the program when it is none. */
 static unsigned long number(const char *text)
@@ -70,7 +71,7 @@ static void parse(struct push *push, int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "n:c:b:H:a:A:q:f:m:B:t:T:D:x:S:J:i:dpsFO:C:R:G:r:")) != -1) {
+	while ((option = getopt(argc, argv, "n:c:b:H:a:A:q:f:m:B:t:T:D:x:S:J:i:dpsFO:C:R:G:r:X:N:E:P:U:")) != -1) {
 		switch (option) {
 		case 'n': push->instance = optarg; break;
 		case 'c': push->count = number(optarg); break;
@@ -98,6 +99,11 @@ static void parse(struct push *push, int argc, char **argv)
 		case 'C': push->cancel = optarg; break;
 		case 'R': push->retry = optarg; break;
 		case 'G': push->show = optarg; break;
+		case 'X': push->discard = optarg; break;
+		case 'N': push->run = optarg; break;
+		case 'E': push->explain = optarg; break;
+		case 'P': push->pause = optarg; break;
+		case 'U': push->resume = optarg; break;
 		default: fputs(usage, stderr); exit(2);
 		}
 	}
@@ -123,6 +129,32 @@ static int show(struct taskring *ring, const char *text)
 	    status.queue, status.attempt, status.max_attempts, status.error, status.result ? status.result : "");
 	tr_task_status_clear(&status);
 	return 0;
+}
+
+static int explain(struct taskring *ring, const char *text)
+{
+	struct tr_task_detail detail;
+	char why[TR_EXPLANATION_SIZE];
+	struct tr_id id;
+
+	if (!tr_id_parse(text, &id))
+		return fail(text, TR_INVALID, "not an id");
+	enum tr_result result = tr_task_detail(ring, &id, &detail);
+	if (result == TR_OK)
+		result = tr_task_explain(ring, &id, why);
+	if (result != TR_OK)
+		return fail(text, result, tr_result_text(result));
+	printf("args=%s", detail.args ? detail.args : "");
+	for (size_t i = 0; i < detail.attempt_count; i++)
+		printf(" %u=%s", detail.attempts[i].number, detail.attempts[i].outcome);
+	printf(" %s\n", why);
+	tr_task_detail_clear(&detail);
+	return 0;
+}
+
+static int command_queue(const char *queue, enum tr_result result)
+{
+	return result == TR_OK ? 0 : fail(queue, result, tr_result_text(result));
 }
 
 static int command(struct taskring *ring, const char *text,
@@ -231,6 +263,16 @@ int main(int argc, char **argv)
 		status = command(ring, push.cancel, tr_task_cancel);
 	else if (push.retry)
 		status = command(ring, push.retry, tr_task_retry);
+	else if (push.discard)
+		status = command(ring, push.discard, tr_task_discard);
+	else if (push.run)
+		status = command(ring, push.run, tr_task_run);
+	else if (push.explain)
+		status = explain(ring, push.explain);
+	else if (push.pause)
+		status = command_queue(push.pause, tr_queue_pause(ring, push.pause));
+	else if (push.resume)
+		status = command_queue(push.resume, tr_queue_resume(ring, push.resume));
 	else
 		status = push_all(ring, &push);
 	tr_close(&ring);

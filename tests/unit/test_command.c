@@ -260,7 +260,7 @@ static void test_pause_and_resume(void)
 	ask_queue(RECORD_PAUSE, "default");
 	settle();
 	expect_paused("default");
-	CU_ASSERT_EQUAL(stat_of(STAT_queue_paused), 1);
+	CU_ASSERT_EQUAL(stat_of(STAT_queues_paused), 1);
 	const struct tr_id held = publish_one("h"), goes = publish(&other, 1);
 	settle();
 	EXPECT_ID(run_next(EV_SUCCEEDED), goes);
@@ -270,11 +270,11 @@ static void test_pause_and_resume(void)
 	ask_queue(RECORD_RESUME, "other");
 	settle();
 	expect_paused("default");
-	CU_ASSERT_EQUAL(stat_of(STAT_queue_paused), 1);
+	CU_ASSERT_EQUAL(stat_of(STAT_queues_paused), 1);
 	ask_queue(RECORD_RESUME, "default");
 	settle();
 	expect_paused("");
-	CU_ASSERT_EQUAL(stat_of(STAT_queue_paused), 0);
+	CU_ASSERT_EQUAL(stat_of(STAT_queues_paused), 0);
 	EXPECT_ID(run_next(EV_SUCCEEDED), held);
 }
 
@@ -325,7 +325,7 @@ static void test_pause_survives(void)
 	settle();
 	world_kill();
 	world_start();
-	CU_ASSERT_EQUAL(stat_of(STAT_queue_paused), 2);
+	CU_ASSERT_EQUAL(stat_of(STAT_queues_paused), 2);
 	settle();
 	CU_ASSERT_TRUE(is_none(run_next(EV_SUCCEEDED)));
 	/* Killed between ring and journal: the command is taken again, before anything is given out. */
@@ -413,7 +413,7 @@ static void test_pause_is_bounded(void)
 		ask_queue(RECORD_PAUSE, name);
 	}
 	settle();
-	CU_ASSERT_EQUAL(stat_of(STAT_queue_paused), TR_PAUSED_MAX);
+	CU_ASSERT_EQUAL(stat_of(STAT_queues_paused), TR_PAUSED_MAX);
 	CU_ASSERT_EQUAL(stat_of(STAT_command_refused), 2);
 	EXPECT_TEXT(sql("SELECT count(*) FROM queue"), "256");
 	for (unsigned i = 0; i < 4200; i++) {

@@ -241,7 +241,7 @@ static void test_refusals(void)
 	CU_ASSERT_EQUAL(board_writer_open(&(struct board_writer *){ NULL }, instance, &geometry, &error), TR_SYSTEM);
 	board_writer_board(writer)->version = 9;
 	CU_ASSERT_EQUAL(RUN("-1", "-n", instance), 1);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 9; this program reads version 2"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 9; this program reads version 3"));
 	board_writer_close(&writer, true);
 }
 
@@ -315,9 +315,24 @@ static void test_openmetrics(void)
 		"taskring_run_seconds_sum 0.0005005\n",
 		"\ntaskring_task_oldest_wait_seconds 0\n",
 		"taskring_up 1\n",
+		"\n# TYPE taskring_queue_waiting gauge\ntaskring_queue_waiting{queue=\"mail\"} 5\ntaskring_queue_waiting{queue=\"a\\\"b\\\\c\\nd\"} 0\n",
+		"\ntaskring_queue_paused{queue=\"mail\"} 1\n",
+		"\n# TYPE taskring_queue_ended counter\ntaskring_queue_ended_total{queue=\"mail\"} 7\n",
+		"\ntaskring_queue_oldest_wait_seconds{queue=\"a\\\"b\\\\c\\nd\"} 0\n",
+		"\ntaskring_handler_failed_total{handler=\"h\"} 2\n",
+		"\ntaskring_handler_run_seconds_bucket{handler=\"h\",le=\"4e-06\"} 3\n",
+		"\ntaskring_handler_run_seconds_bucket{handler=\"h\",le=\"+Inf\"} 4\ntaskring_handler_run_seconds_count{handler=\"h\"} 4\n"
+		"taskring_handler_run_seconds_sum{handler=\"h\"} 1.5\n",
 	};
 	struct board_writer *writer = start();
+	const struct board_queue queue = { .name = "mail", .paused = 1, .waiting = 5, .ended = 7, .oldest_due_ms = 1 };
+	const struct board_queue hostile = { .name = "a\"b\\c\nd" };
+	const struct board_handler handler = { .name = "h", .failed = 2, .run = { [1] = 3, [BOARD_RUN_BUCKETS - 1] = 1 },
+		.run_sum_ns = 1500000000 };
 
+	board_queue_set(writer, 0, &queue);
+	board_queue_set(writer, 2, &hostile);
+	board_handler_set(writer, 255, &handler);
 	CU_ASSERT_EQUAL(RUN("-p", "-n", instance), 0);
 	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
 		CU_ASSERT_PTR_NOT_NULL(strstr(out, expected[i]));
@@ -334,7 +349,7 @@ static void test_without_board(void)
 	CU_ASSERT_EQUAL(lines_of(out), STATS + HISTS);
 	CU_ASSERT_PTR_NOT_NULL(strstr(out, "wait_ns                  histogram  ns        From being due"));
 	CU_ASSERT_EQUAL(RUN("-V"), 0);
-	CU_ASSERT_STRING_EQUAL(out, "taskstat " TASKRING_VERSION " (board version 2)\n");
+	CU_ASSERT_STRING_EQUAL(out, "taskstat " TASKRING_VERSION " (board version 3)\n");
 	CU_ASSERT_EQUAL(RUN("-h"), 0);
 	CU_ASSERT_EQUAL(strncmp(out, "usage: taskstat ", 16), 0);
 	CU_ASSERT_EQUAL(setenv("TASKRING_NAME", "name-from-environment", 1), 0);
