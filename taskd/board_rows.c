@@ -31,14 +31,14 @@ void board_rows_forget(struct dispatcher *dispatcher, struct queue *queue)
 	queue->row = NO_ROW;
 }
 
-/* A row for it: a free one, else that of a queue that is idle. False: there is none. */
+/* A row for it: a free one, else, unless it is idle itself, that of a queue that is. False: there is none. */
 static bool find_queue_row(struct dispatcher *dispatcher, struct queue *queue)
 {
 	uint32_t row = 0;
 
 	while (row < BOARD_QUEUES && dispatcher->queue_rows[row])
 		row++;
-	for (uint32_t i = 0; row == BOARD_QUEUES && i < BOARD_QUEUES; i++)
+	for (uint32_t i = 0; row == BOARD_QUEUES && !is_idle(queue) && i < BOARD_QUEUES; i++)
 		if (is_idle(dispatcher->queue_rows[i]))
 			row = i;
 	if (row == BOARD_QUEUES)

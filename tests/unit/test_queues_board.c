@@ -70,6 +70,13 @@ static void test_a_queue_counts(void)
 	settle();
 	EXPECT_TEXT(queue_row("default"), "0 0 0 1 1 4 2");
 	EXPECT_TEXT(queue_row("other"), "none");
+	/* One whose tasks were over before it was shown. */
+	record = record_for("h");
+	record.queue = span("brief");
+	publish(&record, 1);
+	intake_turn(&world.dispatcher);
+	run_next(EV_SUCCEEDED);
+	EXPECT_TEXT(queue_row("brief"), "0 0 0 0 0 1 1");
 }
 
 /* Those that rest in the journal count, blocked ones too, also after the start; so does what is retried. */
