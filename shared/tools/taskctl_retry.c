@@ -57,6 +57,18 @@ static int push_again(struct request *request, const struct tr_task_detail *deta
 	return status;
 }
 
+/* Who copies what is shown would give the handler the stars that stand for a secret. */
+static bool has_stars(json_t *args)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(args, name, value)
+		if (json_is_string(value) && strcmp(json_string_value(value), "***") == 0)
+			return true;
+	return false;
+}
+
 static int edit(struct request *request, const struct tr_id *id, const struct tr_task_detail *detail)
 {
 	char text[TR_ID_TEXT_SIZE], old[TR_ID_TEXT_SIZE];
@@ -99,6 +111,7 @@ static int edit_and_retry(struct request *request)
 		say("--args is no JSON: %s (column %d)", error.text, error.column);
 		return EXIT_USAGE;
 	}
+	bool stars = has_stars(json);
 	json_decref(json);
 	if (!read_id(request->operands[0], &id))
 		return EXIT_USAGE;
@@ -106,7 +119,14 @@ static int edit_and_retry(struct request *request)
 	if (status != EXIT_DONE)
 		return status;
 	enum tr_result result = tr_task_detail(request->ring, &id, &detail);
-	status = result == TR_OK ? edit(request, &id, &detail) : say_result(request->operands[0], result, NULL);
+	if (result != TR_OK) {
+		status = say_result(request->operands[0], result, NULL);
+	} else if (stars && detail.redacted) {
+		say("--args: *** stands for a secret of the task and is not its value");
+		status = EXIT_USAGE;
+	} else {
+		status = edit(request, &id, &detail);
+	}
 	tr_task_detail_clear(&detail);
 	return status;
 }

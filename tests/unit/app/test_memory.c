@@ -50,9 +50,27 @@ static long serve_short_of_memory(const char *method, const char *uri, const cha
 	return 0;
 }
 
+static struct tokens *tokens;
+static char token[100];
+
+static int open_with_tokens(void)
+{
+	const struct token_row rows[] = { { "ada:operator", token }, { "anybody submitter", NULL } };
+	tokens = make_tokens(rows, 2);
+	settings.access = tokens != NULL ? access_new(tokens, "test") : NULL;
+	return settings.access == NULL || open_ring() != 0;
+}
+
+static int close_with_tokens(void)
+{
+	access_free(&settings.access);
+	tokens_free(&tokens);
+	return close_ring();
+}
+
 static void test_requests(void)
 {
-	authorization = "Bearer 0123456789abcdef";
+	authorization = token;
 	CU_ASSERT_TRUE(serve_short_of_memory("POST", "/register", "{\"email\":\"ada@example.org\",\"name\":\"Ada\"}", 202) > 10);
 	serve_short_of_memory("POST", "/register", "{\"email\":1,\"name\":2,\"x\":3}", 422);
 	serve_short_of_memory("POST", "/register", "{\"email\":", 400);
@@ -83,7 +101,7 @@ int main(void)
 	json_set_alloc_funcs(limited_malloc, free);
 	allocations_left = -1;
 	setenv("TASKRING_SIGNUP_DB", "/nowhere/signups.db", 1);
-	CU_pSuite suite = CU_add_suite("memory", open_ring, close_ring);
+	CU_pSuite suite = CU_add_suite("memory", open_with_tokens, close_with_tokens);
 	if (!CU_ADD_TEST(suite, test_requests) || !CU_ADD_TEST(suite, test_task))
 		return 1;
 	CU_basic_run_tests();
