@@ -368,15 +368,16 @@ static enum tr_result name_spooled(struct background_tasks *background)
 	return TR_OK;
 }
 
-static void wait_for_step(const struct board *board, uint32_t seen, int64_t most_ns)
+/* True: `durable` may have moved. False: nothing came of this board in that time. */
+static bool wait_for_step(const struct board *board, uint32_t seen, int64_t most_ns)
 {
 	int64_t wait_ns = most_ns < DURABLE_LOOK_NS ? most_ns : DURABLE_LOOK_NS;
 	struct timespec timeout = { .tv_sec = 0, .tv_nsec = (long)wait_ns };
 
 	if (board) /* a shared futex: the waker is another process */
-		syscall(SYS_futex, &board->durable_futex, FUTEX_WAIT, seen, &timeout, NULL, 0);
-	else
-		nanosleep(&timeout, NULL); /* no taskd yet, so nothing to wait on */
+		return syscall(SYS_futex, &board->durable_futex, FUTEX_WAIT, seen, &timeout, NULL, 0) == 0 || errno != ETIMEDOUT;
+	nanosleep(&timeout, NULL); /* no taskd yet, so nothing to wait on */
+	return false;
 }
 
 /*
@@ -403,8 +404,8 @@ static enum tr_result wait_durable(struct taskring *client, uint64_t position, u
 		int64_t left = deadline - client_now_ns();
 		if (left <= 0)
 			return TR_NOT_DURABLE;
-		wait_for_step(board, seen, left);
-		board = client_board_again(client, &ignored);
+		if (!wait_for_step(board, seen, left))
+			board = client_board_again(client, &ignored);
 	}
 }
 

@@ -114,7 +114,8 @@ void recorder_dirty(struct dispatcher *dispatcher, struct task *task)
 {
 	struct recorder *recorder = dispatcher->recorder;
 
-	if (task->record.flags & RECORD_DISK)
+	/* That it was taken over is what its producer waits for; how it goes on has time, as with others. */
+	if (task->record.flags & RECORD_DISK && !task->in_journal)
 		recorder->disk = true;
 	if (task->dirty)
 		return;
