@@ -368,15 +368,23 @@ static enum tr_result name_spooled(struct background_tasks *background)
 	return TR_OK;
 }
 
-/* True: `durable` may have moved. False: nothing came of this board in that time. */
-static bool wait_for_step(const struct board *board, uint32_t seen, int64_t most_ns)
+static int64_t monotonic_ns(void)
 {
-	int64_t wait_ns = most_ns < DURABLE_LOOK_NS ? most_ns : DURABLE_LOOK_NS;
-	struct timespec timeout = { .tv_sec = 0, .tv_nsec = (long)wait_ns };
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* True: the position may be durable now. False: nothing came of this board in that time. */
+static bool wait_for_step(const struct board *board, uint64_t position, uint32_t seen, int64_t until_ns)
+{
+	const struct timespec until = { .tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000 };
 
 	if (board) /* a shared futex: the waker is another process */
-		return syscall(SYS_futex, &board->durable_futex, FUTEX_WAIT, seen, &timeout, NULL, 0) == 0 || errno != ETIMEDOUT;
-	nanosleep(&timeout, NULL); /* no taskd yet, so nothing to wait on */
+		return syscall(SYS_futex, &board->durable_futex, FUTEX_WAIT_BITSET, seen, &until, NULL,
+		    board_durable_bit(position)) == 0 || errno != ETIMEDOUT;
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL); /* no taskd yet, so nothing to wait on */
 	return false;
 }
 
@@ -393,18 +401,18 @@ static bool is_durable(const struct board *board, uint64_t position)
 
 static enum tr_result wait_durable(struct taskring *client, uint64_t position, uint32_t timeout_ms)
 {
-	int64_t deadline = client_now_ns() + (int64_t)timeout_ms * 1000000;
+	int64_t now_ns = monotonic_ns(), deadline_ns = now_ns + (int64_t)timeout_ms * 1000000;
 	enum tr_result ignored;
 	const struct board *board = client_board(client, &ignored);
 
-	for (;;) {
+	for (;; now_ns = monotonic_ns()) {
 		uint32_t seen = board ? atomic_load(&board->durable_futex) : 0;
 		if (board && is_durable(board, position))
 			return TR_OK;
-		int64_t left = deadline - client_now_ns();
-		if (left <= 0)
+		if (now_ns >= deadline_ns)
 			return TR_NOT_DURABLE;
-		if (!wait_for_step(board, seen, left))
+		int64_t look_ns = now_ns + DURABLE_LOOK_NS;
+		if (!wait_for_step(board, position, seen, look_ns < deadline_ns ? look_ns : deadline_ns))
 			board = client_board_again(client, &ignored);
 	}
 }

@@ -178,7 +178,7 @@ struct board {
 
 	/* Offset 192, a page part of its own: what readers poll. */
 	_Alignas(64) _Atomic uint64_t durable; /* ring positions below this one are fsynced */
-	_Atomic uint32_t durable_futex;        /* steps with `durable`; producers wait on it (FUTEX_WAIT) */
+	_Atomic uint32_t durable_futex;        /* steps with `durable`; producers wait on it (FUTEX_WAIT_BITSET) */
 	_Atomic uint32_t running_state;        /* enum board_life */
 	_Atomic int64_t heartbeat_ms;          /* ms since 1970, at least once a second */
 	_Atomic int64_t started_ms;            /* of this dispatcher */
@@ -223,6 +223,15 @@ static inline struct board_event *board_events(const struct board *board)
 static inline uint32_t board_bucket(uint32_t entries, uint64_t hash)
 {
 	return (uint32_t)((hash >> 16) * (entries / BOARD_BUCKET) >> 32) * BOARD_BUCKET;
+}
+
+/*
+ * For the futex of `durable`: who waits for a position waits for the bit of the four that it is among, so
+ * that a step wakes those for whom it is, and few others.
+ */
+static inline uint32_t board_durable_bit(uint64_t position)
+{
+	return 1u << (position / 4 % 32);
 }
 
 /* ---- reading: any process, any thread, no lock ------------------------------------------- */

@@ -519,16 +519,29 @@ void board_life(struct board_writer *writer, enum board_life life)
 	atomic_store_explicit(&writer->board->running_state, life, memory_order_release);
 }
 
+/* Of all that wait for positions that have become durable. */
+static uint32_t bits_between(uint64_t from, uint64_t to)
+{
+	uint32_t bits = 0;
+
+	if (to < from || to - from >= 128)
+		return UINT32_MAX; /* another ring, or all there are */
+	for (; from < to; from++)
+		bits |= board_durable_bit(from);
+	return bits;
+}
+
 void board_durable(struct board_writer *writer, uint64_t position)
 {
 	struct board *board = writer->board;
+	uint64_t before = atomic_load_explicit(&board->durable, memory_order_relaxed);
 
-	if (atomic_load_explicit(&board->durable, memory_order_relaxed) == position)
+	if (before == position)
 		return;
 	/* A producer reads the futex word, then the position, then waits: the position comes first. */
 	atomic_store_explicit(&board->durable, position, memory_order_release);
 	atomic_fetch_add_explicit(&board->durable_futex, 1, memory_order_release);
-	syscall(SYS_futex, &board->durable_futex, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	syscall(SYS_futex, &board->durable_futex, FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL, bits_between(before, position));
 }
 
 void board_writer_close(struct board_writer **writer, bool remove)
