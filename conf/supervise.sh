@@ -151,13 +151,7 @@ listen_lines() {
 }
 
 write_configuration() {
-	local threads=$((PROCESSES * THREADS)) workers keepalive
-	workers=$(nproc)
-	# A quarter of the threads, and at least one, is for connections that are not kept.
-	[ "$workers" -le $((threads - 1)) ] || workers=$((threads > 1 ? threads - 1 : 1))
-	keepalive=$(((threads - (threads + 3) / 4) / workers))
-	[ "$keepalive" -ge 1 ] || keepalive=1
-	fill_in nginx.conf LISTEN "$(listen_lines)" NGINX_WORKERS "$workers" KEEPALIVE "$keepalive" &&
+	fill_in nginx.conf LISTEN "$(listen_lines)" NGINX_WORKERS "$(nproc)" KEEPALIVE 128 &&
 		fill_in taskd.conf NAME "$NAME" RUN_DIR "$RUN_DIR" PLUGIN_DIR "$PROGRAMS/handlers" \
 			MODULE_DIR "$PROGRAMS/modules"
 }

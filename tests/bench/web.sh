@@ -3,7 +3,9 @@
 # taking and running the tasks (handlers that do nothing, every task kept in the journal, as by default),
 # durability memory and disk; (a) a bare libfcgi program that parses the JSON and answers; (b) FastAPI's
 # BackgroundTasks under uvicorn; (c) nginx answering by itself. Each behind an nginx of its own, made from
-# conf/nginx.conf.in; responders and (a) have 2 processes of 8 threads, uvicorn 2 workers. Called by run.sh.
+# conf/nginx.conf.in; responders and (a) have 2 processes of 8 threads, uvicorn 2 workers. nginx keeps 128
+# connections for each of its workers, as in `make run`, but only 6 to (a): there each holds a thread, and
+# more would lock the others out. Called by run.sh.
 #   BUILD   where the programs are, default build
 #   RUNS    rounds, default 3; each measures every row once, so that a disturbance meets all; medians
 #   RUN_S   seconds of each measurement, default 2
@@ -46,12 +48,12 @@ free_port() {
 	/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# The template, filled in, in a directory of its own; $2 is a change of it for sed.
-start_nginx() { # ROW SED_SCRIPT
+# The template, filled in, in a directory of its own; $3 is a change of it for sed.
+start_nginx() { # ROW KEEPALIVE SED_SCRIPT
 	port[$1]=$(free_port)
 	mkdir -p "$dir/$1/logs" "$dir/$1/tmp"
-	sed -e "s|@LISTEN@|listen 127.0.0.1:${port[$1]};|; s|@NGINX_WORKERS@|2|; s|@KEEPALIVE@|6|" \
-		-e "s|unix:./responder.sock|unix:$dir/$1.sock|" -e "$2" "$here/../../conf/nginx.conf.in" >"$dir/$1/nginx.conf"
+	sed -e "s|@LISTEN@|listen 127.0.0.1:${port[$1]};|; s|@NGINX_WORKERS@|2|; s|@KEEPALIVE@|$2|" \
+		-e "s|unix:./responder.sock|unix:$dir/$1.sock|" -e "$3" "$here/../../conf/nginx.conf.in" >"$dir/$1/nginx.conf"
 	# Its workers are nobody where it is started by root.
 	chmod 777 "$dir" "$dir/$1/tmp"
 	start "$1.log" nginx -p "$dir/$1" -c nginx.conf -e logs/error.log
@@ -126,16 +128,16 @@ for row in ours disk; do
 	[ $row = ours ] || durability=disk
 	start $row.log "$build/taskring-app" -s "$dir/$row.sock" -m 666 -n "$name" -S "$dir/spool" -J "$dir/journal.db" \
 		-p 2 -t 8 -d $durability
-	start_nginx $row ''
+	start_nginx $row 128 ''
 done
 start bare.log "$build/bench/bare_fcgi" "$dir/bare.sock" 2 8
-start_nginx bare ''
+start_nginx bare 6 ''
 start uvicorn.log /usr/bin/python3 -m uvicorn --app-dir "$here" --workers 2 --no-access-log --log-level warning \
 	--port "${port[uvicorn]:=$(free_port)}" fastapi_app:app
-start_nginx fastapi "s|server unix:.*|server 127.0.0.1:${port[uvicorn]} max_fails=0;|
+start_nginx fastapi 128 "s|server unix:.*|server 127.0.0.1:${port[uvicorn]} max_fails=0;|
 	s|fastcgi_pass responders;|proxy_pass http://responders; proxy_http_version 1.1; proxy_set_header Connection '';|
 	/fastcgi_[a-z_]* /d"
-start_nginx nginx "s|fastcgi_pass responders;|return 202 '{\"status\":\"accepted\"}';|"
+start_nginx nginx 128 "s|fastcgi_pass responders;|return 202 '{\"status\":\"accepted\"}';|"
 for row in "${rows[@]}"; do
 	answers "$row"
 done
