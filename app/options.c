@@ -12,6 +12,9 @@
 #include "app/log.h"
 #include "app/tokens.h"
 
+#define THREADS_MEMORY 4 /* by default */
+#define THREADS_DISK 32
+
 typedef bool set_fn(struct options *options, const char *argument);
 
 static bool read_number(const char *text, int base, unsigned long least, unsigned long most, unsigned long *number)
@@ -224,7 +227,7 @@ static const struct {
 } rows[] = {
 	{ 's', "SOCKET", set_socket, "where the web server finds us: a path, HOST:PORT, fd:N or inherited (inherited)" },
 	{ 'p', "PROCESSES", set_processes, "responder processes, 1 to 256; 0: this one serves, without a master (2)" },
-	{ 't', "THREADS", set_threads, "threads in each, 1 to 256 (4)" },
+	{ 't', "THREADS", set_threads, "threads in each, 1 to 256 (4; with -d disk 32)" },
 	{ 'n', "NAME", set_instance, "the instance, at most 63 letters (taskring)" },
 	{ 'S', "DIRECTORY", set_spool, "where arguments above 16 KiB go (none: they are refused)" },
 	{ 'J', "FILE", set_journal, "taskd's journal, read for tasks that ended long ago (none)" },
@@ -294,7 +297,6 @@ int options_read(int argc, char **argv, struct options *options)
 	*options = (struct options){
 		.socket = "inherited",
 		.processes = 2,
-		.threads = 4,
 		.instance = "taskring",
 		.open = { .mode = 0600 },
 		.web = { .durability = TR_MEMORY, .durable_timeout_ms = 5000, .body_limit_bytes = 1u << 20,
@@ -317,6 +319,9 @@ int options_read(int argc, char **argv, struct options *options)
 		if (status >= 0)
 			return status;
 	}
+	/* A thread that waits for the disk does nothing else: as many requests as there are threads share an fsync. */
+	if (options->threads == 0)
+		options->threads = options->web.durability == TR_DISK ? THREADS_DISK : THREADS_MEMORY;
 	if (options->web.upload.at_once == 0)
 		options->web.upload.at_once = options->threads / 2 > 0 ? options->threads / 2 : 1;
 	if (optind == argc && options->fcgi.user_parameter != NULL && options->token_file == NULL) {

@@ -3,7 +3,7 @@
 # taking and running the tasks (handlers that do nothing, every task kept in the journal, as by default),
 # durability memory and disk; (a) a bare libfcgi program that parses the JSON and answers; (b) FastAPI's
 # BackgroundTasks under uvicorn; (c) nginx answering by itself. Each behind an nginx of its own, made from
-# conf/nginx.conf.in; responders and (a) have 2 processes of 8 threads, uvicorn 2 workers. nginx keeps 128
+# conf/nginx.conf.in; responders and (a) have 2 processes of 8 threads (32, the default, with disk), uvicorn 2 workers. nginx keeps 128
 # connections for each of its workers, as in `make run`, but only 6 to (a): there each holds a thread, and
 # more would lock the others out. Called by run.sh.
 #   BUILD   where the programs are, default build
@@ -124,10 +124,10 @@ report() { # CONNECTIONS
 
 start_taskd
 for row in ours disk; do
-	durability=memory
-	[ $row = ours ] || durability=disk
+	durability=memory threads=8
+	[ $row = ours ] || durability=disk threads=32 # as many requests as there are threads share an fsync
 	start $row.log "$build/taskring-app" -s "$dir/$row.sock" -m 666 -n "$name" -S "$dir/spool" -J "$dir/journal.db" \
-		-p 2 -t 8 -d $durability
+		-p 2 -t $threads -d $durability
 	start_nginx $row 128 ''
 done
 start bare.log "$build/bench/bare_fcgi" "$dir/bare.sock" 2 8
