@@ -3,6 +3,7 @@
  * that fit, as it happens. An endpoint says what is wanted and from where on; the rest is the streamer's
  * (stream.h).
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,9 +42,9 @@ struct web_answer get_events(const struct web_request *request, struct backgroun
 		filter->states |= 1u << tr_state_by_name(json_string_value(json_array_get(list, i)));
 	/* The schema has seen to it that they fit. */
 	if (web_given(request, "handler"))
-		strcpy(filter->handler, web_text(request, "handler"));
+		snprintf(filter->handler, sizeof(filter->handler), "%s", web_text(request, "handler"));
 	if (web_given(request, "queue"))
-		strcpy(filter->queue, web_text(request, "queue"));
+		snprintf(filter->queue, sizeof(filter->queue), "%s", web_text(request, "queue"));
 	resume(request, &answer.stream);
 	return answer;
 }

@@ -2,6 +2,7 @@
  * One task in full: its status, record, attempts and siblings, from board, ring and journal. Called by responders
  * and tools. Enters: an id. Leaves: what may be shown of it; arguments go through redact.c.
  */
+#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,6 +118,7 @@ static int32_t worker_pid_of(struct taskring *client, const struct tr_id *id)
 /* The one that runs has no row yet, or that of an earlier start which the handler put off. */
 static void add_running(struct taskring *client, struct tr_task_detail *detail)
 {
+	assert(detail->attempts); /* TR_ATTEMPTS_SHOWN_MAX of them */
 	const struct tr_task_status *status = &detail->status;
 	struct tr_attempt *last = detail->attempt_count ? &detail->attempts[detail->attempt_count - 1] : NULL;
 

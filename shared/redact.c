@@ -136,7 +136,7 @@ static bool pass_nested(struct scan *scan)
 			if (depth == LEVELS_MAX)
 				return false;
 			closing[depth++] = c == '{' ? '}' : ']';
-		} else if ((c == '}' || c == ']') && c != closing[--depth]) {
+		} else if ((c == '}' || c == ']') && (depth == 0 || c != closing[--depth])) {
 			return false;
 		}
 	} while (depth > 0);

@@ -138,10 +138,11 @@ void catalogue_announced(struct dispatcher *dispatcher, const char *name, const 
 
 void catalogue_free(struct dispatcher *dispatcher)
 {
-	struct handler *handler, *next;
+	struct handler *handler = dispatcher->handlers, *next;
 
-	HASH_ITER(hh, dispatcher->handlers, handler, next) {
-		HASH_DEL(dispatcher->handlers, handler);
+	HASH_CLEAR(hh, dispatcher->handlers); /* the table; what was in it is still linked */
+	for (; handler; handler = next) {
+		next = handler->hh.next;
 		free(handler->doc);
 		free(handler->secrets);
 		free(handler);

@@ -44,9 +44,11 @@ static uint64_t grown(const struct dispatcher *dispatcher, enum stat_row stat)
 /* Of a minute in which nothing happened and nothing waits there is no row. */
 static bool is_empty(const struct journal_history *row)
 {
-#define SUM(name) row->name |
-	return !(HISTORY_SUMS(SUM) row->waiting | row->running);
+	uint64_t any = row->waiting | row->running;
+#define SUM(name) any |= row->name;
+	HISTORY_SUMS(SUM)
 #undef SUM
+	return any == 0;
 }
 
 void history_flush(struct dispatcher *dispatcher)

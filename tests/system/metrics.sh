@@ -92,7 +92,7 @@ test_prometheus() {
 	wait_until 10 value_is taskring_task_succeeded_total $'openmetrics 3\ntext 3'
 	wait_until 10 value_is 'taskring_run_seconds_count' $'openmetrics 3\ntext 3'
 	wait_until 10 alerts_are $'TaskringStalled openmetrics\nTaskringStalled text'
-	expect "labels" "__name__ alertname alertstate instance job le severity" "$(prometheus labels '.data[]' | paste -sd' ')"
+	expect "labels" "__name__ alertname alertstate handler instance job le queue severity" "$(prometheus labels '.data[]' | paste -sd' ')"
 	# With taskd gone that is the alert, and no other.
 	stop_taskd
 	wait_until 10 alerts_are $'TaskringDown openmetrics\nTaskringDown text'
