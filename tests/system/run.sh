@@ -27,7 +27,7 @@ test_request_to_mail() {
 	expect "their handlers" "record_signup send_email_notification" "$(jq -r '.tasks[].handler' "$WORK/body" | paste -sd' ')"
 	expect "Location" "/tasks/${ids[1]}" "$(header Location)"
 	wait_until 15 task_has_state "${ids[1]}" succeeded
-	expect "keys" "attempt cancelling created due ended error handler id log log_dropped max_attempts progress queue request_id result started state trace" \
+	expect "keys" "arguments arguments_bytes attempt attempts cancelling created due ended error explanation handler has_file id log log_dropped max_attempts on_failure progress queue redacted request_id result sequential siblings started state trace" \
 		"$(jq -r 'keys | join(" ")' "$WORK/body")"
 	expect "what it says" "send_email_notification default 1 5 null" \
 		"$(jq -r '[.handler, .queue, .attempt, .max_attempts, .error] | map(tostring) | join(" ")' "$WORK/body")"

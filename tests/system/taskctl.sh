@@ -217,7 +217,7 @@ test_secrets() {
 	wait_until 5 eval 'ctl show "$id"; grep -qF "arguments    {\"user\":\"ada\",\"password\":\"***\"}" "$WORK/out"'
 	expect "found by its secret" "" "$(ctl list -j --text geheim && echo "$OUT")"
 	ctl pause default
-	await queue_paused=1
+	await queues_paused=1
 	add keep_secret '{"user":"ada","password":"geheim"}'
 	expect_refusal 2 '\*\*\* stands for a secret' retry "$OUT" --args '{"user":"eve","password":"***"}'
 	stop_taskd
@@ -366,7 +366,7 @@ test_queues() {
 	configure
 	start_taskd
 	expect_ctl 0 "2 of 2 queues: asked taskd to pause" pause mail reports
-	await queue_paused=2
+	await queues_paused=2
 	add succeed --queue mail
 	await task_waiting=1
 	ctl explain "$OUT"
@@ -395,7 +395,7 @@ test_tail() {
 	expect_match "its last line" "$AT  succeeded$" "$(tail -n 1 "$WORK/out")"
 	# Followed over a failure and a retry, which comes when it is asked for.
 	expect_ctl 0 "1 of 1 queue: asked taskd to pause" pause later
-	await queue_paused=1
+	await queues_paused=1
 	add fail_times '{"times":1}' --backoff-base 10m --queue later
 	id=$OUT
 	"$BUILD/taskctl" tail "$id" -n "$NAME" -J "$RUN/journal.db" --json --timeout 20s >"$WORK/tail" &
