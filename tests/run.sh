@@ -17,7 +17,7 @@ SYSTEM_SECONDS=400
 passed=0 failed=0
 skipped=()
 output=$(mktemp) || exit 1
-trap 'rm -f "$output"' EXIT
+trap 'rm -f "$output" "$output".*' EXIT
 trap 'exit 1' INT TERM HUP
 
 since() { # EPOCHREALTIME: seconds, with one decimal
@@ -88,24 +88,39 @@ run_torture() {
 }
 
 # A script prints a line for each of its tests, which is also what is counted here.
+count_script() { # SCRIPT STATUS OUTPUT
+	local line
+	cat "$3"
+	while IFS= read -r line; do
+		case $line in
+		'ok '*) passed=$((passed + 1)) ;;
+		'FAILED '*) failed=$((failed + 1)) ;;
+		'skipped '*) skipped+=("${line#skipped }") ;;
+		esac
+	done <"$3"
+	if [ "$2" -ne 0 ] && ! grep -q '^FAILED ' "$3"; then
+		echo "FAILED $1 (status $2; 124: it took too long)"
+		failed=$((failed + 1))
+	fi
+}
+
+# As many at a time as there are processors: they mostly wait, each for servers and ports of its own.
 run_system() { # BUILD SAN SCRIPT...
-	local build=$1 san=$2 script status line
+	local build=$1 san=$2 script status pid
+	local -A running=()
 	shift 2
-	for script; do
+	while [ $# -gt 0 ] || [ ${#running[@]} -gt 0 ]; do
+		while [ $# -gt 0 ] && [ ${#running[@]} -lt "$(nproc)" ]; do
+			BUILD=$build SAN=$san timeout -k 20 $SYSTEM_SECONDS "tests/system/$1.sh" >"$output.$1" 2>&1 &
+			running[$!]=$1
+			shift
+		done
 		status=0
-		BUILD=$build SAN=$san timeout -k 20 $SYSTEM_SECONDS "tests/system/$script.sh" >"$output" 2>&1 || status=$?
-		cat "$output"
-		while IFS= read -r line; do
-			case $line in
-			'ok '*) passed=$((passed + 1)) ;;
-			'FAILED '*) failed=$((failed + 1)) ;;
-			'skipped '*) skipped+=("${line#skipped }") ;;
-			esac
-		done <"$output"
-		if [ $status -ne 0 ] && ! grep -q '^FAILED ' "$output"; then
-			echo "FAILED $script (status $status; 124: it took too long)"
-			failed=$((failed + 1))
-		fi
+		wait -n -p pid "${!running[@]}" || status=$?
+		script=${running[$pid]}
+		unset "running[$pid]"
+		count_script "$script" "$status" "$output.$script"
+		rm -f "$output.$script"
 	done
 }
 
