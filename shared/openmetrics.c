@@ -184,7 +184,7 @@ static void put_queue_gauges(FILE *to, const struct board_queue *rows, size_t co
 	for (size_t i = 0; i < count; i++) {
 		fputs(paused.name, to);
 		put_label(to, "queue", rows[i].name);
-		fprintf(to, "} %u\n", rows[i].paused ? 1 : 0);
+		fprintf(to, "} %d\n", rows[i].paused ? 1 : 0);
 	}
 	put_head(to, &oldest, "gauge", "How long the queue's longest waiting due task has waited", format);
 	for (size_t i = 0; i < count; i++) {
