@@ -122,6 +122,7 @@ static void add_running(struct taskring *client, struct tr_task_detail *detail)
 	const struct tr_task_status *status = &detail->status;
 	struct tr_attempt *last = detail->attempt_count ? &detail->attempts[detail->attempt_count - 1] : NULL;
 
+	assert(detail->attempts); /* there is room for TR_ATTEMPTS_SHOWN_MAX */
 	if (status->state != TR_RUNNING || (last && (last->number > status->attempt ||
 	    (last->number == status->attempt && last->started_ms >= status->started_ms))))
 		return;

@@ -135,16 +135,3 @@ void catalogue_announced(struct dispatcher *dispatcher, const char *name, const 
 	changed(dispatcher, handler);
 	dispatcher->rows_ms = 0; /* in this turn: before anything of it has run, its secrets are known */
 }
-
-void catalogue_free(struct dispatcher *dispatcher)
-{
-	struct handler *handler = dispatcher->handlers, *next;
-
-	HASH_CLEAR(hh, dispatcher->handlers); /* the table; what was in it is still linked */
-	for (; handler; handler = next) {
-		next = handler->hh.next;
-		free(handler->doc);
-		free(handler->secrets);
-		free(handler);
-	}
-}

@@ -413,7 +413,6 @@ void catalogue_ended(struct dispatcher *dispatcher, struct task *task, uint64_t 
 void catalogue_failed(struct dispatcher *dispatcher, struct task *task);
 /* A worker has it loaded. All of them are as struct board_handler may hold them. */
 void catalogue_announced(struct dispatcher *dispatcher, const char *name, const char *doc, const char *secrets);
-void catalogue_free(struct dispatcher *dispatcher); /* tests' */
 
 /* ---- board_rows.c ------------------------------------------------------------------------ */
 

@@ -45,6 +45,7 @@ static uint64_t grown(const struct dispatcher *dispatcher, enum stat_row stat)
 static bool is_empty(const struct journal_history *row)
 {
 	uint64_t any = row->waiting | row->running;
+
 #define SUM(name) any |= row->name;
 	HISTORY_SUMS(SUM)
 #undef SUM

@@ -123,7 +123,12 @@ static inline void free_tasks(struct dispatcher *dispatcher)
 		free(queue->heap);
 		free(queue);
 	}
-	catalogue_free(dispatcher);
+	for (struct handler *handler; (handler = dispatcher->handlers) != NULL;) {
+		HASH_DEL(dispatcher->handlers, handler);
+		free(handler->doc);
+		free(handler->secrets);
+		free(handler);
+	}
 	free(dispatcher->history);
 }
 
