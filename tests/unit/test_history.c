@@ -104,6 +104,14 @@ static void test_a_stalled_queue(void)
 	close_client();
 }
 
+/* As world_kill(), with the worker that runs. */
+static void kill_all(void)
+{
+	mailbox_close(&one.mailbox);
+	close(one.memory_fd);
+	world_kill();
+}
+
 /* Two parts of one minute, each by a dispatcher of its own, make one row; a kill costs the part that was not handed in. */
 static void test_over_restarts(void)
 {
@@ -112,7 +120,7 @@ static void test_over_restarts(void)
 	run_some(2, TR_SUCCESS, 1);
 	history_flush(&world.dispatcher); /* as before an end in order */
 	settle();
-	world_kill();
+	kill_all();
 	world_start();
 	heartbeat(&world.dispatcher);
 	start_worker();
@@ -122,7 +130,7 @@ static void test_over_restarts(void)
 	CU_ASSERT(rows[0].run_p50_ns >= 100000000 && rows[0].run_p50_ns < 107000000);
 	run_some(1, TR_SUCCESS, 1);
 	settle();
-	world_kill();
+	kill_all();
 	world_start();
 	heartbeat(&world.dispatcher);
 	next_minute();

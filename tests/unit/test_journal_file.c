@@ -281,6 +281,33 @@ static void a_version_1_journal_is_migrated(void)
 	}
 }
 
+/* What a version 2 taskd knew of a retry is known still; no queue is paused, and nothing has happened yet. */
+static void a_version_2_journal_is_migrated(void)
+{
+	make_version_1();
+	execute(journal_migrations[1].sql);
+	execute("UPDATE task SET retried_ns = 777 WHERE id = x'01900000000070008000000000000005'; PRAGMA user_version = 2");
+	place_open(&place);
+	CU_ASSERT_EQUAL(ask_number(&place, "PRAGMA user_version"), JOURNAL_SCHEMA);
+	struct journal_list *list = load_task(&place, 5);
+	CU_ASSERT_EQUAL(list->tasks[0].state.commanded_ns, 777);
+	journal_list_free(&list);
+	char *paused = journal_paused(place.journal);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(paused);
+	CU_ASSERT_EQUAL(paused[0], '\0');
+	free(paused);
+	struct journal_batch *batch = batch_of(&place);
+	CU_ASSERT_TRUE(journal_batch_queue(batch, "a", true) && journal_batch_queue(batch, "b", true) &&
+	    journal_batch_queue(batch, "a", false));
+	keep(&place, batch);
+	paused = journal_paused(place.journal);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(paused);
+	CU_ASSERT_EQUAL(memcmp(paused, "b\0", 3), 0);
+	free(paused);
+	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM history"), 0);
+	journal_close(&place.journal);
+}
+
 /* Nobody reads the WAL's end: what was committed is in the file when it grows large. */
 static void the_wal_stays_bounded(void)
 {
@@ -334,6 +361,7 @@ int main(void)
 	CU_ADD_TEST(suite, what_may_not_be_written_is_said);
 	CU_ADD_TEST(suite, migrations_run_once_and_whole);
 	CU_ADD_TEST(suite, a_version_1_journal_is_migrated);
+	CU_ADD_TEST(suite, a_version_2_journal_is_migrated);
 	CU_ADD_TEST(suite, the_wal_stays_bounded);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
