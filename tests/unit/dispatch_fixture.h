@@ -22,6 +22,7 @@
 
 #include "taskd/dispatch.h"
 #include "taskd/log.h"
+#include "tests/unit/runner.h"
 
 #define START_MS 1700000000000ll
 #define DEADLINE_S 60 /* for a whole test program: SIGALRM ends it */
@@ -469,27 +470,12 @@ static inline const char *journaled(struct tr_id id)
 	} while (0)
 #define EXPECT_ID(expression, expected) EXPECT_TEXT(hex(expression), hex(expected))
 
-struct dispatch_test {
-	const char *name;
-	CU_TestFunc run;
-};
-
-static inline int run_dispatch_tests(const char *suite_name, const struct dispatch_test *tests, size_t count)
+static inline int run_dispatch_tests(const char *suite_name, const struct suite_test *tests, size_t count)
 {
 	alarm(DEADLINE_S);
 	log_open("test", LOG_EMERG);
 	signal(SIGPIPE, SIG_IGN);
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite_with_setup_and_teardown(suite_name, NULL, NULL, world_open, world_close);
-	for (size_t i = 0; suite && i < count; i++)
-		if (!CU_add_test(suite, tests[i].name, tests[i].run))
-			return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0 || !suite;
+	return run_suite(suite_name, world_open, world_close, tests, count);
 }
 #define RUN_DISPATCH_TESTS(name, tests) run_dispatch_tests(name, tests, sizeof(tests) / sizeof((tests)[0]))
 

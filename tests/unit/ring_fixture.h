@@ -17,6 +17,7 @@
 
 #include "shared/ring.h"
 #include "shared/ring_layout.h"
+#include "tests/unit/runner.h"
 
 /* NAME, and the two names that a ring of it has. */
 static char instance[40], segment_path[80], wake_path[80];
@@ -174,27 +175,12 @@ static inline int run_in_child(int (*work)(void))
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-struct ring_test {
-	const char *name;
-	CU_TestFunc run;
-};
-
-static inline int run_tests(const char *suite_name, const struct ring_test *tests, size_t count)
+static inline int run_tests(const char *suite_name, const struct suite_test *tests, size_t count)
 {
 	snprintf(instance, sizeof instance, "%s.%d", suite_name, (int)getpid());
 	snprintf(segment_path, sizeof segment_path, "/dev/shm/%s.ring", instance);
 	snprintf(wake_path, sizeof wake_path, "/dev/shm/%s.wake", instance);
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite_with_setup_and_teardown(suite_name, NULL, NULL, remove_names, remove_names);
-	for (size_t i = 0; suite && i < count; i++)
-		if (!CU_add_test(suite, tests[i].name, tests[i].run))
-			return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0 || !suite;
+	return run_suite(suite_name, remove_names, remove_names, tests, count);
 }
 #define RUN_TESTS(suite_name, tests) run_tests(suite_name, tests, sizeof(tests) / sizeof((tests)[0]))
 

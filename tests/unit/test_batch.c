@@ -567,7 +567,7 @@ static void test_forked_child(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "texts refused", test_texts_refused },
 		{ "numbers refused", test_numbers_refused },
 		{ "the largest accepted", test_largest_accepted },

@@ -415,7 +415,7 @@ static void test_killed_and_it_waits_in_the_journal(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "the steps", test_steps },
 		{ "ends when told", test_ends_when_told },
 		{ "neighbours", test_neighbours },

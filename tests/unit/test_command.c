@@ -461,7 +461,7 @@ static void test_public(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "discard", test_discard },
 		{ "discard a dead one", test_discard_dead },
 		{ "discard a running one", test_discard_running },

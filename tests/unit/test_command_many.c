@@ -142,7 +142,7 @@ static void test_recipe_of_files(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "many", test_many },
 		{ "a full ring", test_full },
 		{ "a dead task's recipe", test_recipe },

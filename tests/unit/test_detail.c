@@ -449,7 +449,7 @@ static void test_explained_without_taskd(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "everywhere", test_everywhere },
 		{ "not found", test_not_found },
 		{ "spooled", test_spooled },

@@ -232,7 +232,7 @@ static void test_refused(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "text", test_text },
 		{ "error", test_error },
 		{ "arguments", test_arguments },

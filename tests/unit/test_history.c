@@ -260,7 +260,7 @@ static void test_packed(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "minutes and hours", test_minutes_and_hours },
 		{ "a stalled queue", test_a_stalled_queue },
 		{ "over restarts", test_over_restarts },

@@ -454,7 +454,7 @@ static void test_drain_and_ends(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "any order", test_any_order },
 		{ "retry after", test_retry_after },
 		{ "lies", test_lies },

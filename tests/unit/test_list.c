@@ -478,7 +478,7 @@ static void test_threads(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "merged", test_merged },
 		{ "filters", test_filters },
 		{ "refused", test_refused },

@@ -433,7 +433,7 @@ static void test_pushed_ahead_is_returned(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "success", test_success },
 		{ "failures to dead", test_failures_to_dead },
 		{ "bad arguments", test_bad_arguments },

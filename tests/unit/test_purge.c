@@ -198,7 +198,7 @@ static void test_awaited_by_the_next(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "from the journal", test_from_the_journal },
 		{ "from memory", test_from_memory },
 		{ "attempts go along", test_attempts_go_along },

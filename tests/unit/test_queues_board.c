@@ -357,7 +357,7 @@ static void test_memory(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "a queue counts", test_a_queue_counts },
 		{ "a queue counts what rests", test_a_queue_counts_what_rests },
 		{ "rows are written seldom", test_rows_are_written_seldom },

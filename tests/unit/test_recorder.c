@@ -437,7 +437,7 @@ static void test_spool_file(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "nothing is retired before the commit", test_nothing_retired_before_the_commit },
 		{ "young tasks", test_young_tasks },
 		{ "ended before it was written", test_ended_before_it_was_written },

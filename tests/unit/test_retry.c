@@ -466,7 +466,7 @@ static void test_sweep(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "fresh attempts", test_fresh_attempts },
 		{ "to its end", test_to_its_end },
 		{ "from memory", test_from_memory },

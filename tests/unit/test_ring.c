@@ -463,7 +463,7 @@ static void test_no_system_call(void)
 
 int main(void)
 {
-	static const struct ring_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "order and content", test_order_and_content },
 		{ "sizes at the borders", test_sizes },
 		{ "the largest batch of a long lane", test_largest_batch_of_a_long_lane },

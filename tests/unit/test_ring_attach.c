@@ -298,7 +298,7 @@ static void test_interrupted(void)
 
 int main(void)
 {
-	static const struct ring_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "defaults", test_defaults },
 		{ "a geometry out of bounds is refused", test_geometry_refused },
 		{ "an instance's name is refused", test_instance_refused },

@@ -436,7 +436,7 @@ static void test_stress(void)
 
 int main(void)
 {
-	static const struct ring_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "a killed producer", test_killed_producer },
 		{ "a stopped producer keeps its lane", test_stopped_producer_keeps_its_lane },
 		{ "a lane is not claimed while it is drained", test_drained_lane_is_not_claimed },

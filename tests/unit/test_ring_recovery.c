@@ -429,7 +429,7 @@ static void test_truncated(void)
 
 int main(void)
 {
-	static const struct ring_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "a restart at each stage", test_restart },
 		{ "a restart trusts the cells alone", test_restart_without_cursors },
 		{ "a restart after the oldest cell is lost", test_restart_with_lost_oldest },

@@ -190,7 +190,7 @@ static void test_blocked_and_scheduled(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "sequence", test_sequence },
 		{ "failure ends the sequence", test_failure_ends_the_sequence },
 		{ "sequence rests in the journal", test_sequence_rests_in_the_journal },

@@ -345,7 +345,7 @@ static void test_cancelling(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "from the ring", test_from_the_ring },
 		{ "from the board", test_from_the_board },
 		{ "a long result", test_long_result },

@@ -337,7 +337,7 @@ static void test_retention(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "a young task", test_young },
 		{ "no lines, no task", test_no_lines_and_no_task },
 		{ "attempts", test_attempts },

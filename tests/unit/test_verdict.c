@@ -316,7 +316,7 @@ static void test_worker_that_does_not_leave(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "cancel what was pushed ahead", test_cancel_what_was_pushed_ahead },
 		{ "cancel what runs", test_cancel_what_runs },
 		{ "cancel, and the worker dies", test_cancel_and_the_worker_dies },

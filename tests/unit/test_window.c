@@ -371,7 +371,7 @@ static void test_restart_with_strange_rows(void)
 
 int main(void)
 {
-	static const struct dispatch_test tests[] = {
+	static const struct suite_test tests[] = {
 		{ "bound and eviction", test_bound_and_eviction },
 		{ "load order", test_load_order },
 		{ "arrival while loading", test_arrival_while_loading },
