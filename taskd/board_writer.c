@@ -6,7 +6,7 @@
  * private memory: one cache line for a bucket instead of one for each entry.
  *
  * A death at any instruction leaves at most one entry or row odd and one event cell without a
- * number; take_over() sets both right. Geometry and places are private copies: nothing that is
+ * number; board_open.c sets both right. Geometry and places are private copies: nothing that is
  * read back from the segment is used as an index.
  */
 #include "taskd/board_writer.h"
@@ -14,94 +14,15 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "shared/clock.h"
 #include "shared/id.h"
-#include "taskd/board_attach.h"
+#include "taskd/board_guard.h"
 
-typedef uint64_t __attribute__((may_alias)) board_word;
-typedef uint32_t __attribute__((may_alias)) board_half_word;
-
-/*
- * One word of the private index stands for one entry: 48 bits of order above 16 bits of the id's
- * hash. Order 0: free; then the serial of the end; all ones: live. So the smallest word of a
- * bucket is the entry to take.
- */
-#define INDEX_FREE 0ull
-#define INDEX_TAG 0xffffull
-#define INDEX_LIVE (~0ull & ~INDEX_TAG)
-
-struct board_writer {
-	struct segment segment; /* its fd holds the lock that board_is_held() asks for */
-	struct board *board;
-	struct board_entry *entries;
-	struct board_worker *workers;
-	struct board_lane *lanes;
-	struct board_queue *queues;
-	struct board_handler *handlers;
-	struct board_event *events;
-	uint32_t entry_count, worker_count, lane_count, event_count;
-	uint32_t next_cell;  /* of the event log */
-	uint64_t last_event;
-	uint64_t last_ended; /* order in the index */
-	uint64_t *index;     /* a word for each entry */
-	char name[SEGMENT_NAME_SIZE];
-};
-
-/* ---- guarded writing: see the head of board_reader.c ------------------------------------- */
-
-/* Release on every word: none of them may be seen before the odd sequence. Free on x86. */
-static void store_word(void *to, uint64_t word)
-{
-	__atomic_store_n((board_word *)to, word, __ATOMIC_RELEASE);
-}
-
-static void store_words(void *to, const void *from, size_t bytes)
-{
-	for (size_t at = 0; at < bytes; at += sizeof(board_word)) {
-		uint64_t word;
-		memcpy(&word, (const char *)from + at, sizeof word);
-		store_word((char *)to + at, word);
-	}
-}
-
-/* A row begins with its sequence; `|`, because a dead writer may have left it odd. */
-static void begin(void *row)
-{
-	board_half_word *sequence = row;
-
-	__atomic_store_n(sequence, *sequence | 1, __ATOMIC_RELAXED);
-}
-
-static void end(void *row)
-{
-	board_half_word *sequence = row;
-
-	/* Pairs with the acquire in copy_guarded(): all words before the even sequence. */
-	__atomic_store_n(sequence, *sequence + 1, __ATOMIC_RELEASE);
-}
-
-/* The 32 bits that follow a row's sequence. */
-static void store_first(void *row, const void *from)
-{
-	uint32_t first;
-
-	memcpy(&first, (const char *)from + sizeof first, sizeof first);
-	__atomic_store_n((board_half_word *)row + 1, first, __ATOMIC_RELEASE);
-}
-
-static void write_row(void *row, const void *from, size_t bytes)
-{
-	begin(row);
-	store_first(row, from);
-	store_words((char *)row + 8, (const char *)from + 8, bytes - 8);
-	end(row);
-}
+/* ---- texts ------------------------------------------------------------------------------- */
 
 /* How much of a UTF-8 text fits into `size` bytes with its zero, cut between two characters. */
 static size_t fitting(const char *text, size_t bytes, size_t size)
@@ -121,137 +42,10 @@ static void store_text(char *field, size_t size, const char *text, size_t bytes)
 	size_t whole = bytes & ~(sizeof(board_word) - 1);
 	uint64_t last = 0;
 
-	store_words(field, text, whole);
+	board_guard_words(field, text, whole);
 	if (bytes > whole)
 		memcpy(&last, text + whole, bytes - whole);
-	store_word(field + whole, last);
-}
-
-/* ---- opening ----------------------------------------------------------------------------- */
-
-static int64_t clock_ms(clockid_t clock)
-{
-	struct timespec now = { 0 };
-
-	clock_gettime(clock, &now); /* both clocks exist on every Linux */
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* An entry that is in use or torn becomes free; its texts stay and count for nothing. */
-static void clear_entry(struct board_entry *entry)
-{
-	static const struct board_entry nothing;
-
-	begin(entry);
-	store_first(entry, &nothing);
-	store_words(&entry->id, &nothing.id, offsetof(struct board_entry, handler) - offsetof(struct board_entry, id));
-	end(entry);
-}
-
-static void clear_rows(struct board_writer *writer)
-{
-	static const struct board_worker no_worker;
-	static const struct board_lane no_lane;
-	static const struct board_queue no_queue;
-	static const struct board_handler no_handler;
-
-	for (uint32_t i = 0; i < writer->entry_count; i++) {
-		struct board_entry *entry = writer->entries + i;
-		if (entry->used || atomic_load_explicit(&entry->sequence, memory_order_relaxed) % 2 == 1)
-			clear_entry(entry);
-	}
-	for (uint32_t i = 0; i < writer->worker_count; i++)
-		write_row(writer->workers + i, &no_worker, sizeof no_worker);
-	for (uint32_t i = 0; i < writer->lane_count; i++)
-		write_row(writer->lanes + i, &no_lane, sizeof no_lane);
-	for (uint32_t i = 0; i < BOARD_QUEUES; i++)
-		if (atomic_load_explicit(&writer->queues[i].sequence, memory_order_relaxed) % 2 == 1)
-			write_row(writer->queues + i, &no_queue, sizeof no_queue);
-	for (uint32_t i = 0; i < BOARD_HANDLERS; i++)
-		if (atomic_load_explicit(&writer->handlers[i].sequence, memory_order_relaxed) % 2 == 1)
-			write_row(writer->handlers + i, &no_handler, sizeof no_handler);
-	/* Looking at every entry has mapped every page. They stay in the segment, not in our RSS. */
-	madvise(writer->board, writer->segment.bytes, MADV_DONTNEED);
-}
-
-/* Sets right what an earlier dispatcher left; what it counted goes on. */
-static void take_over(struct board_writer *writer)
-{
-	struct board *board = writer->board;
-
-	for (size_t i = 0; i < STATS; i++) {
-		if (stat_info[i].kind == GAUGE)
-			stat_set(board, (enum stat_row)i, 0);
-		atomic_store_explicit(&board->stats_before[i], stat_get(board, (enum stat_row)i),
-		    memory_order_relaxed);
-	}
-	/* It may have died between numbering an event and announcing it: that number is spent. */
-	uint64_t last = atomic_load_explicit(&board->last_event, memory_order_relaxed);
-	const struct board_event *next = writer->events + last % writer->event_count;
-	if (atomic_load_explicit(&next->serial, memory_order_relaxed) == last + 1)
-		last++;
-	writer->last_event = last;
-	writer->next_cell = (uint32_t)(last % writer->event_count);
-	atomic_store_explicit(&board->last_event, last, memory_order_release);
-
-	uint32_t earlier = atomic_load_explicit(&board->incarnation, memory_order_relaxed);
-	if (earlier > 0)
-		clear_rows(writer);
-	/* Ring positions that the last dispatcher knew as durable may belong to a ring that is gone. */
-	atomic_store_explicit(&board->durable, 0, memory_order_release);
-	int64_t now_ms = clock_ms(CLOCK_REALTIME);
-	atomic_store_explicit(&board->running_state, BOARD_NEVER, memory_order_relaxed);
-	atomic_store_explicit(&board->heartbeat_ms, now_ms, memory_order_relaxed);
-	atomic_store_explicit(&board->started_ms, now_ms, memory_order_relaxed);
-	atomic_store_explicit(&board->pid, getpid(), memory_order_relaxed);
-	atomic_store_explicit(&board->incarnation, earlier + 1, memory_order_release);
-}
-
-static enum tr_result no_memory(struct tr_error *error)
-{
-	snprintf(error->text, sizeof error->text, "out of memory for the board's writer");
-	return TR_NO_MEMORY;
-}
-
-static size_t index_bytes(const struct board_writer *writer)
-{
-	return (size_t)writer->entry_count * sizeof *writer->index;
-}
-
-enum tr_result board_writer_open(struct board_writer **writer, const char *instance,
-    const struct board_geometry *geometry, struct tr_error *error)
-{
-	*writer = NULL;
-	struct board_writer *made = calloc(1, sizeof *made);
-	if (made == NULL)
-		return no_memory(error);
-	made->entry_count = geometry->entries;
-	made->worker_count = geometry->workers;
-	made->lane_count = geometry->lanes;
-	made->event_count = geometry->events;
-	/* mmap(): zero, and each bucket in one cache line. */
-	made->index = mmap(NULL, index_bytes(made), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (made->index == MAP_FAILED) {
-		free(made);
-		return no_memory(error);
-	}
-	enum tr_result result = board_attach(&made->segment, instance, geometry, error);
-	if (result != TR_OK) {
-		munmap(made->index, index_bytes(made));
-		free(made);
-		return result;
-	}
-	segment_name(made->name, instance, "board");
-	made->board = made->segment.memory;
-	made->entries = board_entries(made->board);
-	made->workers = board_workers(made->board);
-	made->lanes = board_lanes(made->board);
-	made->queues = board_queues(made->board);
-	made->handlers = board_handlers(made->board);
-	made->events = board_events(made->board);
-	take_over(made);
-	*writer = made;
-	return TR_OK;
+	board_guard_word(field + whole, last);
 }
 
 struct board *board_writer_board(struct board_writer *writer)
@@ -270,7 +64,7 @@ static void write_event(struct board_writer *writer, struct board_event *event, 
 
 	event->at_ms = clock_ms(CLOCK_REALTIME_COARSE);
 	atomic_store_explicit(&cell->serial, 0, memory_order_relaxed);
-	store_words(&cell->at_ms, &event->at_ms,
+	board_guard_words(&cell->at_ms, &event->at_ms,
 	    offsetof(struct board_event, text) - offsetof(struct board_event, at_ms));
 	store_text(cell->text, sizeof cell->text, text, bytes);
 	atomic_store_explicit(&cell->serial, serial, memory_order_release);
@@ -381,7 +175,7 @@ static void write_status(struct board_entry *entry, const struct board_status *s
 	if (status->cancelling)
 		head.marks |= BOARD_CANCELLING;
 
-	begin(entry);
+	board_guard_begin(entry);
 	if (is_new) {
 		store_text(entry->handler, sizeof entry->handler, status->handler.at, status->handler.bytes);
 		store_text(entry->queue, sizeof entry->queue, status->queue.at, status->queue.bytes);
@@ -390,9 +184,9 @@ static void write_status(struct board_entry *entry, const struct board_status *s
 		show_text(&head.marks, BOARD_TEXT_ERROR, entry->error, sizeof entry->error, status->error,
 		    strnlen(status->error, sizeof entry->error));
 	show_result(&head, entry, status);
-	store_first(entry, &head);
-	store_words(&entry->id, &head.id, offsetof(struct board_entry, handler) - offsetof(struct board_entry, id));
-	end(entry);
+	board_guard_first(entry, &head);
+	board_guard_words(&entry->id, &head.id, offsetof(struct board_entry, handler) - offsetof(struct board_entry, id));
+	board_guard_end(entry);
 }
 
 void board_show(struct board_writer *writer, uint32_t *slot, const struct board_status *status)
@@ -423,7 +217,7 @@ void board_hide(struct board_writer *writer, uint32_t *slot)
 	if (*slot == BOARD_NO_SLOT)
 		return;
 	assert(*slot < writer->entry_count);
-	clear_entry(writer->entries + *slot);
+	board_guard_clear(writer->entries + *slot);
 	writer->index[*slot] = INDEX_FREE;
 	*slot = BOARD_NO_SLOT;
 }
@@ -434,7 +228,7 @@ bool board_forget(struct board_writer *writer, const struct tr_id *id)
 
 	if (at == BOARD_NO_SLOT || writer->index[at] >= INDEX_LIVE)
 		return false;
-	clear_entry(writer->entries + at);
+	board_guard_clear(writer->entries + at);
 	writer->index[at] = INDEX_FREE;
 	return true;
 }
@@ -448,13 +242,13 @@ void board_progress(struct board_writer *writer, uint32_t slot, const struct tr_
 		struct board_entry *entry = writer->entries + slot;
 		uint32_t numbers[2] = { entry->result_bytes, entry->marks };
 		uint64_t progress[2] = { done, total };
-		begin(entry);
+		board_guard_begin(entry);
 		if (text != NULL)
 			show_text(&numbers[1], BOARD_TEXT_PROGRESS, entry->progress_text,
 			    sizeof entry->progress_text, text, text_bytes);
-		store_words(&entry->progress_done, progress, sizeof progress);
-		store_words(&entry->result_bytes, numbers, sizeof numbers);
-		end(entry);
+		board_guard_words(&entry->progress_done, progress, sizeof progress);
+		board_guard_words(&entry->result_bytes, numbers, sizeof numbers);
+		board_guard_end(entry);
 		event.state = entry->state;
 		event.worker = entry->worker;
 		event.attempt = entry->attempt;
@@ -479,7 +273,7 @@ void board_worker_set(struct board_writer *writer, uint32_t row, const struct bo
 	struct board_worker *shown = writer->workers + row;
 	bool tell = is_event(shown, worker);
 
-	write_row(shown, worker, sizeof *worker);
+	board_guard_write(shown, worker, sizeof *worker);
 	if (!tell)
 		return;
 	struct board_event event = { .id = worker->running, .kind = EVENT_WORKER,
@@ -492,19 +286,19 @@ void board_worker_set(struct board_writer *writer, uint32_t row, const struct bo
 void board_lane_set(struct board_writer *writer, uint32_t row, const struct board_lane *lane)
 {
 	assert(row < writer->lane_count);
-	write_row(writer->lanes + row, lane, sizeof *lane);
+	board_guard_write(writer->lanes + row, lane, sizeof *lane);
 }
 
 void board_queue_set(struct board_writer *writer, uint32_t row, const struct board_queue *queue)
 {
 	assert(row < BOARD_QUEUES);
-	write_row(writer->queues + row, queue, sizeof *queue);
+	board_guard_write(writer->queues + row, queue, sizeof *queue);
 }
 
 void board_handler_set(struct board_writer *writer, uint32_t row, const struct board_handler *handler)
 {
 	assert(row < BOARD_HANDLERS);
-	write_row(writer->handlers + row, handler, sizeof *handler);
+	board_guard_write(writer->handlers + row, handler, sizeof *handler);
 }
 
 /* ---- the dispatcher itself --------------------------------------------------------------- */
@@ -542,20 +336,4 @@ void board_durable(struct board_writer *writer, uint64_t position)
 	atomic_store_explicit(&board->durable, position, memory_order_release);
 	atomic_fetch_add_explicit(&board->durable_futex, 1, memory_order_release);
 	syscall(SYS_futex, &board->durable_futex, FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL, bits_between(before, position));
-}
-
-void board_writer_close(struct board_writer **writer, bool remove)
-{
-	struct board_writer *closing = *writer;
-
-	if (closing == NULL)
-		return;
-	board_heartbeat(closing, clock_ms(CLOCK_REALTIME));
-	board_life(closing, BOARD_STOPPED);
-	if (remove)
-		shm_unlink(closing->name); /* gone already: somebody else removed it */
-	segment_close(&closing->segment); /* and the lock with it */
-	munmap(closing->index, index_bytes(closing));
-	free(closing);
-	*writer = NULL;
 }
