@@ -7,6 +7,7 @@
 
 #include "app/endpoints.h"
 #include "shared/client.h"
+#include "shared/clock.h"
 #include "shared/openmetrics.h"
 
 static const char *const formats[] = { "text", "openmetrics", NULL };
@@ -32,7 +33,7 @@ struct web_answer get_metrics(const struct web_request *request, struct backgrou
 	enum metrics_format format = format_wanted(request);
 	enum tr_result result;
 	const struct board *board = request->ring != NULL ? client_board_again(request->ring, &result) : NULL;
-	bool up = board != NULL && board_alive(board, client_now_ns() / 1000000);
+	bool up = board != NULL && board_alive(board, clock_ms(CLOCK_REALTIME));
 	char *text = metrics_text(board, up, format);
 	if (text == NULL)
 		return answer_result(TR_NO_MEMORY, NULL);

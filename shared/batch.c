@@ -15,6 +15,7 @@
 #include "client.h"
 #include "id.h"
 #include "record.h"
+#include "shared/clock.h"
 #include "spool.h"
 
 #define FIRST_BUFFER_BYTES 4096
@@ -235,7 +236,7 @@ static enum tr_result spool_args(struct background_tasks *background, const stru
 static void begin(struct background_tasks *background)
 {
 	ring_prepare(atomic_load_explicit(&background->client->ring, memory_order_acquire), background->lane_hint);
-	background->now_ns = client_now_ns();
+	background->now_ns = clock_ns(CLOCK_REALTIME);
 	background->first = id_make(&background->ids, background->now_ns);
 }
 
@@ -368,14 +369,6 @@ static enum tr_result name_spooled(struct background_tasks *background)
 	return TR_OK;
 }
 
-static int64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* True: the position may be durable now. False: nothing came of this board in that time. */
 static bool wait_for_step(const struct board *board, uint64_t position, uint32_t seen, int64_t until_ns)
 {
@@ -401,11 +394,11 @@ static bool is_durable(const struct board *board, uint64_t position)
 
 static enum tr_result wait_durable(struct taskring *client, uint64_t position, uint32_t timeout_ms)
 {
-	int64_t now_ns = monotonic_ns(), deadline_ns = now_ns + (int64_t)timeout_ms * 1000000;
+	int64_t now_ns = clock_ns(CLOCK_MONOTONIC), deadline_ns = now_ns + (int64_t)timeout_ms * 1000000;
 	enum tr_result ignored;
 	const struct board *board = client_board(client, &ignored);
 
-	for (;; now_ns = monotonic_ns()) {
+	for (;; now_ns = clock_ns(CLOCK_MONOTONIC)) {
 		uint32_t seen = board ? atomic_load(&board->durable_futex) : 0;
 		if (board && is_durable(board, position))
 			return TR_OK;

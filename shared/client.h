@@ -66,6 +66,4 @@ enum tr_result client_status_of_entry(const struct board_entry *entry, struct tr
 /* The result out of the journal; NULL stays where it cannot be read. Takes the lock. */
 void client_add_result(struct taskring *client, struct tr_task_status *status);
 
-int64_t client_now_ns(void); /* ns since 1970 */
-
 #endif

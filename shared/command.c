@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "clock.h"
 #include "record.h"
 
 static enum tr_result publish_command(struct taskring *ring, const struct record *command)
@@ -25,7 +26,7 @@ static enum tr_result publish_command(struct taskring *ring, const struct record
 
 static enum tr_result command_task(struct taskring *ring, enum record_kind kind, const struct tr_id *id)
 {
-	const struct record command = { .kind = (uint8_t)kind, .id = *id, .places = 1, .created_ns = client_now_ns() };
+	const struct record command = { .kind = (uint8_t)kind, .id = *id, .places = 1, .created_ns = clock_ns(CLOCK_REALTIME) };
 
 	return publish_command(ring, &command);
 }
@@ -72,7 +73,7 @@ enum tr_result tr_task_purge(struct taskring *ring, const struct tr_id *id)
 
 static enum tr_result command_queue(struct taskring *ring, enum record_kind kind, const char *queue)
 {
-	const struct record command = { .kind = (uint8_t)kind, .places = 1, .created_ns = client_now_ns(),
+	const struct record command = { .kind = (uint8_t)kind, .places = 1, .created_ns = clock_ns(CLOCK_REALTIME),
 		.queue = { queue, (uint32_t)strnlen(queue, TR_NAME_MAX + 1) } };
 
 	if (ring->magic != CLIENT_MAGIC)

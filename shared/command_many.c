@@ -5,6 +5,7 @@
 #include <assert.h>
 
 #include "client.h"
+#include "clock.h"
 #include "record.h"
 
 #define CHUNK_BYTES 8192 /* of one publication: fits into a lane of every geometry */
@@ -19,7 +20,7 @@ static enum record_kind kind_of(enum tr_command command)
 
 enum tr_result tr_tasks_command(struct taskring *ring, enum tr_command command, const struct tr_id *ids, size_t count, size_t *asked)
 {
-	struct record record = { .kind = (uint8_t)kind_of(command), .places = 1, .created_ns = client_now_ns() };
+	struct record record = { .kind = (uint8_t)kind_of(command), .places = 1, .created_ns = clock_ns(CLOCK_REALTIME) };
 	size_t bytes = record_size(&record), most = CHUNK_BYTES / bytes;
 	_Alignas(8) char chunk[CHUNK_BYTES];
 	struct tr_error error;

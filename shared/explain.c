@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "client.h"
+#include "clock.h"
 #include "id.h"
 #include "record.h"
 
@@ -217,7 +218,7 @@ static enum tr_result explain_waiting(struct question *question)
 
 enum tr_result tr_task_explain(struct taskring *ring, const struct tr_id *id, char text[TR_EXPLANATION_SIZE])
 {
-	struct question question = { .client = ring, .now_ms = client_now_ns() / 1000000, .text = text };
+	struct question question = { .client = ring, .now_ms = clock_ms(CLOCK_REALTIME), .text = text };
 	enum tr_result result, ignored;
 
 	text[0] = '\0';

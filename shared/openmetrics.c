@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "clock.h"
 
 /*
  * Of the histograms' fine buckets these are shown: each fourth power of two from 1 us to over an hour,
@@ -206,15 +207,13 @@ static bool put_queues(FILE *to, const struct board *board, enum metrics_format 
 		{ "queue_ended", "counter", "Tasks of the queue that ended, however they did", offsetof(struct board_queue, ended) },
 	};
 	struct board_queue *rows = malloc(board->queues * sizeof *rows);
-	struct timespec now;
 	size_t count = 0;
 
 	if (rows == NULL)
 		return false;
 	for (uint32_t row = 0; row < board->queues; row++)
 		count += board_copy_queue(board, row, &rows[count]);
-	clock_gettime(CLOCK_REALTIME, &now);
-	put_queue_gauges(to, rows, count, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, format);
+	put_queue_gauges(to, rows, count, clock_ms(CLOCK_REALTIME), format);
 	for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
 		put_rows(to, &metrics[i], "queue", rows, sizeof *rows, offsetof(struct board_queue, name), count, format);
 	free(rows);

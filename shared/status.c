@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "clock.h"
 #include "id.h"
 #include "record.h"
 
@@ -47,7 +48,7 @@ static void take_status(const struct record *record, void *into)
 
 	*status = (struct tr_task_status){
 		.id = record->id,
-		.state = record->run_at_ms > client_now_ns() / 1000000 ? TR_SCHEDULED : TR_QUEUED,
+		.state = record->run_at_ms > clock_ms(CLOCK_REALTIME) ? TR_SCHEDULED : TR_QUEUED,
 		.max_attempts = record->max_attempts,
 		.created_ms = created_ms,
 		.due_ms = record->run_at_ms > created_ms ? record->run_at_ms : created_ms,
@@ -203,7 +204,7 @@ enum tr_result tr_health(struct taskring *ring, struct tr_health *health)
 	const struct board *board = client_board_again(ring, &result);
 	if (!board)
 		return result;
-	int64_t now_ms = client_now_ns() / 1000000;
+	int64_t now_ms = clock_ms(CLOCK_REALTIME);
 	health->taskd_alive = board_alive(board, now_ms);
 	health->taskd_seen_ms = atomic_load(&board->heartbeat_ms);
 	health->oldest_waiting_ms = (int64_t)atomic_load(&board->stats[STAT_task_oldest_wait_ms]);

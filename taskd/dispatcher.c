@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -20,6 +19,7 @@
 #include "log.h"
 #include "ring_guard.h"
 #include "roles.h"
+#include "shared/clock.h"
 
 #define SPIN_NS 10000ll      /* looked for more work this long before sleeping */
 /*
@@ -52,10 +52,7 @@ struct loop {
 
 static void read_clock(struct dispatcher *dispatcher)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	dispatcher->now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	dispatcher->now_ns = clock_ns(CLOCK_REALTIME);
 	dispatcher->now_ms = dispatcher->now_ns / 1000000;
 }
 

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "shared/clock.h"
 #include "taskd/journal_db.h"
 
 /*
@@ -61,19 +62,6 @@ struct question {
 	enum journal_knowing knowing; /* with REQUEST_KNOWS */
 	char *names;
 };
-
-static int64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now); /* cannot fail for these two clocks */
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static int64_t clock_ms(clockid_t clock)
-{
-	return clock_ns(clock) / 1000000;
-}
 
 #define REQUEST_OWNER(request, type) ((struct type *)(void *)((char *)(request) - offsetof(struct type, request)))
 

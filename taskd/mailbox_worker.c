@@ -3,6 +3,7 @@
  * attempt.c and task.c, each lane by its own thread only. While there is work and room neither
  * makes a system call.
  */
+#include "shared/clock.h"
 #include "taskd/mailbox_layout.h"
 
 #include <linux/futex.h>
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A sleep and a wake-up cost both sides about this much; longer looking never pays. */
@@ -54,14 +54,6 @@ void mailbox_end_child(void)
 {
 	if (in_child)
 		_exit(EXIT_FAILURE);
-}
-
-static int64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
 static void relax(void)
@@ -142,7 +134,7 @@ static void sleep_for_work(struct mailbox *mailbox, struct mailbox_lane *lane, s
  */
 static void wait_for_work(struct mailbox *mailbox, struct mailbox_lane *lane, struct worker_lane *own)
 {
-	int64_t began = monotonic_ns();
+	int64_t began = clock_ns(CLOCK_MONOTONIC);
 	int64_t waited = 0;
 
 	while (waited < own->spin_ns) {
@@ -152,10 +144,10 @@ static void wait_for_work(struct mailbox *mailbox, struct mailbox_lane *lane, st
 			relax();
 		}
 		sched_yield();
-		waited = monotonic_ns() - began;
+		waited = clock_ns(CLOCK_MONOTONIC) - began;
 	}
 	sleep_for_work(mailbox, lane, own);
-	own->spin_ns = monotonic_ns() - began <= 2 * SPIN_MOST_NS ? SPIN_MOST_NS : own->spin_ns / 2;
+	own->spin_ns = clock_ns(CLOCK_MONOTONIC) - began <= 2 * SPIN_MOST_NS ? SPIN_MOST_NS : own->spin_ns / 2;
 }
 
 /* True: the next entry is claimed; false: there is none. What was passed is released. */

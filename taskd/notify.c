@@ -17,9 +17,9 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "shared/clock.h"
 #include "taskd/log.h"
 
 #define MESSAGE_SIZE 512
@@ -133,11 +133,8 @@ void notify_ready(const struct notify *notify, const char *instance)
 
 void notify_reloading(const struct notify *notify)
 {
-	struct timespec now;
 	char message[MESSAGE_SIZE];
-	clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
-	snprintf(message, sizeof(message), "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
-	    (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	snprintf(message, sizeof(message), "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_ns(CLOCK_MONOTONIC) / 1000);
 	say(notify, message);
 }
 

@@ -10,8 +10,8 @@
 #include "taskd/pending.h"
 
 #include <stdlib.h>
-#include <time.h>
 
+#include "shared/clock.h"
 #include "shared/resource.h"
 #include "taskd/attempt.h"
 #include "taskd/call.h"
@@ -166,12 +166,9 @@ static void look_in(struct tr_task *task, uint64_t ms)
 
 static void look_at_soft_timeout(struct tr_task *task)
 {
-	struct timespec now;
-
 	if (task->soft_deadline_ns == INT64_MAX)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	int64_t left_ns = task->soft_deadline_ns - (now.tv_sec * 1000 * NS_PER_MS + now.tv_nsec);
+	int64_t left_ns = task->soft_deadline_ns - clock_ns(CLOCK_MONOTONIC);
 	look_in(task, left_ns > 0 ? (uint64_t)((left_ns + NS_PER_MS - 1) / NS_PER_MS) : 0);
 }
 

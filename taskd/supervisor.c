@@ -21,9 +21,9 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "shared/clock.h"
 #include "taskd/crew.h"
 #include "taskd/instance.h"
 #include "taskd/log.h"
@@ -65,13 +65,6 @@ struct supervisor {
 	struct crew crew;
 	struct pollfd *polled; /* has room for every row */
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* ---- end --------------------------------------------------------------------------------- */
 
@@ -389,7 +382,7 @@ static void fill_poll(struct supervisor *self, bool blocked)
 /* Control before the ends: a worker's RECYCLED is then known when it is reaped. */
 static void handle_poll(struct supervisor *self, uint32_t rows)
 {
-	int64_t now = now_ms();
+	int64_t now = clock_ms(CLOCK_MONOTONIC);
 	if (self->polled[POLL_SIGNALS].revents != 0)
 		on_signals(self, now);
 	if (self->polled[POLL_CONTROL].revents != 0 && self->dispatcher.control >= 0)
@@ -404,7 +397,7 @@ static void handle_poll(struct supervisor *self, uint32_t rows)
 static void loop(struct supervisor *self)
 {
 	while (self->phase != ENDING || self->dispatcher.pid > 0 || self->crew.alive > 0) {
-		int64_t now = now_ms();
+		int64_t now = clock_ms(CLOCK_MONOTONIC);
 		int64_t next = run_due(self, now);
 		enum outbox_result sent = outbox_flush(&self->outbox);
 		if (sent == OUTBOX_GONE) {
@@ -464,7 +457,7 @@ static bool begin(struct supervisor *self)
 		.role = "worker", .name = "taskd-worker", .log_level = self->config->log_level,
 		.keep = { -1, self->wake_fd, self->lock_fd, -1 }, .mask = &self->mask_before, .files = self->files_before,
 	};
-	if (!crew_configure(&self->crew, self->config, now_ms()) || !reserve_poll(self)) {
+	if (!crew_configure(&self->crew, self->config, clock_ms(CLOCK_MONOTONIC)) || !reserve_poll(self)) {
 		log_event(LOG_ERR, "refused", "error=%m");
 		return false;
 	}

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "shared/clock.h"
 #include "taskd/arguments.h"
 #include "taskd/log.h"
 
@@ -19,14 +19,6 @@ struct task_text {
 	struct task_text *next;
 	char text[];
 };
-
-static int64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
 
 static void copy_text(char *to, struct record_text from)
 {

@@ -22,9 +22,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "shared/clock.h"
 #include "taskd/attempt.h"
 #include "taskd/exec.h"
 #include "taskd/http.h"
@@ -62,13 +62,11 @@ struct worker_thread {
 static void leave(struct worker *worker, uint32_t lane, const char *reason)
 {
 	struct message_head head = { .kind = MESSAGE_LEAVING };
-	struct timespec now;
 
 	if (atomic_exchange(&worker->leaving, true))
 		return;
 	mailbox_retire(worker->mailbox); /* first: the other threads claim no more either */
-	clock_gettime(CLOCK_REALTIME, &now);
-	head.at_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+	head.at_ns = clock_ns(CLOCK_REALTIME);
 	mailbox_send(worker->mailbox, lane, &head, "");
 	log_event(LOG_INFO, "worker-leaving", "pool=%s reason=%s tasks=%llu", worker->pool->name, reason,
 	    (unsigned long long)atomic_load(&worker->tasks));
@@ -90,12 +88,9 @@ static uint64_t resident_bytes(const struct worker *worker)
 /* Called after each task; reads /proc now and then, by one of the threads. */
 static bool is_above_memory(struct worker *worker)
 {
-	struct timespec now;
-
 	if (worker->pool->max_memory_bytes == 0)
 		return false;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	int64_t now_ms = now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+	int64_t now_ms = clock_ms(CLOCK_MONOTONIC_COARSE);
 	int64_t looked_ms = atomic_load_explicit(&worker->memory_looked_ms, memory_order_relaxed);
 	if (now_ms - looked_ms < MEMORY_LOOK_MS ||
 	    !atomic_compare_exchange_strong(&worker->memory_looked_ms, &looked_ms, now_ms))
@@ -174,11 +169,8 @@ static bool next_work(struct worker_thread *self, struct work_head *head, const 
 
 static void say_ready(const struct worker_thread *self)
 {
-	struct message_head ready = { .kind = MESSAGE_READY };
-	struct timespec now;
+	const struct message_head ready = { .kind = MESSAGE_READY, .at_ns = clock_ns(CLOCK_REALTIME) };
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	ready.at_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
 	mailbox_send(self->worker->mailbox, self->tasks.lane, &ready, "");
 }
 

@@ -9,16 +9,15 @@
 #include <string.h>
 #include <time.h>
 
+#include "shared/clock.h"
+
 #define SECONDS_BELOW 100000000000ll /* a plain number from here on is milliseconds: as seconds, the year 5138 */
 #define DAY_MS (24 * 3600 * 1000ll)
 #define SPAN_MOST_MS (100 * 366 * DAY_MS)
 
 int64_t now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return clock_ms(CLOCK_REALTIME);
 }
 
 bool read_number(const char *text, uint64_t least, uint64_t most, uint64_t *number)

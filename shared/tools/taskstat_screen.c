@@ -13,8 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "shared/clock.h"
 
 #define INTERVAL_LEAST_MS 100
 #define INTERVAL_MOST_MS 3600000
@@ -26,14 +27,6 @@ static void on_stop(int number)
 {
 	(void)number;
 	stop_asked = 1;
-}
-
-static int64_t monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* ---- rows -------------------------------------------------------------------------------- */
@@ -247,7 +240,7 @@ static bool press(struct screen *screen, int key)
 static bool wait_for_keys(struct screen *screen, int64_t looked_ms)
 {
 	for (;;) {
-		int64_t left_ms = looked_ms + screen->interval_ms - monotonic_ms();
+		int64_t left_ms = looked_ms + screen->interval_ms - clock_ms(CLOCK_MONOTONIC);
 		struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
 		int key;
 		if (stop_asked)
@@ -268,7 +261,7 @@ static bool run(struct screen *screen, struct tr_error *error)
 	int64_t before_ms = 0;
 
 	for (;;) {
-		int64_t now_ms = monotonic_ms();
+		int64_t now_ms = clock_ms(CLOCK_MONOTONIC);
 		if (!reopen(screen, error))
 			return false;
 		look(screen, before_ms ? (double)(now_ms - before_ms) / 1000 : 0);

@@ -2,11 +2,11 @@
  * How a board stands now: the selection of names, the fields of a histogram, and how taskd is, as
  * far as its heartbeat and the lock on its board tell. Called by every form of output.
  */
+#include "shared/clock.h"
 #include "shared/tools/taskstat.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
-#include <time.h>
 
 /* ---- what is selected -------------------------------------------------------------------- */
 
@@ -81,10 +81,7 @@ double counter_rate(const struct view *view, enum stat_row row)
 
 void view_look(struct view *view)
 {
-	struct timespec now = { 0 };
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	view->now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	view->now_ms = clock_ms(CLOCK_REALTIME);
 	view->seen_ms = atomic_load_explicit(&view->board->heartbeat_ms, memory_order_relaxed);
 	view->started_ms = atomic_load_explicit(&view->board->started_ms, memory_order_relaxed);
 	view->pid = atomic_load_explicit(&view->board->pid, memory_order_relaxed);
