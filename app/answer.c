@@ -5,22 +5,22 @@
  */
 #include "app/web.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const struct {
 	int status;
-	const char *reason;
-} reasons[] = {
-	{ 200, "OK" }, { 202, "Accepted" }, { 204, "No Content" },
-	{ 304, "Not Modified" }, { 307, "Temporary Redirect" },
-	{ 400, "Bad Request" }, { 401, "Unauthorized" },
-	{ 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" },
-	{ 409, "Conflict" }, { 413, "Content Too Large" }, { 414, "URI Too Long" }, { 415, "Unsupported Media Type" },
-	{ 422, "Unprocessable Content" }, { 429, "Too Many Requests" }, { 431, "Request Header Fields Too Large" },
-	{ 500, "Internal Server Error" }, { 503, "Service Unavailable" }, { 507, "Insufficient Storage" },
+	const char *line; /* of the response's head */
+} statuses[] = {
+	{ 200, "200 OK" }, { 202, "202 Accepted" }, { 204, "204 No Content" },
+	{ 304, "304 Not Modified" }, { 307, "307 Temporary Redirect" },
+	{ 400, "400 Bad Request" }, { 401, "401 Unauthorized" }, { 403, "403 Forbidden" }, { 404, "404 Not Found" },
+	{ 405, "405 Method Not Allowed" }, { 408, "408 Request Timeout" }, { 409, "409 Conflict" },
+	{ 413, "413 Content Too Large" }, { 414, "414 URI Too Long" }, { 415, "415 Unsupported Media Type" },
+	{ 422, "422 Unprocessable Content" }, { 429, "429 Too Many Requests" },
+	{ 431, "431 Request Header Fields Too Large" }, { 500, "500 Internal Server Error" },
+	{ 503, "503 Service Unavailable" }, { 507, "507 Insufficient Storage" },
 };
 
 static const char out_of_memory_body[] = "{\"detail\":\"out of memory; try again later\"}";
@@ -28,17 +28,17 @@ static const char out_of_memory_body[] = "{\"detail\":\"out of memory; try again
 static const char bug_body[] = "{\"detail\":\"something went wrong here\"}";
 
 /* NULL: nobody answers with this status. */
-static const char *reason_of(int status)
+static const char *status_line(int status)
 {
-	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
-		if (reasons[i].status == status)
-			return reasons[i].reason;
+	for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
+		if (statuses[i].status == status)
+			return statuses[i].line;
 	return NULL;
 }
 
 bool answer_knows(int status)
 {
-	return reason_of(status) != NULL;
+	return status_line(status) != NULL;
 }
 
 struct web_answer answer_json(int status, json_t *body)
@@ -138,15 +138,30 @@ struct head {
 	size_t used;
 };
 
-__attribute__((format(printf, 2, 3))) static void head_line(struct head *head, const char *format, ...)
+static void head_add(struct head *head, const char *text)
 {
-	va_list list;
-	va_start(list, format);
-	int length = vsnprintf(head->text + head->used, sizeof(head->text) - head->used, format, list);
-	va_end(list);
-	if (length < 0 || (size_t)length >= sizeof(head->text) - head->used)
+	size_t bytes = strlen(text);
+	if (bytes >= sizeof(head->text) - head->used)
 		abort(); /* our own lines do not fit into our own buffer */
-	head->used += (size_t)length;
+	memcpy(head->text + head->used, text, bytes + 1);
+	head->used += bytes;
+}
+
+/* The value in two parts, either of which may be "". */
+static void head_line(struct head *head, const char *name, const char *value, const char *rest)
+{
+	head_add(head, name);
+	head_add(head, ": ");
+	head_add(head, value);
+	head_add(head, rest);
+	head_add(head, "\r\n");
+}
+
+static void head_number(struct head *head, const char *name, size_t number)
+{
+	char text[24];
+	snprintf(text, sizeof(text), "%zu", number);
+	head_line(head, name, text, "");
 }
 
 static void head_allow(struct head *head, unsigned allow)
@@ -154,11 +169,12 @@ static void head_allow(struct head *head, unsigned allow)
 	const char *separator = "Allow: ";
 	for (enum method method = 0; method < METHOD_OTHER; method++) {
 		if (allow & 1u << method) {
-			head_line(head, "%s%s", separator, method_name(method));
+			head_add(head, separator);
+			head_add(head, method_name(method));
 			separator = ", ";
 		}
 	}
-	head_line(head, "\r\n");
+	head_add(head, "\r\n");
 }
 
 static bool is_bodyless(int status)
@@ -169,33 +185,36 @@ static bool is_bodyless(int status)
 static void render_head(struct head *head, const struct web_answer *answer,
     const struct web_request *request, const struct web_content *content)
 {
-	head_line(head, "Status: %d %s\r\n", answer->status, reason_of(answer->status));
-	if (answer->stream.wanted) /* and no server on its way is to gather it */
-		head_line(head, "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n");
-	else if (!is_bodyless(answer->status)) /* RFC 9110, section 8.6: no length where there is no content */
-		head_line(head, "Content-Type: %s\r\nContent-Length: %zu\r\nX-Content-Type-Options: nosniff\r\n", content->type,
-		    content->count);
-	head_line(head, "Cache-Control: %s\r\n", answer->cache_control != NULL ? answer->cache_control : "no-store");
+	head_line(head, "Status", status_line(answer->status), "");
+	if (answer->stream.wanted) { /* and no server on its way is to gather it */
+		head_add(head, "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n");
+	} else if (!is_bodyless(answer->status)) { /* RFC 9110, section 8.6: no length where there is no content */
+		head_line(head, "Content-Type", content->type, "");
+		head_number(head, "Content-Length", content->count);
+		head_line(head, "X-Content-Type-Options", "nosniff", "");
+	}
+	head_line(head, "Cache-Control", answer->cache_control != NULL ? answer->cache_control : "no-store", "");
 	if (answer->etag != NULL)
-		head_line(head, "ETag: %s\r\n", answer->etag);
-	if (answer->csp != NULL)
-		head_line(head, "Content-Security-Policy: %s\r\nX-Frame-Options: DENY\r\nReferrer-Policy: same-origin\r\n",
-		    answer->csp);
+		head_line(head, "ETag", answer->etag, "");
+	if (answer->csp != NULL) {
+		head_line(head, "Content-Security-Policy", answer->csp, "");
+		head_add(head, "X-Frame-Options: DENY\r\nReferrer-Policy: same-origin\r\n");
+	}
 	if (request->request_id[0] != '\0')
-		head_line(head, "X-Request-ID: %s\r\n", request->request_id);
+		head_line(head, "X-Request-ID", request->request_id, "");
 	if (request->trace[0] != '\0')
-		head_line(head, "traceparent: %s\r\n", request->trace);
+		head_line(head, "traceparent", request->trace, "");
 	if (answer->location[0] != '\0')
-		head_line(head, "Location: %s%s\r\n", answer->location[0] == '/' ? request->prefix : "", answer->location);
+		head_line(head, "Location", answer->location[0] == '/' ? request->prefix : "", answer->location);
 	if (answer->retry_after_s != 0)
-		head_line(head, "Retry-After: %u\r\n", answer->retry_after_s);
+		head_number(head, "Retry-After", answer->retry_after_s);
 	if (answer->set_cookie[0] != '\0')
-		head_line(head, "Set-Cookie: %s\r\n", answer->set_cookie);
+		head_line(head, "Set-Cookie", answer->set_cookie, "");
 	if (answer->challenge)
-		head_line(head, "WWW-Authenticate: Bearer\r\n");
+		head_line(head, "WWW-Authenticate", "Bearer", "");
 	if (answer->allow != 0)
 		head_allow(head, answer->allow);
-	head_line(head, "\r\n");
+	head_add(head, "\r\n");
 }
 
 static struct web_content json_content(const char *text)

@@ -70,6 +70,8 @@ void set_listening(struct connections *connections, bool listening)
 
 void become_free(struct connections *connections, struct connection *connection)
 {
+	if (connection->lent_fd >= 0)
+		close(connection->lent_fd);
 	if (connection->fd >= 0)
 		close(connection->fd);
 	connection->state = FREE;

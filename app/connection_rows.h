@@ -23,6 +23,7 @@ enum connection_state { FREE, IDLE, TAKEN };
 struct connection {
 	enum connection_state state;
 	int fd;
+	int lent_fd;         /* a low duplicate for libfcgi; the thread's that has taken it; -1: none */
 	uint32_t turn;       /* counts the lives of this row: an event of a life before is none */
 	bool served;         /* it has had a request */
 	bool missed;         /* TAKEN: something arrived while it was being given back; epoll has told so already */

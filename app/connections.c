@@ -6,9 +6,10 @@
  *
  * An idle connection holds no thread; how it gives way to another one is said in connection_rows.c.
  *
- * Descriptors are moved above those that select(2), and with it libfcgi, can name; a thread gives
- * libfcgi a duplicate. So libfcgi may close what it has whenever it likes, and the number in a row
- * is the row's alone: whoever holds the lock may shut it down without hitting another connection.
+ * Descriptors are moved above those that select(2), and with it libfcgi, can name; libfcgi is lent
+ * a duplicate. So libfcgi may close what it has whenever it likes, and the number in a row is the
+ * row's alone: whoever holds the lock may shut it down without hitting another connection. The
+ * duplicate stays from one request to the next, unless such low numbers get rare.
  *
  * The watching thread shuts down what a thread waits on for too long. It sleeps until the earliest
  * deadline that it has seen, and for ever while there is none.
@@ -189,7 +190,7 @@ void connections_free(struct connections **connections)
 	pthread_join(gone->watcher, NULL);
 	for (unsigned i = 0; i < gone->most; i++)
 		if (gone->rows[i].state != FREE)
-			close(gone->rows[i].fd);
+			become_free(gone, &gone->rows[i]);
 	close_descriptors(gone);
 	pthread_cond_destroy(&gone->changed);
 	pthread_mutex_destroy(&gone->lock);
@@ -239,6 +240,7 @@ static void accept_connection(struct connections *connections)
 		connections->free = connection->newer;
 		connections->open++;
 		connection->fd = fd;
+		connection->lent_fd = -1;
 		connection->served = false;
 		connection->asked_ns = 0;
 		become_idle(connections, connection);
@@ -327,15 +329,26 @@ struct connection *connections_take(struct connections *connections)
 	return NULL;
 }
 
-int connection_fd(const struct connection *connection)
+int connection_lend(struct connection *connection)
 {
-	return connection->fd;
+	if (connection->lent_fd < 0)
+		connection->lent_fd = fcntl(connection->fd, F_DUPFD_CLOEXEC, 0);
+	return connection->lent_fd;
+}
+
+void connection_was_closed(struct connection *connection)
+{
+	connection->lent_fd = -1;
 }
 
 void connections_give_back(struct connections *connections, struct connection *connection)
 {
 	/* A system call too many for the lock, and still ours: who learns of an event meanwhile leaves a note. */
 	bool watched = watch_connection(connections, EPOLL_CTL_MOD, connection);
+	if (connection->lent_fd >= connections->number_least / 2) {
+		close(connection->lent_fd);
+		connection->lent_fd = -1;
+	}
 	pthread_mutex_lock(&connections->lock);
 	connection->served = true;
 	connection->asked_ns = 0;

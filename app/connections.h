@@ -28,8 +28,12 @@ void connections_free(struct connections **connections);
  * connections_stop() and none is left. Any thread.
  */
 struct connection *connections_take(struct connections *connections);
-/* Its descriptor: often above 1,023, so not for select(2), and not to be closed. */
-int connection_fd(const struct connection *connection);
+/*
+ * A descriptor for libfcgi, the lowest there is, since select(2) must be able to name it. libfcgi may
+ * close it, and then connection_was_closed() must be told. Else it stays the connection's. -1: errno says why.
+ */
+int connection_lend(struct connection *connection);
+void connection_was_closed(struct connection *connection);
 /* The web server keeps it open for another request. */
 void connections_give_back(struct connections *connections, struct connection *connection);
 /*

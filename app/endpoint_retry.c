@@ -105,15 +105,11 @@ static struct web_answer replace(const struct web_request *request, struct backg
 {
 	if (recipe->has_file)
 		return answer_detail(409, "the task owns a file, which a new one would not have; retry it as it is");
-	/* The name has to live as long as the request: its body does. */
-	if (json_object_set_new(request->body, "handler", json_string(recipe->handler)) != 0)
-		return answer_result(TR_NO_MEMORY, NULL);
 	json_t *args = merge(json_object_get(request->body, "args"), recipe->args);
 	if (args == NULL)
 		return answer_fault("body", "args", "value_error", "What it was given is no JSON, so they must stand here");
 	struct task_options options = merge_options(request->body, &recipe->options);
-	enum tr_result result = web_offer_task(request, background,
-	    json_string_value(json_object_get(request->body, "handler")), args, &options);
+	enum tr_result result = web_offer_task(request, background, recipe->handler, args, &options);
 	json_decref(args);
 	if (result == TR_INVALID)
 		return answer_detail(422, background_tasks_error(background));

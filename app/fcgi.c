@@ -18,10 +18,9 @@
 
 #include <errno.h>
 #include <fcgiapp.h>
-#include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "app/connections.h"
 #include "app/log.h"
@@ -144,34 +143,65 @@ static bool skip_body(struct server_thread *thread)
 
 /* ---- one request ------------------------------------------------------------------------- */
 
+/* Which parameter is which field of the head. */
+#define PARAMETER(name, field) { name, sizeof(name) - 1, offsetof(struct request_head, field) }
+static const struct {
+	const char *name;
+	size_t bytes, field;
+} parameters[] = {
+	PARAMETER("REQUEST_METHOD", method),
+	PARAMETER("REQUEST_URI", uri),
+	PARAMETER("CONTENT_TYPE", content_type),
+	PARAMETER("CONTENT_LENGTH", content_length),
+	PARAMETER("HTTP_AUTHORIZATION", authorization),
+	PARAMETER("HTTP_CONTENT_DISPOSITION", content_disposition),
+	PARAMETER("HTTP_COOKIE", cookie),
+	PARAMETER("HTTP_ORIGIN", origin),
+	PARAMETER("HTTP_HOST", host),
+	PARAMETER("HTTP_X_REQUESTED_WITH", requested_with),
+	PARAMETER("REMOTE_ADDR", peer),
+	PARAMETER("REQUEST_SCHEME", scheme),
+	PARAMETER("HTTPS", https),
+	PARAMETER("HTTP_ACCEPT", accept),
+	PARAMETER("HTTP_IF_NONE_MATCH", if_none_match),
+	PARAMETER("HTTP_TRACEPARENT", traceparent),
+	PARAMETER("HTTP_LAST_EVENT_ID", last_event_id),
+	PARAMETER("HTTP_X_REQUEST_ID", client_request_id),
+	PARAMETER("REQUEST_ID", server_request_id),
+};
+
+/* Of a name that stands twice the first one counts, as with FCGX_GetParam(). */
+static void take_value(const char *value, const char **field)
+{
+	if (*field == NULL)
+		*field = value;
+}
+
+/* `user`: the name of the one that says whom the web server has recognized, besides what else it may be; NULL: none. */
+static void read_parameter(const char *parameter, const char *user, struct request_head *head)
+{
+	const char *equals = strchr(parameter, '=');
+	size_t bytes = equals != NULL ? (size_t)(equals - parameter) : 0; /* no name is empty */
+	if (bytes == 0)
+		return;
+	if (user != NULL && strncmp(parameter, user, bytes) == 0 && user[bytes] == '\0')
+		take_value(equals + 1, &head->user);
+	for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
+		if (bytes == parameters[i].bytes && memcmp(parameter, parameters[i].name, bytes) == 0) {
+			take_value(equals + 1, (const char **)((char *)head + parameters[i].field));
+			return;
+		}
+	}
+}
+
 static void read_head(struct server_thread *thread)
 {
-	FCGX_ParamArray environment = thread->fcgx.envp;
-	const char *user_parameter = thread->server->settings.user_parameter;
-	struct request_head head = {
-		.method = FCGX_GetParam("REQUEST_METHOD", environment),
-		.uri = FCGX_GetParam("REQUEST_URI", environment),
-		.content_type = FCGX_GetParam("CONTENT_TYPE", environment),
-		.content_length = FCGX_GetParam("CONTENT_LENGTH", environment),
-		.authorization = FCGX_GetParam("HTTP_AUTHORIZATION", environment),
-		.content_disposition = FCGX_GetParam("HTTP_CONTENT_DISPOSITION", environment),
-		.cookie = FCGX_GetParam("HTTP_COOKIE", environment),
-		.origin = FCGX_GetParam("HTTP_ORIGIN", environment),
-		.host = FCGX_GetParam("HTTP_HOST", environment),
-		.requested_with = FCGX_GetParam("HTTP_X_REQUESTED_WITH", environment),
-		.user = user_parameter != NULL ? FCGX_GetParam(user_parameter, environment) : NULL,
-		.peer = FCGX_GetParam("REMOTE_ADDR", environment),
-		.scheme = FCGX_GetParam("REQUEST_SCHEME", environment),
-		.https = FCGX_GetParam("HTTPS", environment),
-		.accept = FCGX_GetParam("HTTP_ACCEPT", environment),
-		.if_none_match = FCGX_GetParam("HTTP_IF_NONE_MATCH", environment),
-		.traceparent = FCGX_GetParam("HTTP_TRACEPARENT", environment),
-		.last_event_id = FCGX_GetParam("HTTP_LAST_EVENT_ID", environment),
-		.client_request_id = FCGX_GetParam("HTTP_X_REQUEST_ID", environment),
-		.server_request_id = FCGX_GetParam("REQUEST_ID", environment),
-	};
-	for (char **each = environment; *each != NULL; each++)
+	struct request_head head = { .bytes = 0 };
+	/* One walk: FCGX_GetParam() walks them all for each name. */
+	for (char **each = thread->fcgx.envp; *each != NULL; each++) {
 		head.bytes += strlen(*each);
+		read_parameter(*each, thread->server->settings.user_parameter, &head);
+	}
 	request_head_read(&head, &thread->request);
 	thread->request.source = (struct web_source){ .read = read_body, .context = thread };
 	thread->body_ended = false;
@@ -206,7 +236,7 @@ static bool serve_request(struct server_thread *thread)
  * the rest of it is the streamer's. (What libfcgi has read ahead on the connection is lost: nothing, or
  * that the web server has given up so soon, which it then shows by closing, too.) False: it broke.
  */
-static bool hand_over(struct server_thread *thread, int fd)
+static bool hand_over(struct server_thread *thread)
 {
 	struct stream_listener *listener = thread->answered.listener;
 	thread->answered.listener = NULL;
@@ -217,8 +247,7 @@ static bool hand_over(struct server_thread *thread, int fd)
 	uint16_t request = (uint16_t)thread->fcgx.requestId;
 	FCGX_Free(&thread->fcgx, 0);
 	end_wait(thread);
-	close(fd);
-	thread->fcgx.ipcFd = -1;
+	thread->fcgx.ipcFd = -1; /* lent: closed with the connection's row */
 	streamer_adopt(listener, connections_leave(thread->server->connections, thread->connection), request);
 	return true;
 }
@@ -228,14 +257,12 @@ enum connection_end { CONNECTION_KEPT, CONNECTION_ENDED, CONNECTION_LEFT };
 /* A request has arrived on the connection, or its other end was closed. */
 static enum connection_end serve_connection(struct server_thread *thread)
 {
-	/* libfcgi's own, as low as select(2) needs it: the low numbers are free but for those in use. */
-	int fd = fcntl(connection_fd(thread->connection), F_DUPFD_CLOEXEC, 0);
-	if (fd < 0) {
+	thread->fcgx.ipcFd = connection_lend(thread->connection);
+	if (thread->fcgx.ipcFd < 0) {
 		log_event(LOG_ERR, "serve-failed", "errno=%d", errno);
 		return CONNECTION_ENDED;
 	}
 	/* FCGX_Accept_r() begins by finishing what was before, and must not close the connection. */
-	thread->fcgx.ipcFd = fd;
 	thread->fcgx.keepConnection = 1;
 	begin_wait(thread, timeout_ns(thread), false);
 	/* An error means that no request came; the connection is closed then. */
@@ -244,7 +271,7 @@ static enum connection_end serve_connection(struct server_thread *thread)
 		/* libfcgi takes parameters that broke off for all there are. */
 		bool served = FCGX_GetError(thread->fcgx.in) == 0 && serve_request(thread);
 		if (served && thread->answered.listener != NULL) {
-			served = hand_over(thread, fd);
+			served = hand_over(thread);
 			if (served)
 				return CONNECTION_LEFT;
 		}
@@ -257,11 +284,11 @@ static enum connection_end serve_connection(struct server_thread *thread)
 		FCGX_Finish_r(&thread->fcgx);
 	}
 	end_wait(thread);
-	if (thread->fcgx.ipcFd < 0)
-		return CONNECTION_ENDED;
-	close(fd);
+	bool kept = thread->fcgx.ipcFd >= 0;
+	if (!kept)
+		connection_was_closed(thread->connection);
 	thread->fcgx.ipcFd = -1;
-	return CONNECTION_KEPT;
+	return kept ? CONNECTION_KEPT : CONNECTION_ENDED;
 }
 
 /* ---- a thread's life --------------------------------------------------------------------- */

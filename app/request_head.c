@@ -9,6 +9,7 @@
 
 #define URI_BYTES_MAX 8192
 #define HEAD_BYTES_MAX 65536
+#define RANDOM_FETCHED 256 /* what getrandom(2) gives whole or not at all */
 
 /* The first one stays. `why` has static storage. */
 static void set_fault(struct web_request *request, int status, const char *why)
@@ -121,12 +122,25 @@ static bool request_id_ok(const char *id)
 	return bytes >= 1 && bytes <= WEB_REQUEST_ID_MAX && strspn(id, allowed) == bytes;
 }
 
+/* Of the kernel's, fetched for many requests at once; each thread has its own. NULL: there are none. */
+static const unsigned char *random_bytes(size_t bytes)
+{
+	static _Thread_local unsigned char fetched[RANDOM_FETCHED];
+	static _Thread_local size_t left;
+	if (left < bytes)
+		left = getrandom(fetched, sizeof(fetched), GRND_NONBLOCK) == (ssize_t)sizeof(fetched) ? sizeof(fetched) : 0;
+	if (left < bytes)
+		return NULL;
+	left -= bytes;
+	return fetched + left;
+}
+
 /* `digits` random lower-case hexadecimal digits, at most 32; none where there is no randomness. */
 static void random_hex(char *to, size_t digits)
 {
-	unsigned char random[16];
+	const unsigned char *random = random_bytes(digits / 2);
 	to[0] = '\0';
-	if (getrandom(random, digits / 2, GRND_NONBLOCK) != (ssize_t)(digits / 2))
+	if (random == NULL)
 		return;
 	for (size_t i = 0; i < digits; i++)
 		to[i] = "0123456789abcdef"[i % 2 == 0 ? random[i / 2] >> 4 : random[i / 2] & 15];

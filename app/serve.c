@@ -61,7 +61,7 @@ static bool has_no_body(const struct web_request *request)
 
 /* Parameters and body, so that the faults of both come in one answer. False: *answer is the refusal. */
 static bool read_input(const struct web_settings *settings, struct web_request *request,
-    const struct route_match *match, struct web_answer *answer)
+    const struct route_match *match, json_t **body, struct web_answer *answer)
 {
 	static const struct fault_place in_body = { .name = "body" };
 	const struct route *route = request->route;
@@ -71,12 +71,12 @@ static bool read_input(const struct web_settings *settings, struct web_request *
 		size_t limit_bytes = settings->body_limit_bytes;
 		if (route->body_bytes_max != 0 && route->body_bytes_max < limit_bytes)
 			limit_bytes = route->body_bytes_max;
-		request->body = body_json(request, limit_bytes, answer);
-		if (request->body == NULL) {
+		request->body = *body = body_json(request, limit_bytes, answer);
+		if (*body == NULL) {
 			faults_clear(&faults);
 			return false;
 		}
-		schema_validate(route->body, request->body, &in_body, false, &faults);
+		schema_validate(route->body, *body, &in_body, false, &faults);
 	}
 	if (!faults_any(&faults))
 		return true;
@@ -169,6 +169,7 @@ static struct web_answer call(const struct web_settings *settings, struct web_re
 	else if (background != NULL)
 		background_tasks_clear(background);
 	request->added = NULL;
+	free(added.body_text);
 	return answer;
 }
 
@@ -177,10 +178,11 @@ static struct web_answer serve_route(const struct web_settings *settings, struct
 {
 	struct web_answer answer;
 	struct held held = { .count = 0 };
+	json_t *body = NULL;
 	struct upload upload = { .fd = -1 };
 	if (!may_call(request, background, &answer))
 		return answer;
-	if (read_input(settings, request, match, &answer) &&
+	if (read_input(settings, request, match, &body, &answer) &&
 	    (!request->route->upload || receive(settings, request, &upload, &answer))) {
 		request->held = &held;
 		if (hold_resources(request, &held, &answer))
@@ -189,8 +191,9 @@ static struct web_answer serve_route(const struct web_settings *settings, struct
 		request->held = NULL;
 	}
 	json_decref(request->parameters);
-	json_decref(request->body);
-	request->parameters = request->body = NULL;
+	json_decref(body);
+	request->parameters = NULL;
+	request->body = NULL;
 	upload_clear(&upload);
 	request->upload = NULL;
 	return answer;

@@ -14,6 +14,9 @@
 #define TRACE_ID_AT 3 /* in a traceparent */
 #define TRACE_ID_BYTES 32
 
+/* One task's part of a 202. */
+#define ACCEPTED_BYTES_MAX (sizeof(",{\"id\":\"\",\"handler\":\"\",\"href\":\"/tasks/\"}") + 2 * TR_ID_TEXT_SIZE + TR_NAME_MAX)
+
 static const char id_mark[] = ";request_id=";
 
 static enum tr_result add(const struct web_request *request, struct background_tasks *background,
@@ -28,13 +31,26 @@ static enum tr_result add(const struct web_request *request, struct background_t
 	return background_tasks_add(background, handler, args, &with_trace);
 }
 
+/* NULL: out of memory. *made: what the caller frees; the request's body stays, as its tasks mostly all have it. */
+static const char *write_args(const struct web_request *request, const json_t *args, char **made)
+{
+	bool is_body = args == request->body;
+	*made = NULL;
+	if (args == NULL || (is_body && request->added->body_text != NULL))
+		return args == NULL ? NULL : request->added->body_text;
+	char *text = json_dumps(args, JSON_COMPACT | JSON_ENCODE_ANY);
+	*(is_body ? &request->added->body_text : made) = text;
+	return text;
+}
+
 enum tr_result web_offer_task(const struct web_request *request, struct background_tasks *background,
     const char *handler, const json_t *args, const struct task_options *options)
 {
 	struct web_added *added = request->added;
-	char *text = args != NULL ? json_dumps(args, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	char *made;
+	const char *text = write_args(request, args, &made);
 	enum tr_result result = text != NULL ? add(request, background, handler, text, options) : TR_NO_MEMORY;
-	free(text);
+	free(made);
 	if (result == TR_OK)
 		added->handlers[added->count++] = handler; /* the batch takes no more than there is room for */
 	return result;
@@ -63,26 +79,31 @@ struct web_answer answer_not_added(enum tr_result failed)
 	return failed == TR_INVALID ? answer_detail(500, "something went wrong here") : answer_result(failed, NULL);
 }
 
+/* Written as text at once: a JSON value of it would cost more than all else that a request does here. */
 struct web_answer answer_accepted(const struct web_request *request, const struct background_tasks *background)
 {
 	const struct web_added *added = request->added;
-	struct web_answer answer = { .status = 202 };
 	if (added->failed != TR_OK)
 		return answer_not_added(added->failed);
 	assert(added->count == background_tasks_count(background)); /* all came through web_add_task() */
-	json_t *tasks = json_array();
+	char *text = malloc(sizeof("{\"tasks\":[]}") + added->count * (ACCEPTED_BYTES_MAX + strlen(request->prefix)));
+	if (text == NULL)
+		return answer_result(TR_NO_MEMORY, NULL);
+	struct web_answer answer = { .status = 202 };
+	char *to = stpcpy(text, "{\"tasks\":[");
 	for (size_t i = 0; i < added->count; i++) {
 		struct tr_id id = background_tasks_id(background, i);
-		char text[TR_ID_TEXT_SIZE];
-		snprintf(answer.location, sizeof(answer.location), "/tasks/%s", tr_id_format(&id, text));
-		if (json_array_append_new(tasks, json_pack("{s:s, s:s, s:o}", "id", text, "handler", added->handlers[i],
-			"href", json_sprintf("%s%s", request->prefix, answer.location))) != 0) {
-			json_decref(tasks);
-			return answer_result(TR_NO_MEMORY, NULL);
-		}
+		char id_text[TR_ID_TEXT_SIZE];
+		strcpy(stpcpy(answer.location, "/tasks/"), tr_id_format(&id, id_text));
+		to = stpcpy(stpcpy(to, i == 0 ? "{\"id\":\"" : ",{\"id\":\""), id_text);
+		/* The batch has taken the handler's name, and options.c the prefix: there is nothing in them to be escaped. */
+		to = stpcpy(stpcpy(to, "\",\"handler\":\""), added->handlers[i]);
+		to = stpcpy(stpcpy(stpcpy(stpcpy(to, "\",\"href\":\""), request->prefix), answer.location), "\"}");
 	}
-	answer.body = json_pack("{s:o}", "tasks", tasks);
-	return answer.body != NULL ? answer : answer_result(TR_NO_MEMORY, NULL);
+	to = stpcpy(to, "]}");
+	answer.content = (struct web_content){ .type = "application/json", .bytes = text, .count = (size_t)(to - text),
+		.release = free, .context = text };
+	return answer;
 }
 
 /* ---- trace and request id ---------------------------------------------------------------- */
@@ -97,10 +118,10 @@ static bool id_is_trace_id(const struct web_request *request)
 void trace_join(const struct web_request *request, char joined[TR_TRACE_MAX + 1])
 {
 	bool same = id_is_trace_id(request), none = request->request_id[0] == '\0';
-	int length = snprintf(joined, TR_TRACE_MAX + 1, "%s%s%s", request->trace, same ? ";" : none ? "" : id_mark,
-	    same ? "" : request->request_id);
-	if (length < 0 || length > TR_TRACE_MAX)
-		joined[0] = '\0';
+	const char *mark = same ? ";" : none ? "" : id_mark, *id = same ? "" : request->request_id;
+	joined[0] = '\0';
+	if (strlen(request->trace) + strlen(mark) + strlen(id) <= TR_TRACE_MAX)
+		strcpy(stpcpy(stpcpy(joined, request->trace), mark), id);
 }
 
 void trace_split(const char *joined, char traceparent[TR_TRACE_MAX + 1], char request_id[WEB_REQUEST_ID_MAX + 1])

@@ -121,13 +121,13 @@ struct web_request {
 	enum web_by by;
 	enum web_right most;   /* what who calls may at most */
 	json_t *parameters;    /* an object: those of path and query, of the types that the route says */
-	json_t *body;          /* has passed the route's schema; NULL: the route has none */
+	const json_t *body;    /* has passed the route's schema; NULL: the route has none */
 	struct upload *upload; /* of a route with `upload` */
 	struct web_added *added;
 	const struct held *held; /* the route's resources, open */
 };
 
-/* A body that is not JSON. Empty: type is NULL. */
+/* A body that is not JSON, or is JSON that was written already. Empty: type is NULL. */
 struct web_content {
 	const char *type; /* Content-Type, with its charset */
 	const char *bytes;
@@ -293,8 +293,8 @@ json_t *body_json(const struct web_request *request, size_t limit_bytes, struct 
 
 /*
  * Adds a task with `args`, any JSON, which stays the caller's; NULL stands for "out of memory", as
- * json_pack() has it. Trace and request id go along by themselves. `handler` lives as long as the
- * request; `options` may be NULL.
+ * json_pack() has it. Trace and request id go along by themselves. `handler` lives until
+ * answer_accepted(), which names it; `options` may be NULL.
  * The result need not be looked at: once one has failed, the request is answered with why, whatever
  * the endpoint answers, and nothing is published. The errors are background_tasks_add()'s; INVALID, a
  * bug of the endpoint's author, is logged and answered with 500.
@@ -323,6 +323,7 @@ struct web_added {
 	/* A dead task that these replace: discarded as soon as they are published, and not if they are not. */
 	bool replaces;
 	struct tr_id replaced;
+	char *body_text; /* the request's body, written once for all tasks that have it as their arguments; owned */
 };
 
 /*
