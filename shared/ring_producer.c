@@ -15,6 +15,8 @@
 /* No more of a batch than the core has line buffers for; of one whose size is not known yet, less. */
 #define PREFETCH_BYTES 768
 #define PREPARE_BYTES 512
+/* A process whose lanes are full takes further ones up to one of so many, and leaves the rest to others. */
+#define LANES_SHARE 8
 
 /* ---- lanes ------------------------------------------------------------------------------- */
 
@@ -90,25 +92,6 @@ static bool lane_try(struct ring_lane *lane)
 	return !atomic_flag_test_and_set_explicit(&lane->busy, memory_order_acquire);
 }
 
-/* A lane of ours that no other thread publishes through: the one used last, another, a new one. */
-static enum tr_result lane_acquire(struct ring *ring, uint32_t *hint, struct ring_lane **lane)
-{
-	uint32_t owned = atomic_load_explicit(&ring->owned, memory_order_acquire);
-
-	if (*hint < owned && lane_try(ring->lanes[*hint])) {
-		*lane = ring->lanes[*hint];
-		return TR_OK;
-	}
-	for (uint32_t i = 0; i < owned; i++) {
-		if (lane_try(ring->lanes[i])) {
-			*hint = i;
-			*lane = ring->lanes[i];
-			return TR_OK;
-		}
-	}
-	return claim_lane(ring, lane);
-}
-
 static void lane_release(struct ring_lane *lane)
 {
 	atomic_flag_clear_explicit(&lane->busy, memory_order_release);
@@ -131,21 +114,60 @@ static void lane_reclaim(const struct ring *ring, struct ring_lane *lane)
 	}
 }
 
-/*
- * Room for `slots` consecutive slots: where they begin, and in *skipped how many at the lane's end
- * are passed over. UINT32_MAX: none now.
- */
-static uint32_t lane_room(const struct ring *ring, struct ring_lane *lane, uint32_t slots, uint32_t *skipped)
+/* Where a batch goes. */
+struct lane_room {
+	struct ring_lane *lane;
+	uint32_t first, slots;
+	uint32_t skipped; /* slots at the lane's end that are passed over */
+};
+
+/* Room for `slots` consecutive slots. False: there is none now. */
+static bool find_room(const struct ring *ring, struct ring_lane *lane, uint32_t slots, struct lane_room *room)
 {
 	uint32_t to_end = ring->geometry.slots_per_lane - lane->next;
+	uint32_t skipped = to_end < slots ? to_end : 0;
 
-	*skipped = to_end < slots ? to_end : 0;
-	if (lane->free < slots + *skipped) {
+	if (lane->free < slots + skipped) {
 		lane_reclaim(ring, lane);
-		if (lane->free < slots + *skipped)
-			return UINT32_MAX;
+		if (lane->free < slots + skipped)
+			return false;
 	}
-	return *skipped ? 0 : lane->next;
+	*room = (struct lane_room){ .lane = lane, .first = skipped ? 0 : lane->next, .slots = slots, .skipped = skipped };
+	return true;
+}
+
+/*
+ * A lane of ours that no other thread publishes through and that has room: the one used last,
+ * another, a new one. Where lanes are full, and not just busy, that ends with this process's share.
+ */
+static enum tr_result acquire_room(struct ring *ring, uint32_t *hint, uint32_t slots, struct lane_room *room)
+{
+	uint32_t owned = atomic_load_explicit(&ring->owned, memory_order_acquire);
+	bool full = false;
+
+	for (uint32_t i = 0; i < owned; i++) {
+		uint32_t number = *hint < owned - i ? *hint + i : *hint + i - owned;
+		struct ring_lane *lane = ring->lanes[number];
+		if (!lane_try(lane))
+			continue;
+		if (find_room(ring, lane, slots, room)) {
+			*hint = number;
+			return TR_OK;
+		}
+		lane_release(lane);
+		full = true;
+	}
+	if (full && owned >= ring->geometry.lanes / LANES_SHARE)
+		return TR_LANE_FULL;
+	struct ring_lane *lane;
+	enum tr_result result = claim_lane(ring, &lane);
+	if (result == TR_NO_LANE && full)
+		return TR_LANE_FULL;
+	if (result == TR_OK) {
+		*hint = owned; /* or near it, where another thread has claimed one, too */
+		find_room(ring, lane, slots, room);
+	}
+	return result;
 }
 
 /* ---- publishing -------------------------------------------------------------------------- */
@@ -248,18 +270,18 @@ static enum tr_result publish_cell(struct ring *ring, uint64_t named, uint64_t *
 }
 
 /* Remembers a publication until its cell moves on. */
-static void lane_advance(const struct ring *ring, struct ring_lane *lane, uint64_t position, uint32_t first,
-    uint32_t slots, uint32_t skipped)
+static void lane_advance(const struct ring *ring, const struct lane_room *room, uint64_t position)
 {
 	uint32_t mask = ring->geometry.slots_per_lane - 1;
+	struct ring_lane *lane = room->lane;
 
 	lane->outstanding[(lane->oldest + lane->count++) & mask] = (struct ring_outstanding){
-		.cell = cell_full(ring_lap(ring, position), lane->number, first, slots),
+		.cell = cell_full(ring_lap(ring, position), lane->number, room->first, room->slots),
 		.at = (uint32_t)position & ring->cell_mask,
-		.slots = slots + skipped,
+		.slots = room->slots + room->skipped,
 	};
-	lane->free -= slots + skipped;
-	lane->next = (first + slots) & mask;
+	lane->free -= room->slots + room->skipped;
+	lane->next = (room->first + room->slots) & mask;
 	atomic_store_explicit(&lane->soon, ring_slot(ring, lane->number, lane->next), memory_order_relaxed);
 }
 
@@ -286,34 +308,28 @@ static enum tr_result refuse(struct ring *ring, enum tr_result result)
 enum tr_result ring_publish(struct ring *ring, uint32_t *lane_hint, const void *batch, size_t bytes,
     uint64_t *position)
 {
-	struct ring_lane *lane;
-	uint32_t skipped;
+	struct lane_room room = { .lane = NULL };
 
 	if (ring->magic != RING_MAGIC)
 		return TR_FORKED;
 	if (bytes < 1 || bytes > ring->batch_max)
 		return TR_TOO_LARGE;
-	enum tr_result result = lane_acquire(ring, lane_hint, &lane);
-	if (result != TR_OK)
-		return refuse(ring, result);
-
 	uint32_t needed = (uint32_t)(sizeof(struct ring_frame) + bytes), slot_bytes = ring->geometry.slot_bytes;
 	uint32_t slots = needed <= slot_bytes ? 1 : (needed + slot_bytes - 1) / slot_bytes;
-	uint32_t first = lane_room(ring, lane, slots, &skipped);
-	if (first == UINT32_MAX) {
-		result = TR_LANE_FULL;
-	} else {
+	enum tr_result result = acquire_room(ring, lane_hint, slots, &room);
+	if (result == TR_OK) {
+		struct ring_lane *lane = room.lane;
 		lane_restamp(ring, lane);
 		/* The consumer has looked at the cell; get it back while the slots are being filled. */
 		prefetch_to_write(ring_cell(ring, atomic_load_explicit(&ring->header->tail, memory_order_relaxed)));
-		fill(ring, lane, first, batch, bytes);
-		result = publish_cell(ring, cell_full(0, lane->number, first, slots), position);
+		fill(ring, lane, room.first, batch, bytes);
+		result = publish_cell(ring, cell_full(0, lane->number, room.first, slots), position);
 		if (result == TR_OK) {
-			lane_advance(ring, lane, *position, first, slots, skipped);
+			lane_advance(ring, &room, *position);
 			prefetch_next(ring, lane, *position, slots);
 		}
+		lane_release(lane);
 	}
-	lane_release(lane);
 	/* The flag is the consumer's alone to clear: a producer that died after clearing would silence all. */
 	if (atomic_load(&ring->header->sleeps))
 		wake_consumer(ring);
