@@ -301,7 +301,10 @@ static struct web_answer post(const char *type, const char *text)
 	const struct web_settings settings = { .durability = TR_MEMORY, .upload = limits };
 	struct script script = { .text = text };
 	make_request(&request, type, NULL, SIZE_MAX, &script);
-	return web_serve(&settings, &request, background);
+	struct web_answer answer = web_serve(&settings, &request, background);
+	if (answer.status == 202)
+		answer.body = json_loadb(answer.content.bytes, answer.content.count, JSON_REJECT_DUPLICATES, NULL);
+	return answer;
 }
 
 static void test_endpoint(void)
