@@ -161,13 +161,11 @@ static enum tr_result acquire_room(struct ring *ring, uint32_t *hint, uint32_t s
 		return TR_LANE_FULL;
 	struct ring_lane *lane;
 	enum tr_result result = claim_lane(ring, &lane);
-	if (result == TR_NO_LANE && full)
-		return TR_LANE_FULL;
-	if (result == TR_OK) {
-		*hint = owned; /* or near it, where another thread has claimed one, too */
-		find_room(ring, lane, slots, room);
-	}
-	return result;
+	if (result != TR_OK)
+		return result == TR_NO_LANE && full ? TR_LANE_FULL : result;
+	*hint = owned; /* or near it, where another thread has claimed one, too */
+	*room = (struct lane_room){ .lane = lane, .first = 0, .slots = slots }; /* it is empty */
+	return TR_OK;
 }
 
 /* ---- publishing -------------------------------------------------------------------------- */

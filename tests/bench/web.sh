@@ -3,9 +3,9 @@
 # taking and running the tasks (handlers that do nothing, every task kept in the journal, as by default),
 # durability memory and disk; (a) a bare libfcgi program that parses the JSON and answers; (b) FastAPI's
 # BackgroundTasks under uvicorn; (c) nginx answering by itself. Each behind an nginx of its own, made from
-# conf/nginx.conf.in; responders and (a) have 2 processes of 8 threads (32, the default, with disk), uvicorn 2 workers. nginx keeps 128
-# connections for each of its workers, as in `make run`, but only 6 to (a): there each holds a thread, and
-# more would lock the others out. Called by run.sh.
+# conf/nginx.conf.in; responders and (a) have 2 processes of 8 threads (with disk 32, the default there),
+# uvicorn has 2 workers. nginx keeps 128 connections for each of its workers, as in `make run`, but only 6 to
+# (a), where each holds a thread and more would lock the others out. Called by run.sh.
 #   BUILD   where the programs are, default build
 #   RUNS    rounds, default 3; each measures every row once, so that a disturbance meets all; medians
 #   RUN_S   seconds of each measurement, default 2

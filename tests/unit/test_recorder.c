@@ -210,6 +210,18 @@ static void test_disk_does_not_wait(void)
 	CU_ASSERT_EQUAL(stat_of(STAT_journal_commits), 2);
 	CU_ASSERT_EQUAL(stat_of(STAT_journal_fsyncs), 2);
 	CU_ASSERT_EQUAL(stat_of(STAT_journal_rows), 2);
+	/* Nobody waits for its end: that is written in its time, and not synced. */
+	run_next(EV_SUCCEEDED);
+	run_next(EV_SUCCEEDED);
+	recorder_tick(&world.dispatcher);
+	CU_ASSERT_EQUAL(stat_of(STAT_journal_commits), 2);
+	pass(5);
+	recorder_tick(&world.dispatcher);
+	await_journal();
+	recorder_tick(&world.dispatcher);
+	CU_ASSERT_EQUAL(stat_of(STAT_journal_commits), 3);
+	CU_ASSERT_EQUAL(stat_of(STAT_journal_fsyncs), 2);
+	EXPECT_TEXT(sql("SELECT count(*) FROM task WHERE state = 4"), "2");
 }
 
 static void test_flush(void)

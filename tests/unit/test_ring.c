@@ -116,6 +116,31 @@ static void take_all(struct ring_consumer *consumer)
 		;
 }
 
+/* Of 64 lanes a process fills eight; others still find some. */
+static void test_share_of_lanes(void)
+{
+	const struct tr_geometry many = { .lanes = 64, .slots_per_lane = 64, .slot_bytes = 256, .cells = 16384 };
+	struct ring *ring = attach(&many);
+	struct ring *other = attach(&many);
+	struct ring_consumer *consumer = consume(&many);
+
+	CU_ASSERT_EQUAL(publish_until_full(ring), 8 * 64);
+	CU_ASSERT_EQUAL(publish_until_full(other), 8 * 64);
+	for (uint32_t i = 0; i < 512; i++)
+		CU_ASSERT_TRUE(take_is(consumer, bytes_of(1), 1, i));
+	/* Two lanes are free again: what comes next goes there. */
+	ring_retire(consumer, 128);
+	CU_ASSERT_EQUAL(publish_until_full(ring), 128);
+	CU_ASSERT_EQUAL(publish(ring, bytes_of(1), 1, 0), TR_LANE_FULL);
+	take_all(consumer);
+	retire_all(consumer);
+	CU_ASSERT_EQUAL(publish_until_full(ring), 8 * 64);
+	expect_sound(consumer);
+	ring_consumer_close(&consumer, false);
+	ring_detach(&other);
+	ring_detach(&ring);
+}
+
 static void test_wrap(void)
 {
 	struct ring *ring = attach(&small);
@@ -467,6 +492,7 @@ int main(void)
 		{ "order and content", test_order_and_content },
 		{ "sizes at the borders", test_sizes },
 		{ "the largest batch of a long lane", test_largest_batch_of_a_long_lane },
+		{ "a process fills its share of the lanes", test_share_of_lanes },
 		{ "a lane wraps", test_wrap },
 		{ "a lane is full", test_lane_full },
 		{ "the ring is full", test_ring_full },
