@@ -5,6 +5,7 @@
  */
 #include "app/web.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,7 +186,9 @@ static bool is_bodyless(int status)
 static void render_head(struct head *head, const struct web_answer *answer,
     const struct web_request *request, const struct web_content *content)
 {
-	head_line(head, "Status", status_line(answer->status), "");
+	const char *status = status_line(answer->status);
+	assert(status != NULL); /* sendable() has seen to it */
+	head_line(head, "Status", status, "");
 	if (answer->stream.wanted) { /* and no server on its way is to gather it */
 		head_add(head, "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n");
 	} else if (!is_bodyless(answer->status)) { /* RFC 9110, section 8.6: no length where there is no content */
