@@ -191,7 +191,7 @@ static void render_head(struct head *head, const struct web_answer *answer,
 	head_line(head, "Status", status, "");
 	if (answer->stream.wanted) { /* and no server on its way is to gather it */
 		head_add(head, "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n");
-	} else if (!is_bodyless(answer->status)) { /* RFC 9110, section 8.6: no length where there is no content */
+	} else if (content->type != NULL) { /* RFC 9110, section 8.6: no length where there is no content */
 		head_line(head, "Content-Type", content->type, "");
 		head_number(head, "Content-Length", content->count);
 		head_line(head, "X-Content-Type-Options", "nosniff", "");

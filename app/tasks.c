@@ -94,7 +94,7 @@ struct web_answer answer_accepted(const struct web_request *request, const struc
 	for (size_t i = 0; i < added->count; i++) {
 		struct tr_id id = background_tasks_id(background, i);
 		char id_text[TR_ID_TEXT_SIZE];
-		strcpy(stpcpy(answer.location, "/tasks/"), tr_id_format(&id, id_text));
+		stpcpy(stpcpy(answer.location, "/tasks/"), tr_id_format(&id, id_text));
 		to = stpcpy(stpcpy(to, i == 0 ? "{\"id\":\"" : ",{\"id\":\""), id_text);
 		/* The batch has taken the handler's name, and options.c the prefix: there is nothing in them to be escaped. */
 		to = stpcpy(stpcpy(to, "\",\"handler\":\""), added->handlers[i]);
@@ -121,7 +121,7 @@ void trace_join(const struct web_request *request, char joined[TR_TRACE_MAX + 1]
 	const char *mark = same ? ";" : none ? "" : id_mark, *id = same ? "" : request->request_id;
 	joined[0] = '\0';
 	if (strlen(request->trace) + strlen(mark) + strlen(id) <= TR_TRACE_MAX)
-		strcpy(stpcpy(stpcpy(joined, request->trace), mark), id);
+		stpcpy(stpcpy(stpcpy(joined, request->trace), mark), id);
 }
 
 void trace_split(const char *joined, char traceparent[TR_TRACE_MAX + 1], char request_id[WEB_REQUEST_ID_MAX + 1])
