@@ -49,6 +49,7 @@ UNIT_TESTS += $(APP_TESTS)
 TEST_PLUGINS := $(patsubst tests/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
 BAD_PLUGINS := $(patsubst tests/bad_plugins/%.c,$(BUILD)/tests/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
+TEST_PRELOADS := $(patsubst tests/preload/%.c,$(BUILD)/tests/preload/%.so,$(wildcard tests/preload/*.c))
 TORTURES := $(patsubst tests/torture/%.c,$(BUILD)/torture/%,$(wildcard tests/torture/step_*.c))
 BENCH_PLUGINS := $(patsubst tests/bench/plugins/%.c,$(BUILD)/bench/plugins/%.so,$(wildcard tests/bench/plugins/*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
@@ -121,6 +122,10 @@ $(BUILD)/modules/%: taskd/programs/%.c
 $(BUILD)/tests/plugins/%.so: tests/plugins/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -shared -o $@ $< -ljansson
+
+$(BUILD)/tests/preload/%.so: tests/preload/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -fvisibility=default -shared -o $@ $<
 
 # Plug-ins that a worker must refuse; kept apart from those that it is to load.
 $(BUILD)/tests/bad_plugins/%.so: tests/bad_plugins/%.c
@@ -209,7 +214,7 @@ bench:
 bench-programs: all $(BENCHES) $(BENCH_PLUGINS) $(BUILD)/tests/push $(BUILD)/tests/await $(TEST_PLUGINS)
 
 # What the tests run; a sanitizer's build has no use for single steps.
-test-programs: all $(UNIT_TESTS) $(TEST_PLUGINS) $(BAD_PLUGINS) $(TEST_TOOLS) $(if $(SAN),,$(TORTURES))
+test-programs: all $(UNIT_TESTS) $(TEST_PLUGINS) $(BAD_PLUGINS) $(TEST_PRELOADS) $(TEST_TOOLS) $(if $(SAN),,$(TORTURES))
 
 print-unit-tests:
 	@printf '%s\n' $(UNIT_TESTS)
@@ -218,9 +223,14 @@ print-unit-tests:
 test:
 	@exec env CC='$(CC)' SAN='$(SAN)' BUILD='$(BUILD)' WEB='$(WEB)' tests/run.sh
 
-# Every instruction, not only a part of the longest windows; takes a while.
-torture: $(TORTURES)
+# Every instruction, not only a part of the longest windows, and a longer storm; takes a while.
+torture:
+	@conf/install-packages.sh build run test
+	@$(MAKE) --no-print-directory -s torture-programs
 	@for program in $(TORTURES); do $$program --every || exit 1; done
+	@BUILD='$(BUILD)' STORM_ROUNDS=$${STORM_ROUNDS:-200} tests/system/storm.sh
+
+torture-programs: $(TORTURES) $(BUILD)/taskd $(BUILD)/taskstat $(MODULES) $(HELPERS) $(TEST_PLUGINS) $(TEST_PRELOADS) $(TEST_TOOLS)
 
 layers:
 	@tests/layers.sh
@@ -270,5 +280,5 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: FORCE all run test test-programs print-unit-tests torture bench bench-programs layers lint install clean
+.PHONY: FORCE all run test test-programs print-unit-tests torture torture-programs bench bench-programs layers lint install clean
 .SECONDARY:
