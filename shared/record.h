@@ -75,6 +75,9 @@ void record_own_file(void *encoded);
 /* The next record's distance from an encoded one of our own making. */
 size_t record_encoded_size(const void *encoded);
 
+/* The fields of an encoded record of our own making, which was checked before; its texts are views of `encoded`. */
+void record_view(const void *encoded, struct record *record);
+
 /*
  * Decodes and checks hostile bytes; `bytes` is how much may be read. *used is the record's size.
  * NULL when well, else the sentence. Never reads outside, whatever the bytes are, provided that

@@ -15,18 +15,6 @@ struct task *tasks_find(struct dispatcher *dispatcher, const struct tr_id *id)
 	return found;
 }
 
-/* The record's texts point into the caller's bytes: the task keeps its own. */
-static void own_record(struct task *task, const struct record *record)
-{
-	struct tr_error error;
-	size_t used;
-
-	record_encode(record, task->encoded);
-	const char *fault = record_decode(task->encoded, task->encoded_bytes, &task->record, &used, &error);
-	assert(!fault); /* it was checked before it was encoded */
-	(void)fault;
-}
-
 struct task *tasks_add(struct dispatcher *dispatcher, const struct record *record, enum tr_state state)
 {
 	size_t bytes = record_size(record);
@@ -39,7 +27,8 @@ struct task *tasks_add(struct dispatcher *dispatcher, const struct record *recor
 	made->encoded_bytes = bytes;
 	made->board_slot = BOARD_NO_SLOT;
 	made->state = (uint8_t)state;
-	own_record(made, record);
+	record_encode(record, made->encoded); /* its texts point into the caller's bytes: the task keeps its own */
+	record_view(made->encoded, &made->record);
 	made->queue = scheduler_queue(dispatcher, made->record.queue);
 	HASH_ADD(hh, dispatcher->tasks, id, sizeof made->id, made);
 	if (!made->hh.tbl) {
