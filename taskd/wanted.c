@@ -169,6 +169,19 @@ static bool is_awaited(struct dispatcher *dispatcher, const struct task *task)
 	    !tasks_find(dispatcher, &next);
 }
 
+/*
+ * It died, and was shown as dead to whoever gave the command; then taskd was killed, and in the journal its death is still
+ * to be decided. Its callback is not asked again, which could decide otherwise.
+ */
+static void bury_again(struct dispatcher *dispatcher, const struct wanted *wanted, struct task *task)
+{
+	if (!task->deciding || task->where != IN_READY || wanted->position >= dispatcher->known_until ||
+	    !(states_for(wanted->purpose) >> TR_DEAD & 1))
+		return;
+	scheduler_remove(task);
+	verdict_apply(dispatcher, task, TR_VERDICT_BURY, 0, "", 0);
+}
+
 static enum purpose purpose_of(const struct record *command)
 {
 	switch ((enum record_kind)command->kind) {
@@ -191,6 +204,8 @@ void wanted_command(struct dispatcher *dispatcher, const struct record *command,
 		.purpose = purpose_of(command) };
 	struct task *task = tasks_find(dispatcher, &command->id);
 
+	if (task)
+		bury_again(dispatcher, &wanted, task);
 	if (task && wanted.purpose == TO_PURGE)
 		tasks_show_now(dispatcher, task); /* how it ended is told before it goes */
 	if (task && wanted.purpose == TO_PURGE && is_awaited(dispatcher, task))

@@ -277,6 +277,40 @@ static void test_taken_twice(void)
 	EXPECT_TEXT(journaled(id), "queued");
 }
 
+/*
+ * It died and was shown as dead, but a kill came before that was in the journal, where it is still to be decided: what was
+ * asked of the dead one is obeyed all the same.
+ */
+static void test_death_is_not_written(void)
+{
+	static const struct {
+		enum record_kind kind;
+		const char *then;
+	} rows[] = { { RECORD_RETRY, "queued" }, { RECORD_DISCARD, "cancelled" }, { RECORD_PURGE, "" } };
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const struct tr_id id = publish_one("h");
+		settle();
+		struct task *task = task_of(id);
+		scheduler_remove(task);
+		task->attempt++;
+		tasks_move(&world.dispatcher, task, EV_START);
+		verdict_failed(&world.dispatcher, task, TR_FAILED_RETURNED, false, "no luck");
+		settle();
+		EXPECT_TEXT(sql("SELECT state, deciding FROM task WHERE id = x'%s'", hex(id)), "2|1");
+		scheduler_remove(task);
+		verdict_apply(&world.dispatcher, task, TR_VERDICT_BURY, 0, "", 0);
+		command(rows[i].kind, id, world.dispatcher.now_ns);
+		world_kill();
+		world_start();
+		settle();
+		EXPECT_TEXT(journaled(id), rows[i].then);
+		expect_counts(1, 0);
+	}
+	CU_ASSERT_EQUAL(stat_of(STAT_task_discarded), 1);
+	CU_ASSERT_EQUAL(stat_of(STAT_task_purged), 1);
+}
+
 /* The clock was put back between two retries: that is noticed nowhere but after a kill. */
 static void test_clock_put_back(void)
 {
@@ -476,6 +510,7 @@ int main(void)
 		{ "after a restart", test_after_a_restart },
 		{ "a command is not lost", test_command_is_not_lost },
 		{ "a command is taken twice", test_taken_twice },
+		{ "its death is not written", test_death_is_not_written },
 		{ "the clock is put back", test_clock_put_back },
 		{ "the rest of its batch", test_rest_of_its_batch },
 		{ "history=none", test_without_history },
