@@ -9,17 +9,15 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "segment.h"
+
 static struct taskring *client_allocate(void)
 {
 	size_t bytes = (sizeof(struct taskring) + 4095) & ~(size_t)4095;
-	struct taskring *made = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct taskring *made = segment_private(bytes);
 
-	if (made == MAP_FAILED)
+	if (made == NULL)
 		return NULL;
-	if (madvise(made, bytes, MADV_WIPEONFORK) != 0) {
-		munmap(made, bytes);
-		return NULL;
-	}
 	made->bytes = bytes;
 	pthread_mutex_init(&made->lock, NULL);
 	return made;

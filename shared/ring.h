@@ -36,8 +36,6 @@ enum tr_result ring_attach(struct ring **ring, const char *instance, const struc
 /* Gives the process's lanes back, unmaps and closes. In a forked child it only forgets. */
 void ring_detach(struct ring **ring);
 
-/* False in a forked child: the handle is the parent's. */
-bool ring_is_ours(const struct ring *ring);
 /* What was made, not what was asked for. */
 struct tr_geometry ring_geometry(const struct ring *ring);
 /* The largest batch in bytes: a quarter of a lane, and no more than a cell can name. */

@@ -225,14 +225,10 @@ static int open_wake(const char *path, int segment_fd)
 static struct ring *ring_allocate(void)
 {
 	size_t bytes = round_page(sizeof(struct ring));
-	struct ring *made = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ring *made = segment_private(bytes);
 
-	if (made == MAP_FAILED)
+	if (made == NULL)
 		return NULL;
-	if (madvise(made, bytes, MADV_WIPEONFORK) != 0) {
-		munmap(made, bytes);
-		return NULL;
-	}
 	made->bytes = bytes;
 	made->segment.fd = made->wake_fd = -1;
 	pthread_mutex_init(&made->claiming, NULL);
@@ -331,11 +327,6 @@ void ring_detach(struct ring **ring)
 		close(gone->wake_fd);
 	pthread_mutex_destroy(&gone->claiming);
 	munmap(gone, gone->bytes);
-}
-
-bool ring_is_ours(const struct ring *ring)
-{
-	return ring->magic == RING_MAGIC;
 }
 
 struct tr_geometry ring_geometry(const struct ring *ring)

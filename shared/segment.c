@@ -122,3 +122,16 @@ bool segment_is_stale(const struct segment *segment, const char *name)
 	snprintf(path, sizeof path, SHM_DIRECTORY "%s", name);
 	return stat(path, &named) != 0 || named.st_ino != mine.st_ino || named.st_dev != mine.st_dev;
 }
+
+void *segment_private(size_t bytes)
+{
+	void *made = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (made == MAP_FAILED)
+		return NULL;
+	if (madvise(made, bytes, MADV_WIPEONFORK) != 0) {
+		munmap(made, bytes);
+		return NULL;
+	}
+	return made;
+}

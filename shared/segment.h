@@ -37,4 +37,10 @@ void segment_close(struct segment *segment);
 /* True when the segment has been unlinked, or its name now stands for another one. */
 bool segment_is_stale(const struct segment *segment, const char *name);
 
+/*
+ * Memory of this process alone, zero, which its forked children find zero again: for handles that must not
+ * be used there. `bytes`: whole pages; munmap(2) frees it. NULL and errno.
+ */
+void *segment_private(size_t bytes);
+
 #endif
