@@ -213,3 +213,24 @@ void oracle_lap(struct oracle *oracle)
 			ring_audit(oracle->consumer);
 	}
 }
+
+void oracle_count(const struct oracle *oracle, struct oracle_tally *tally, const char *scenario, uint64_t points)
+{
+	size_t bytes = strlen(tally->text);
+
+	snprintf(tally->text + bytes, sizeof tally->text - bytes, "%s%s %llu", bytes ? ", " : "", scenario,
+	    (unsigned long long)points);
+	tally->points += points;
+	if (oracle->failures == tally->failures)
+		tally->passed++;
+	else
+		tally->failed++;
+	tally->failures = oracle->failures;
+}
+
+bool oracle_report(const struct oracle_tally *tally)
+{
+	printf("points tried: %llu (%s)\n%llu passed, %llu failed\n", (unsigned long long)tally->points, tally->text,
+	    (unsigned long long)tally->passed, (unsigned long long)tally->failed);
+	return tally->failed == 0;
+}

@@ -55,4 +55,14 @@ void oracle_lanes_back(struct oracle *oracle);
 /* Publishes, takes and retires until the order ring has been lapped. */
 void oracle_lap(struct oracle *oracle);
 
+/* What came of the scenarios of a program. */
+struct oracle_tally {
+	uint64_t points, failures, passed, failed;
+	char text[400]; /* the points of each */
+};
+/* A scenario is through: it has passed when the oracle has seen no failure since the one before. */
+void oracle_count(const struct oracle *oracle, struct oracle_tally *tally, const char *scenario, uint64_t points);
+/* Prints it all. False: some have failed. */
+bool oracle_report(const struct oracle_tally *tally);
+
 #endif

@@ -289,22 +289,14 @@ static uint64_t try_scenario(const struct scenario *scenario, bool every)
 int main(int argc, char **argv)
 {
 	bool every = argc > 1 && strcmp(argv[1], "--every") == 0;
-	uint64_t points[SCENARIOS], sum = 0, passed = 0;
+	struct oracle_tally tally = { 0 };
 
 	shared = step_open();
 	oracle_open(&oracle, "step_consumer");
 	base = ring_taken(oracle.consumer);
 	oracle_leave(&oracle);
-	for (size_t i = 0; i < SCENARIOS; i++) {
-		uint64_t failures = oracle.failures;
-		points[i] = try_scenario(&scenarios[i], every);
-		sum += points[i];
-		passed += oracle.failures == failures;
-	}
-	oracle_close(&oracle);
-	printf("points tried: %llu (", (unsigned long long)sum);
 	for (size_t i = 0; i < SCENARIOS; i++)
-		printf("%s%s %llu", i ? ", " : "", scenarios[i].name, (unsigned long long)points[i]);
-	printf(")\n%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)(SCENARIOS - passed));
-	return passed != SCENARIOS;
+		oracle_count(&oracle, &tally, scenarios[i].name, try_scenario(&scenarios[i], every));
+	oracle_close(&oracle);
+	return oracle_report(&tally) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
