@@ -267,6 +267,9 @@ test_storm() {
 	expect_quiet
 	wait_until 5 no_files_of_late
 	before=$(files_of_others | wc -l)
+	expect "dispatchers that died, and how many were killed" "${struck[dispatcher]:-0}" "$(times_logged dispatcher-died)"
+	expect_stat attempt_crashed 0
+	expect_stat worker_bad_messages 0
 	expect_stat ring_damaged 0
 	expect_stat records_invalid 0
 	stop_taskd
