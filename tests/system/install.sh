@@ -6,8 +6,7 @@
 PREFIX=/opt/taskring
 
 install_tree() { # [MAKE_VARIABLE...]
-	make -s -C "$CHECKOUT" install DESTDIR="$WORK/tree" PREFIX=$PREFIX BUILD="$BUILD" "$@" >"$WORK/install.log" 2>&1 ||
-		fail "$(cat "$WORK/install.log")"
+	install_copy DESTDIR="$WORK/tree" PREFIX=$PREFIX "$@"
 	TREE=$WORK/tree$PREFIX
 }
 

@@ -186,6 +186,23 @@ wait_row() { # ID STATE [SECONDS]
 	wait_until "${3:-15}" has_row "$1" "$2"
 }
 
+# ---- installing -----------------------------------------------------------------------------
+
+# make install, from a copy of the build: another PREFIX makes taskd anew, which other scripts are running.
+install_copy() { # MAKE_VARIABLE...
+	local each
+	if [ ! -e "$WORK/build" ]; then
+		mkdir "$WORK/build"
+		for each in "$BUILD"/*; do
+			case ${each##*/} in
+			tests | bench | torture | address | thread | run | run.*) ;;
+			*) cp -a "$each" "$WORK/build" ;;
+			esac
+		done
+	fi
+	make -s -C "$CHECKOUT" install BUILD="$WORK/build" "$@" >"$WORK/install.log" 2>&1 || fail "$(cat "$WORK/install.log")"
+}
+
 # ---- a whole instance, as users start it ----------------------------------------------------
 
 # `make run`; in a session of its own, as in a terminal. SUPERVISOR is the process to signal.
