@@ -28,7 +28,9 @@
 #include "app/stream.h"
 
 #define SECOND_NS 1000000000ll
-#define BODY_SKIP_MAX (1u << 20) /* a rest of a body up to this is read and forgotten, and the connection kept */
+/* A rest of a body up to this, if it comes so soon, is read and forgotten, and the connection kept. */
+#define BODY_SKIP_MAX (1u << 20)
+#define BODY_SKIP_NS (SECOND_NS / 5)
 
 struct fcgi_server {
 	struct connections *connections;
@@ -45,6 +47,7 @@ struct server_thread {
 	struct web_request request; /* 4 KB with its texts: not on each call's stack */
 	struct fcgi_answer answered;
 	int64_t body_left_ns; /* how long the body may still be waited for */
+	int64_t body_byte_ns; /* and longer by this for each byte that comes */
 	bool body_ended;      /* all of the body has been read, or the connection broke */
 };
 
@@ -119,7 +122,7 @@ static ssize_t read_body(void *context, char *to, size_t most)
 	end_wait(thread);
 	thread->body_left_ns -= connections_now_ns() - began_ns;
 	if (got > 0) {
-		thread->body_left_ns += got * (SECOND_NS / thread->server->settings.bytes_per_s);
+		thread->body_left_ns += got * thread->body_byte_ns;
 		return got;
 	}
 	thread->body_ended = true;
@@ -134,6 +137,10 @@ static bool skip_body(struct server_thread *thread)
 {
 	char scratch[16384];
 	size_t skipped = 0;
+	/* Who was refused must not hold a thread by sending on slowly. */
+	if (thread->body_left_ns > BODY_SKIP_NS)
+		thread->body_left_ns = BODY_SKIP_NS;
+	thread->body_byte_ns = 0;
 	while (!thread->body_ended && skipped < BODY_SKIP_MAX) {
 		ssize_t got = read_body(thread, scratch, sizeof(scratch));
 		skipped += got > 0 ? (size_t)got : 0;
@@ -206,6 +213,7 @@ static void read_head(struct server_thread *thread)
 	thread->request.source = (struct web_source){ .read = read_body, .context = thread };
 	thread->body_ended = false;
 	thread->body_left_ns = timeout_ns(thread);
+	thread->body_byte_ns = SECOND_NS / thread->server->settings.bytes_per_s;
 }
 
 /* False: the connection is of no further use. */

@@ -177,6 +177,30 @@ test_at_once() {
 	end_web
 }
 
+# Who is refused has no thread to hold, however slowly the body comes.
+test_refused_at_once() {
+	local i
+	start_app -p 1 -t 4 -k 2 -r 60
+	start_nginx
+	for i in 1 2; do
+		(printf 'some'; exec sleep 60) | curl -s --noproxy '*' -T - -X POST "http://127.0.0.1:$PORT/files" >/dev/null &
+		wait_until 5 has_uploads $i
+	done
+	/usr/bin/python3 - "$PORT" >"$WORK/answers" <<-'END'
+		import socket, sys
+		def begin(method):
+		    client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20)
+		    client.sendall(b"%s /files HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nsome" % method)
+		    return client
+		for client in [begin(method) for method in [b"POST", b"PUT"] for each in range(8)]:
+		    print(client.recv(65536).decode().split()[1])
+	END
+	expect "what they are told" "8 405,8 503" "$(sort "$WORK/answers" | uniq -c | awk '{ print $1, $2 }' | paste -sd,)"
+	kill_sleepers
+	wait_until 5 no_open_uploads
+	end_web
+}
+
 has_uploads() { # COUNT
 	[ "$(open_uploads)" = "$1" ]
 }
