@@ -15,6 +15,7 @@ struct watch {
 	uv_poll_t poll;
 	struct channel *channel;
 	curl_socket_t socket;
+	int events; /* that libcurl waits for */
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -74,8 +75,16 @@ static void on_socket(uv_poll_t *poll, int status, int events)
 {
 	const struct watch *watch = poll->data;
 	struct channel *channel = watch->channel;
-	int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+	int flags = 0;
 	int running;
+	/*
+	 * A connection that was reset: libuv looks away. What was answered before may still be read, and libcurl, told of
+	 * an error (CURL_CSELECT_ERR), would not: it is to meet it by itself.
+	 */
+	if (status < 0) {
+		events = UV_READABLE | UV_WRITABLE;
+		(void)uv_poll_start(poll, watch->events, on_socket);
+	}
 	if ((events & UV_READABLE) != 0)
 		flags |= CURL_CSELECT_IN;
 	if ((events & UV_WRITABLE) != 0)
@@ -120,6 +129,7 @@ static void watch_socket(struct channel *channel, curl_socket_t socket, int even
 		watch->socket = socket;
 		curl_multi_assign(channel->multi, socket, watch);
 	}
+	watch->events = events;
 	(void)uv_poll_start(&watch->poll, events, on_socket);
 }
 

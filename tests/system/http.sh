@@ -118,6 +118,23 @@ test_broken_peers() {
 	end
 }
 
+# What was answered counts, also when the connection is reset right behind it; and a kept connection that is
+# reset just when it is used again costs no attempt.
+test_resets() {
+	local id
+	begin
+	printf '{"url":"http://127.0.0.1:%s/early/413","body":"%01000000d"}' "$HTTP_PORT" 0 >"$WORK/args"
+	id=$(push -H http -A "$WORK/args" -B 10 -m 3)
+	wait_row "$id" dead
+	expect "the answer" "http: the server answered 413: too much" "$(error_of "$id")"
+	expect "attempts" 1 "$(attempts_of "$id")"
+	id=$(ask /once/%2fstatus%2f200 '"follow":1,' -m 1)
+	wait_row "$id" succeeded
+	id=$(ask /once/%2fstatus%2f200 '"follow":1,"body":"x","expect":200,' -m 1)
+	wait_row "$id" succeeded
+	end
+}
+
 # The second attempt waits as the server has asked, not as the backoff (10 ms) would have it.
 test_retry_after() {
 	local id gap

@@ -13,6 +13,8 @@ It prints "port N" when it listens, and ends with SIGTERM or SIGINT. What it ans
   /stall            reads the request and says nothing
   /broken           breaks the connection after half of the body
   /close            breaks it before any answer
+  /early/N          the status N without having read the body, and a reset of the connection behind it
+  /once/URL         302 to URL, and a reset when the next request comes over the same connection
   /headers          200 with a megabyte of headers
   /to/N/URL         the status N with Location: URL (percent-encoded)
   /flaky/N/KEY      503 the first N times for this KEY, then 200
@@ -23,7 +25,9 @@ import argparse
 import asyncio
 import json
 import signal
+import socket
 import ssl
+import struct
 import sys
 import urllib.parse
 
@@ -42,6 +46,7 @@ class Server:
         self.log = open(options.log, "a", buffering=1) if options.log else None
         self.connections = 0
         self.flaky = {}
+        self.spent = set()  # connections whose next request is not answered
 
     async def connection(self, reader, writer):
         self.connections += 1
@@ -58,6 +63,12 @@ class Server:
         lines = head.decode("latin-1").split("\r\n")
         method, path, _ = lines[0].split(" ", 2)
         headers = [line.split(": ", 1) for line in lines[1:] if ": " in line]
+        if path.startswith("/early/"):
+            await self.answer(writer, path[len("/early/"):], b"too much")
+            return self.reset(writer)
+        if writer in self.spent:
+            self.spent.remove(writer)
+            return self.reset(writer)
         length = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
         body = await reader.readexactly(length)
         got = {"method": method, "path": path, "headers": dict(headers), "body": body.decode("latin-1"),
@@ -73,6 +84,11 @@ class Server:
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if method == "HEAD" else body))
         await writer.drain()
         return True
+
+    def reset(self, writer):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        return False
 
     async def do_unknown(self, writer, got, *_):
         return await self.answer(writer, 404, b"no such path", method=got["method"])
@@ -127,6 +143,10 @@ class Server:
 
     async def do_to(self, writer, got, status, url):
         return await self.answer(writer, status, b"elsewhere", [("Location", url)], got["method"])
+
+    async def do_once(self, writer, got, url):
+        self.spent.add(writer)
+        return await self.answer(writer, 302, b"elsewhere", [("Location", url)], got["method"])
 
     async def do_flaky(self, writer, got, times, key):
         self.flaky[key] = self.flaky.get(key, 0) + 1
