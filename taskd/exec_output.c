@@ -103,6 +103,9 @@ void exec_output_keep_result(struct exec_output *output)
 		keep_text(output);
 		return;
 	}
+	/* Most programs end it with a newline, which says nothing. */
+	while (output->out_kept > 0 && strchr(" \t\r\n", output->out[output->out_kept - 1]) != NULL)
+		output->out_kept--;
 	output->out[output->out_kept] = '\0';
 	(void)tr_result_json(output->task, output->out);
 }

@@ -37,6 +37,11 @@ result_of() { # ID
 	sql "SELECT result FROM tasks WHERE id = '$1'"
 }
 
+# Of the newline behind it, too.
+result_bytes() { # ID
+	sql "SELECT length(CAST(result AS BLOB)) FROM tasks WHERE id = '$1'"
+}
+
 error_of() { # ID
 	sql "SELECT error FROM tasks WHERE id = '$1'"
 }
@@ -115,11 +120,11 @@ test_outputs() {
 	run_task silent succeeded
 	expect "no output" "" "$(result_of "$ID")"
 	run_task number succeeded
-	expect "JSON" 42 "$(result_of "$ID" | tr -d '\n')"
+	expect "JSON, without its newline" "42, 2 bytes" "$(result_of "$ID"), $(result_bytes "$ID") bytes"
 	run_task zero succeeded
 	expect "a zero in it" '{"output":"{\"a\":1}\u0000","bytes":8}' "$(result_of "$ID")"
 	run_task large succeeded
-	expect "the largest result" 65536 "$(result_of "$ID" | tr -d '\n' | wc -c)"
+	expect "the largest result" 65536 "$(result_bytes "$ID")"
 	run_task larger succeeded
 	expect "one too large" "8192 65537" "$(result_of "$ID" | jq -r '(.output | length | tostring) + " " + (.bytes | tostring)')"
 	# No arguments but program and input; input may be missing.
