@@ -162,6 +162,7 @@ static const struct {
 	PARAMETER("CONTENT_LENGTH", content_length),
 	PARAMETER("HTTP_AUTHORIZATION", authorization),
 	PARAMETER("HTTP_CONTENT_DISPOSITION", content_disposition),
+	PARAMETER("HTTP_CONTENT_ENCODING", content_encoding),
 	PARAMETER("HTTP_COOKIE", cookie),
 	PARAMETER("HTTP_ORIGIN", origin),
 	PARAMETER("HTTP_HOST", host),

@@ -214,8 +214,9 @@ static void read_caller(const struct request_head *head, struct web_request *req
 void request_head_read(const struct request_head *head, struct web_request *request)
 {
 	*request = (struct web_request){ .method = METHOD_OTHER, .query = "", .content_type = "", .content_disposition = "",
-		.authorization = "", .last_event_id = "", .who = "", .cookie = "", .origin = "", .host = "", .requested_with = "",
-		.user = "", .peer = "-", .accept = "", .if_none_match = "", .prefix = "", .declared_bytes = SIZE_MAX };
+		.content_encoding = "", .authorization = "", .last_event_id = "", .who = "", .cookie = "", .origin = "", .host = "",
+		.requested_with = "", .user = "", .peer = "-", .accept = "", .if_none_match = "", .prefix = "",
+		.declared_bytes = SIZE_MAX };
 	read_request_id(head, request->request_id);
 	read_trace(head->traceparent, request->request_id, request->trace);
 	if (head->method == NULL || head->uri == NULL) {
@@ -246,6 +247,7 @@ void request_head_read(const struct request_head *head, struct web_request *requ
 		request->content_type = head->content_type;
 	if (head->content_disposition != NULL)
 		request->content_disposition = head->content_disposition;
+	request->content_encoding = or_empty(head->content_encoding);
 	if (head->last_event_id != NULL)
 		request->last_event_id = head->last_event_id;
 	if (head->content_length != NULL && head->content_length[0] != '\0' &&

@@ -15,6 +15,7 @@ struct request_head {
 	const char *content_length;    /* CONTENT_LENGTH */
 	const char *authorization;     /* HTTP_AUTHORIZATION */
 	const char *content_disposition; /* HTTP_CONTENT_DISPOSITION */
+	const char *content_encoding;  /* HTTP_CONTENT_ENCODING */
 	const char *cookie;            /* HTTP_COOKIE */
 	const char *origin;            /* HTTP_ORIGIN */
 	const char *host;              /* HTTP_HOST */

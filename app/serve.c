@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "app/access.h"
 #include "app/audit.h"
@@ -53,10 +54,19 @@ static bool receive(const struct web_settings *settings, struct web_request *req
 	return false;
 }
 
-/* Where no length is declared, the type tells. */
+/* Where neither length nor type is declared, the first byte tells; without a type none is read after it. */
 static bool has_no_body(const struct web_request *request)
 {
-	return request->declared_bytes == 0 || (request->declared_bytes == SIZE_MAX && request->content_type[0] == '\0');
+	char byte;
+	if (request->declared_bytes != SIZE_MAX || request->content_type[0] != '\0')
+		return request->declared_bytes == 0;
+	return request->source.read == NULL || request->source.read(request->source.context, &byte, 1) == 0;
+}
+
+/* No coding is undone here: what is parsed, or kept as a file, would be another thing than what was meant. */
+static bool is_encoded(const struct web_request *request)
+{
+	return request->content_encoding[0] != '\0' && strcasecmp(request->content_encoding, "identity") != 0;
 }
 
 /* Parameters and body, so that the faults of both come in one answer. False: *answer is the refusal. */
@@ -66,8 +76,15 @@ static bool read_input(const struct web_settings *settings, struct web_request *
 	static const struct fault_place in_body = { .name = "body" };
 	const struct route *route = request->route;
 	struct faults faults = { .list = NULL };
+	if ((route->body != NULL || route->upload) && is_encoded(request)) {
+		*answer = answer_detail(415, "the body must come without a Content-Encoding");
+		return false;
+	}
 	parameters_read(request, match, &faults);
-	if (route->body != NULL && !(route->body_optional && has_no_body(request))) {
+	if (route->body != NULL && has_no_body(request)) {
+		if (!route->body_optional)
+			faults_add(&faults, &in_body, "missing", "Field required");
+	} else if (route->body != NULL) {
 		size_t limit_bytes = settings->body_limit_bytes;
 		if (route->body_bytes_max != 0 && route->body_bytes_max < limit_bytes)
 			limit_bytes = route->body_bytes_max;

@@ -96,6 +96,7 @@ struct web_request {
 	const char *content_type;     /* "" when there is none */
 	const char *authorization;    /* "" when there is none */
 	const char *content_disposition; /* likewise */
+	const char *content_encoding;    /* likewise */
 	const char *accept;           /* "" when there is none: anything */
 	const char *if_none_match;    /* "" when there is none */
 	const char *last_event_id;    /* likewise; of a client whose stream of events broke off */

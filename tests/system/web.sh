@@ -51,6 +51,11 @@ test_answers() {
 	answers "a bound" 422 "$(fault '["body","limit"]' 'Input should be less than or equal to 10000000000' less_than_equal)" \
 		/calculations "${JSON[@]}" -d '{"limit":10000000001}'
 	answers "another type" 415 '{"detail":"the Content-Type must be application/json"}' /register -H 'Content-Type: text/plain' -d x
+	answers "an encoded body" 415 '{"detail":"the body must come without a Content-Encoding"}' \
+		/register "${JSON[@]}" -H 'Content-Encoding: gzip' -d '{"email":"ada@example.org","name":"Ada"}'
+	answers "an encoded file" 415 '{"detail":"the body must come without a Content-Encoding"}' /files -H 'Content-Encoding: gzip' -d x
+	answers "no body" 422 "$(fault '["body"]' 'Field required' missing)" /register -X POST
+	answers "an empty one" 422 "$(fault '["body"]' 'Field required' missing)" /register "${JSON[@]}" -X POST -d ''
 	answers "no such path" 404 '{"detail":"there is nothing at this path"}' /nowhere
 	answers "another method" 405 '{"detail":"this path does not know this method; see the Allow header"}' /register
 	expect "Allow" "POST, OPTIONS" "$(header Allow)"

@@ -101,7 +101,7 @@ static ssize_t read_broken(void *context, char *to, size_t most)
 
 static int serve_source(size_t declared_bytes, struct web_source source)
 {
-	const struct request_head head = { .method = "POST", .uri = "/register", .content_type = "application/json" };
+	const struct request_head head = { .method = "POST", .uri = "/register", .content_type = content_type };
 	request_head_read(&head, &request);
 	request.declared_bytes = declared_bytes;
 	request.source = source;
@@ -131,7 +131,14 @@ static void test_sources(void)
 	at = "{}";
 	CU_ASSERT_EQUAL(serve_source(1, (struct web_source){ read_text, &at }), 400);
 	CU_ASSERT_EQUAL(serve_source(10, (struct web_source){ read_broken, NULL }), 408);
-	CU_ASSERT_EQUAL(serve_source(0, (struct web_source){ NULL, NULL }), 400);
+	/* None at all, declared or not. */
+	CU_ASSERT_EQUAL(serve_source(0, (struct web_source){ NULL, NULL }), 422);
+	CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), "missing");
+	content_type = "";
+	at = "";
+	CU_ASSERT_EQUAL(serve_source(SIZE_MAX, (struct web_source){ read_text, &at }), 422);
+	CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), "missing");
+	content_type = "application/json";
 	settings.body_limit_bytes = 1u << 20;
 }
 

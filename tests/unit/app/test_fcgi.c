@@ -27,8 +27,8 @@ static int listen_fd;
 
 /* What fcgi.c has read from the parameters, as it was when the endpoint saw it; to be looked at after stop(). */
 static struct {
-	char type[256], authorization[256], disposition[256], cookie[256], origin[256], host[256], requested_with[256],
-	    user[256], peer[256], accept[256], none_match[256], last_event[256], trace[256], id[256];
+	char type[256], authorization[256], disposition[256], encoding[256], cookie[256], origin[256], host[256],
+	    requested_with[256], user[256], peer[256], accept[256], none_match[256], last_event[256], trace[256], id[256];
 	bool is_https;
 } seen;
 
@@ -39,6 +39,7 @@ static void see(const struct web_request *request)
 	SEE(type, request->content_type);
 	SEE(authorization, request->authorization);
 	SEE(disposition, request->content_disposition);
+	SEE(encoding, request->content_encoding);
 	SEE(cookie, request->cookie);
 	SEE(origin, request->origin);
 	SEE(host, request->host);
@@ -227,8 +228,8 @@ static void test_parameters(void)
 {
 	static const char *const rows[][2] = { { "REQUEST_METHOD", "POST" }, { "REQUEST_URI", "/see" }, { "HTTP_COOKIE", "a=b=c" },
 		{ "CONTENT_TYPE", "text/plain" }, { "CONTENT_LENGTH", "0" }, { "HTTP_AUTHORIZATION", "Bearer x" },
-		{ "HTTP_CONTENT_DISPOSITION", "form" }, { "HTTP_ORIGIN", "http://a" }, { "HTTP_HOST", "" }, { "HTTP_HOST", "late" },
-		{ "HTTP_X_REQUESTED_WITH", "page" }, { "HTTP_X_USER", "ada" }, { "HTTP_X_USER", "eve" }, { "HTTP_X_USERS", "all" },
+		{ "HTTP_CONTENT_DISPOSITION", "form" }, { "HTTP_CONTENT_ENCODING", "br" }, { "HTTP_ORIGIN", "http://a" },
+		{ "HTTP_HOST", "" }, { "HTTP_HOST", "late" }, { "HTTP_X_REQUESTED_WITH", "page" }, { "HTTP_X_USER", "ada" }, { "HTTP_X_USER", "eve" }, { "HTTP_X_USERS", "all" },
 		{ "REMOTE_ADDR", "192.0.2.7" }, { "HTTPS", "on" }, { "HTTP_ACCEPT", "text/html" }, { "HTTP_IF_NONE_MATCH", "\"1\"" },
 		{ "HTTP_TRACEPARENT", TRACE }, { "HTTP_LAST_EVENT_ID", "7-8" }, { "HTTP_X_REQUEST_ID", "mine" }, { "REQUEST_ID", "its" } };
 	start("HTTP_X_USER");
@@ -237,6 +238,7 @@ static void test_parameters(void)
 	CU_ASSERT_STRING_EQUAL(seen.type, "text/plain");
 	CU_ASSERT_STRING_EQUAL(seen.authorization, "Bearer x");
 	CU_ASSERT_STRING_EQUAL(seen.disposition, "form");
+	CU_ASSERT_STRING_EQUAL(seen.encoding, "br");
 	CU_ASSERT_STRING_EQUAL(seen.cookie, "a=b=c");
 	CU_ASSERT_STRING_EQUAL(seen.origin, "http://a");
 	CU_ASSERT_STRING_EQUAL(seen.host, "");
