@@ -4,11 +4,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "app/log.h"
+#include "shared/clock.h"
 
 #define RETRY_NS 200000000ll
+#define LOOK_MS 100
 
 struct instance {
 	const char *name;
@@ -17,14 +18,9 @@ struct instance {
 	pthread_mutex_t lock;
 	int64_t retry_at_ns; /* CLOCK_MONOTONIC; no attempt to open before */
 	bool failing;        /* the last attempt failed; said once */
+	_Atomic int64_t look_at_ms; /* CLOCK_MONOTONIC_COARSE: then the ring is looked at again */
+	_Atomic bool gone;          /* it was removed, and none can be made */
 };
-
-static int64_t monotonic_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 struct instance *instance_new(const char *name, const struct tr_open_options *options)
 {
@@ -54,7 +50,7 @@ void instance_free(struct instance **instance)
 /* Under the lock. */
 static struct taskring *try_to_open(struct instance *instance)
 {
-	int64_t now_ns = monotonic_ns();
+	int64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	if (now_ns < instance->retry_at_ns)
 		return NULL;
 	instance->retry_at_ns = now_ns + RETRY_NS;
@@ -71,11 +67,28 @@ static struct taskring *try_to_open(struct instance *instance)
 	return result == TR_OK ? ring : NULL;
 }
 
+/*
+ * Whoever owns a lane would fill it for ever, though somebody has removed the ring and taskd serves another
+ * one: publishing makes no system call, so it cannot notice. The library takes the new one when it looks.
+ */
+static void look_again(struct instance *instance, struct taskring *ring)
+{
+	int64_t now_ms = clock_ms(CLOCK_MONOTONIC_COARSE), due_ms = atomic_load(&instance->look_at_ms);
+	if (now_ms < due_ms || !atomic_compare_exchange_strong(&instance->look_at_ms, &due_ms, now_ms + LOOK_MS))
+		return;
+	struct tr_health health;
+	(void)tr_health(ring, &health); /* that there is no board is no matter here */
+	if (health.ring_ok == atomic_exchange(&instance->gone, !health.ring_ok))
+		log_event(health.ring_ok ? LOG_NOTICE : LOG_ERR, health.ring_ok ? "ring-back" : "ring-gone", "name=%s", instance->name);
+}
+
 struct taskring *instance_ring(struct instance *instance)
 {
 	struct taskring *ring = atomic_load_explicit(&instance->ring, memory_order_acquire);
-	if (ring != NULL)
-		return ring;
+	if (ring != NULL) {
+		look_again(instance, ring);
+		return atomic_load(&instance->gone) ? NULL : ring;
+	}
 	pthread_mutex_lock(&instance->lock);
 	ring = atomic_load(&instance->ring);
 	if (ring == NULL) {

@@ -1,6 +1,6 @@
 /*
- * The taskring instance of one responder process: opened once, shared by its threads. That its
- * ring may be made anew later is the library's business.
+ * The taskring instance of one responder process: opened once, shared by its threads. Now and then it has the
+ * library look whether the ring was removed or replaced.
  */
 #ifndef APP_INSTANCE_H
 #define APP_INSTANCE_H
@@ -14,7 +14,7 @@ struct instance *instance_new(const char *name, const struct tr_open_options *op
 /* Closes the ring; no thread uses it any more. NULL afterwards. */
 void instance_free(struct instance **instance);
 
-/* The opened ring. NULL: it cannot be opened now; asking tries again, at most every 200 ms. */
+/* The opened ring. NULL: there is none now, and none can be made; asking tries again, at most every 200 ms. */
 struct taskring *instance_ring(struct instance *instance);
 
 #endif

@@ -238,6 +238,25 @@ test_without_ring() {
 	stop_responder
 }
 
+# Removed under responders that own lanes of it: they notice, and what they accept then is in the ring that taskd finds.
+test_removed_ring() {
+	configure
+	start_responder
+	wait_until 5 takes_requests
+	rm "/dev/shm/$NAME.ring"
+	wait_until 10 has_made_a_ring
+	takes_requests
+	start_taskd
+	await task_accepted=4
+	stop_taskd
+	stop_responder
+}
+
+# The request that made it is in it.
+has_made_a_ring() {
+	takes_requests && [ -e "/dev/shm/$NAME.ring" ]
+}
+
 takes_requests() {
 	request /register "${JSON[@]}" -d '{"email":"ada@example.org","name":"Ada"}'
 	[ "$STATUS" = 202 ]
