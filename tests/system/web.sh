@@ -238,6 +238,28 @@ test_without_ring() {
 	stop_responder
 }
 
+# It leaves while its tasks wait for the disk, which no taskd confirms: they were accepted, and run.
+test_client_that_goes_away() {
+	local body='{"email":"ada@example.org","name":"Ada"}'
+	configure
+	start_responder -d disk -w 60000 -a stderr
+	exec 3<>"/dev/tcp/127.0.0.1/$PORT"
+	printf 'POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' ${#body} "$body" >&3
+	wait_until 10 ring_holds 1
+	exec 3>&-
+	wait_until 10 grep -q '"POST /register HTTP/1.1" 499 ' "$RUN/logs/access.log"
+	start_taskd
+	await task_accepted=2
+	wait_until 10 grep -q 'path="/register" status=202' "$RUN/app.log"
+	stop_taskd
+	stop_responder
+}
+
+ring_holds() { # BATCHES
+	request /healthz
+	[ "$(body .ring_cells_used)" = "$1" ]
+}
+
 # Removed under responders that own lanes of it: they notice, and what they accept then is in the ring that taskd finds.
 test_removed_ring() {
 	configure
