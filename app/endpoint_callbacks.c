@@ -2,9 +2,12 @@
  * POST /callbacks {"url": ...}: has taskd's handler `http` call a URL. What can be checked without
  * calling is checked here; addresses are the handler's business, since names resolve later.
  */
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "app/endpoints.h"
+#include "shared/http_field.h"
 
 static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE", NULL };
 
@@ -19,7 +22,7 @@ const struct schema callback_schema = {
 		{ "headers", OPTIONAL, { .types = SCHEMA_OBJECT, .max_count = 32,
 			.names = &(const struct schema){ .types = SCHEMA_STRING, .max_length = 100,
 				.pattern = PATTERN("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") },
-			.extra = &(const struct schema){ .types = SCHEMA_STRING, .max_length = 4000, .pattern = PATTERN("^[ -~]*$") } } },
+			.extra = &(const struct schema){ .types = SCHEMA_STRING, .max_length = 4000, .pattern = PATTERN("^([!-~]|[!-~][ -~]*[!-~])?$") } } },
 		{ "body", OPTIONAL, { .types = SCHEMA_STRING, .description = "Sent as it is" } },
 		{ "json", OPTIONAL, { .types = SCHEMA_ANY, .description = "Sent as JSON, with its Content-Type" } },
 		{ "timeout_s", OPTIONAL, { .types = SCHEMA_NUMBER, .minimum = AT_LEAST(0.1), .maximum = AT_MOST(600),
@@ -42,6 +45,40 @@ static json_t *arguments(const json_t *body)
 	return NULL;
 }
 
+/* JSON knows "a" and "A" apart, HTTP does not. */
+static bool is_given_twice(const json_t *headers, const char *name)
+{
+	const char *other;
+	json_t *value;
+	unsigned count = 0;
+	json_object_foreach((json_t *)headers, other, value)
+	{
+		count += strcasecmp(other, name) == 0;
+	}
+	return count > 1;
+}
+
+/* What no pattern says. True: *answer is the refusal. */
+static bool headers_are_wrong(const json_t *headers, struct web_answer *answer)
+{
+	const char *name, *why = NULL;
+	char text[200];
+	json_t *value;
+	json_object_foreach((json_t *)headers, name, value)
+	{
+		if (http_field_is_reserved(name))
+			why = "cannot be set";
+		else if (is_given_twice(headers, name))
+			why = "is given twice";
+		if (why != NULL) {
+			snprintf(text, sizeof(text), "The header %s %s", name, why);
+			*answer = answer_fault("body", "headers", "value_error", text);
+			return true;
+		}
+	}
+	return false;
+}
+
 struct web_answer post_callback(const struct web_request *request, struct background_tasks *background)
 {
 	const json_t *text = json_object_get(request->body, "body"), *json = json_object_get(request->body, "json");
@@ -50,6 +87,9 @@ struct web_answer post_callback(const struct web_request *request, struct backgr
 		return answer_fault("body", "json", "value_error", "Either body or json, not both");
 	if (method != NULL && strcmp(method, "GET") == 0 && (text != NULL || json != NULL))
 		return answer_fault("body", "method", "value_error", "GET has no body");
+	struct web_answer refusal;
+	if (headers_are_wrong(json_object_get(request->body, "headers"), &refusal))
+		return refusal;
 	json_t *args = arguments(request->body);
 	web_add_task(request, background, "http", args, NULL);
 	json_decref(args);

@@ -12,6 +12,11 @@ static bool is_empty(const UriTextRangeA *part)
 	return part->first == NULL || part->first == part->afterLast;
 }
 
+static bool has_escape(const UriTextRangeA *part)
+{
+	return !is_empty(part) && memchr(part->first, '%', (size_t)(part->afterLast - part->first)) != NULL;
+}
+
 static bool is_scheme(const UriTextRangeA *part, const char *scheme)
 {
 	size_t bytes = (size_t)(part->afterLast - part->first);
@@ -65,6 +70,8 @@ const char *uri_http_fault(const char *text, bool *scheme)
 		fault = "URL scheme should be 'http' or 'https'";
 	} else if (is_empty(&uri.hostText)) {
 		fault = "Input should be a valid URL: it has no host";
+	} else if (has_escape(&uri.hostText) || uri.hostData.ipFuture.first != NULL) {
+		fault = "Input should be a valid URL: its host is neither a name nor an address";
 	} else if (!port_ok(&uri.portText)) {
 		fault = "Input should be a valid URL: its port is not a number from 1 to 65535";
 	} else if (uri.userInfo.first != NULL) {

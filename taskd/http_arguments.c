@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "shared/http_field.h"
 #include "taskd/http_body.h"
 #include "taskd/transfer.h"
 
@@ -21,11 +22,6 @@
 static const char *const known_fields[] = { "url", "method", "headers", "body", "json", "timeout_ms",
 	"connect_timeout_ms", "follow", "expect" };
 static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS" };
-
-/* What belongs to the connection or is written here; a task that set them could say two things at once. */
-static const char *const reserved_headers[] = { "Host", "Content-Length", "Transfer-Encoding", "Connection",
-	"Keep-Alive", "Upgrade", "TE", "Trailer", "Expect", "HTTP2-Settings", "Accept-Encoding" };
-static const char *const reserved_prefixes[] = { "Proxy-" };
 
 __attribute__((format(printf, 2, 3))) static enum tr_result invalid(struct tr_error *error, const char *format, ...)
 {
@@ -183,17 +179,6 @@ static enum tr_result read_body(struct http_arguments *arguments, const json_t *
 
 /* ---- headers ----------------------------------------------------------------------------- */
 
-static bool is_reserved(const char *name)
-{
-	for (size_t i = 0; i < COUNT(reserved_headers); i++)
-		if (strcasecmp(name, reserved_headers[i]) == 0)
-			return true;
-	for (size_t i = 0; i < COUNT(reserved_prefixes); i++)
-		if (strncasecmp(name, reserved_prefixes[i], strlen(reserved_prefixes[i])) == 0)
-			return true;
-	return false;
-}
-
 /* Printable ASCII, with blanks only between: whatever else a server or a proxy makes of it is its own. */
 static bool is_value(const char *text)
 {
@@ -209,7 +194,7 @@ static enum tr_result check_header(const char *name, const json_t *value, struct
 	size_t bytes = strlen(name);
 	if (bytes == 0 || bytes > HTTP_HEADER_NAME_MAX || strspn(name, TOKEN_CHARACTERS) != bytes)
 		return invalid(error, "\"headers\": a name must be 1 to %d of A-Z a-z 0-9 !#$%%&'*+-.^_`|~", HTTP_HEADER_NAME_MAX);
-	if (is_reserved(name))
+	if (http_field_is_reserved(name))
 		return invalid(error, "\"headers\": \"%s\" cannot be set there", name);
 	const char *text = json_string_value(value);
 	if (text == NULL)

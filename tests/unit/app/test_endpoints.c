@@ -105,7 +105,7 @@ static void test_calculations(void)
 /* What stands in the ring is what the handler gets. */
 static void test_callbacks(void)
 {
-	serve("POST", "/callbacks", "{\"url\":\"https://example.org/x\",\"headers\":{\"X-A\":\"b\"},\"json\":[1],\"timeout_s\":2}");
+	serve("POST", "/callbacks", "{\"url\":\"https://example.org/x\",\"headers\":{\"X-A\":\"b\",\"X-B\":\"\",\"X-C\":\"d e\"},\"json\":[1],\"timeout_s\":2}");
 	CU_ASSERT_EQUAL(answer.status, 202);
 	static const struct {
 		const char *body, *field, *type;
@@ -114,6 +114,11 @@ static void test_callbacks(void)
 		{ "{\"url\":\"http://x.org\",\"method\":\"BREW\"}", "method", "literal_error" },
 		{ "{\"url\":\"http://x.org\",\"headers\":{\"A:\":\"b\"}}", "headers", "string_pattern_mismatch" },
 		{ "{\"url\":\"http://x.org\",\"headers\":{\"A\":\"b\\r\\nC: d\"}}", "headers", "string_pattern_mismatch" },
+		{ "{\"url\":\"http://x.org\",\"headers\":{\"A\":\" b\"}}", "headers", "string_pattern_mismatch" },
+		{ "{\"url\":\"http://x.org\",\"headers\":{\"A\":\"b \"}}", "headers", "string_pattern_mismatch" },
+		{ "{\"url\":\"http://x.org\",\"headers\":{\"HOST\":\"b\"}}", "headers", "value_error" },
+		{ "{\"url\":\"http://x.org\",\"headers\":{\"proxy-x\":\"b\"}}", "headers", "value_error" },
+		{ "{\"url\":\"http://x.org\",\"headers\":{\"A\":\"b\",\"a\":\"c\"}}", "headers", "value_error" },
 		{ "{\"url\":\"http://x.org\",\"timeout_s\":0}", "timeout_s", "greater_than_equal" },
 		{ "{\"url\":\"http://x.org\",\"method\":\"GET\",\"body\":\"\"}", "method", "value_error" },
 		{ "{\"url\":\"http://x.org\",\"body\":\"\",\"json\":1}", "json", "value_error" },

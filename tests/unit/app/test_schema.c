@@ -204,7 +204,8 @@ static void test_uris(void)
 	    { "\"http://example.org/#x\"", "body:url_parsing" }, { "\"http://example.org:0/\"", "body:url_parsing" },
 	    { "\"http://example.org:65536/\"", "body:url_parsing" }, { "\"http://example.org:99999999999999999999/\"", "body:url_parsing" },
 	    { "\"http://example.org/\\r\\nX: y\"", "body:url_parsing" }, { "\"http://ex\\u00e4mple.org/\"", "body:url_parsing" },
-	    { "\"//example.org\"", "body:url_parsing" });
+	    { "\"//example.org\"", "body:url_parsing" }, { "\"http://ex%41mple.org/\"", "body:url_parsing" },
+	    { "\"http://[v1.a]/\"", "body:url_parsing" });
 }
 
 static void test_date_times(void)
