@@ -126,7 +126,7 @@ boot() {
 	wait_until 20 is_active trial.target
 	inside systemd-sysusers taskring.conf
 	inside systemd-tmpfiles --create taskring.conf
-	inside systemctl start taskd.service taskring-app.socket
+	inside systemctl enable -q --now taskd.service taskring-app.socket
 	inside systemd-run -q --unit=http /usr/bin/python3 /usr/lib/taskring/http_server.py --port 9090
 	inside systemd-run -q --unit=smtp -p RuntimeDirectory=smtp /usr/bin/python3 /usr/lib/taskring/smtp_sink.py --port 2525 --dir /run/smtp
 	inside systemd-run -q --unit=web -p User=www-data -p Group=www-data -p RuntimeDirectory=web -p WorkingDirectory=/run/web \
@@ -139,6 +139,13 @@ boot() {
 register() { # NAME
 	STATUS=$(inside curl -s -m 20 -o /dev/null -w '%{http_code}' -H 'Content-Type: application/json' \
 		-d "{\"email\":\"$1@example.org\",\"name\":\"$1\"}" http://127.0.0.1:8080/register)
+}
+
+# A file through the socket, the spool and its handler. True: it has been digested.
+is_digested() { # FILE
+	local id
+	id=$(inside curl -s -m 20 -F "file=@$1" http://127.0.0.1:8080/files | jq -r '.tasks[0].id')
+	as_user timeout 20 taskctl tail "$id" | grep -q succeeded
 }
 
 # How a task of that handler ends, with its result.
@@ -172,6 +179,7 @@ test_services() {
 	expect "exec" 'succeeded {"a":1}' "$(outcome exec '{"program":"echo","input":{"a":1}}')"
 	expect "escaped programs" no "$(is_running 2000 && echo yes || echo no)"
 	expect_match "http" '^succeeded' "$(outcome http '{"url":"http://127.0.0.1:9090/status/204"}')"
+	is_digested /etc/nginx/trial.conf || fail "an uploaded file was not digested"
 	expect_match "mail" '^succeeded .*"recipients":1' "$(outcome mail '{"to":"bea@example.org","subject":"x","text":"y"}')"
 
 	# Reloading, and a file with a fault.
@@ -194,6 +202,11 @@ test_services() {
 	wait_until 15 has_mail_for cyd
 	expect "status after the responders' restart" 202 "$(register dan && echo "$STATUS")"
 	expect "restarts" 0 "$(property NRestarts)"
+
+	# Killed, with what waits on the socket.
+	inside systemctl kill -s KILL taskring-app
+	register eve
+	expect "status after the responders were killed" 202 "$STATUS"
 }
 
 # Stopped with SIGSTOP, the dispatcher, and then the supervisor: systemd replaces all of it, and goes on with the tasks.
