@@ -21,6 +21,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 #include "app/connections.h"
 #include "app/log.h"
@@ -47,7 +49,6 @@ struct server_thread {
 	struct web_request request; /* 4 KB with its texts: not on each call's stack */
 	struct fcgi_answer answered;
 	int64_t body_left_ns; /* how long the body may still be waited for */
-	int64_t body_byte_ns; /* and longer by this for each byte that comes */
 	bool body_ended;      /* all of the body has been read, or the connection broke */
 };
 
@@ -122,30 +123,43 @@ static ssize_t read_body(void *context, char *to, size_t most)
 	end_wait(thread);
 	thread->body_left_ns -= connections_now_ns() - began_ns;
 	if (got > 0) {
-		thread->body_left_ns += got * thread->body_byte_ns;
+		thread->body_left_ns += got * (SECOND_NS / thread->server->settings.bytes_per_s);
 		return got;
 	}
 	thread->body_ended = true;
 	return FCGX_GetError(thread->fcgx.in) == 0 ? 0 : -1;
 }
 
+/* Reading fails with EAGAIN when nothing has come for so long; 0: never. */
+static void set_patience(const struct server_thread *thread, int64_t ns)
+{
+	const struct timeval most = { .tv_usec = (suseconds_t)(ns / 1000) };
+	(void)setsockopt(thread->fcgx.ipcFd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most)); /* cannot fail on a socket */
+}
+
 /*
  * What the web layer left of the body would be taken for the connection's next request: a short
- * rest is read here. False: the connection broke.
+ * rest is read here. Who was refused must not hold a thread by sending on slowly, so a rest that takes its time counts
+ * as a long one; and nothing is shut down: Apache reads no answer before it has passed the body on. False: the
+ * connection broke.
  */
 static bool skip_body(struct server_thread *thread)
 {
 	char scratch[16384];
 	size_t skipped = 0;
-	/* Who was refused must not hold a thread by sending on slowly. */
-	if (thread->body_left_ns > BODY_SKIP_NS)
-		thread->body_left_ns = BODY_SKIP_NS;
-	thread->body_byte_ns = 0;
-	while (!thread->body_ended && skipped < BODY_SKIP_MAX) {
+	if (thread->body_ended)
+		return FCGX_GetError(thread->fcgx.in) == 0;
+	int64_t until_ns = connections_now_ns() + BODY_SKIP_NS;
+	set_patience(thread, BODY_SKIP_NS);
+	while (!thread->body_ended && skipped < BODY_SKIP_MAX && connections_now_ns() < until_ns) {
 		ssize_t got = read_body(thread, scratch, sizeof(scratch));
 		skipped += got > 0 ? (size_t)got : 0;
 	}
-	return FCGX_GetError(thread->fcgx.in) == 0;
+	set_patience(thread, 0);
+	bool late = FCGX_GetError(thread->fcgx.in) == EAGAIN;
+	if (late)
+		thread->body_ended = false;
+	return late || FCGX_GetError(thread->fcgx.in) == 0;
 }
 
 /* ---- one request ------------------------------------------------------------------------- */
@@ -214,7 +228,6 @@ static void read_head(struct server_thread *thread)
 	thread->request.source = (struct web_source){ .read = read_body, .context = thread };
 	thread->body_ended = false;
 	thread->body_left_ns = timeout_ns(thread);
-	thread->body_byte_ns = SECOND_NS / thread->server->settings.bytes_per_s;
 }
 
 /* False: the connection is of no further use. */

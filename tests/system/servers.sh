@@ -168,6 +168,17 @@ own_errors() { # SERVER
 	stop_everything
 }
 
+# Refused before the body has come, of which the rest follows only a second later: the client is told why all the same.
+refused_early() { # SERVER
+	start_all "$1" -p 1 -t 2
+	(printf '%01000d' 0; sleep 1; printf '%01000d' 0) |
+		request /files -X PUT -T - -H 'Content-Length: 2000' -H 'Transfer-Encoding:' -H 'Expect:'
+	STATUS=$(head -n 1 "$WORK/head" | cut -d' ' -f2)
+	expect_refusal "another method" 405
+	expect "Allow" "POST, OPTIONS" "$(header Allow)"
+	stop_everything
+}
+
 # ---- what is passed to the responder --------------------------------------------------------
 
 start_echo() {
@@ -299,7 +310,7 @@ for server in $WEB; do
 	nginx) grep -q 'fastcgi_request_buffering off' "$CHECKOUT/conf/nginx.conf.in" || streams=buffers ;;
 	lighttpd) kept=closed ;;
 	esac
-	for part in requests own_errors "passes:$streams" "connections:$kept" replaced; do
+	for part in requests own_errors refused_early "passes:$streams" "connections:$kept" replaced; do
 		eval "test_${server}_${part%:*}() { ${part%:*} $server ${part#*:}; }"
 	done
 done
