@@ -8,7 +8,7 @@
  *   event     data
  *   state     the task, as GET /tasks/{id} has it without its log, and `at`
  *   progress  id, handler, queue, attempt, progress, at
- *   log       id, handler, queue, attempt, line, level, text (cut at 79 bytes), at
+ *   log       id, handler, queue, attempt, line, level, text, cut (true: much has been said since, and but 79 bytes are left), at
  *   missed    {"missed": how many}; null: another board, nobody knows how many
  *   taskd     {"state": "dead"} or "alive"
  */

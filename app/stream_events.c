@@ -159,7 +159,7 @@ struct stream_event *stream_event(struct stream_events *events, uint64_t serial)
 		event->line = read.worker;
 		event->state = TR_RUNNING; /* or it would say nothing */
 	}
-	snprintf(event->said, sizeof(event->said), "%s", read.text);
+	event->said = read;
 	if (read.kind == EVENT_PROGRESS)
 		supersede(events, event);
 	return event;
@@ -217,9 +217,10 @@ static json_t *with_head(json_t *own, const struct stream_event *event, const st
 }
 
 /* The task after the event, as far as it has not moved on since. */
-static json_t *state_json(const struct stream_event *event, const struct board_entry *entry)
+static json_t *state_json(const struct board *board, const struct stream_event *event, const struct board_entry *entry)
 {
 	struct tr_task_status status;
+	char said[TR_LOG_LINE_MAX + 1];
 	json_t *json = NULL;
 	/* TOO_LARGE: the result is not on the board, and stays out of the event. */
 	if (client_status_of_entry(entry, &status) == TR_NO_MEMORY)
@@ -228,7 +229,8 @@ static json_t *state_json(const struct stream_event *event, const struct board_e
 		status.state = (enum tr_state)event->state;
 		status.attempt = event->attempt;
 		status.cancelling = false;
-		snprintf(status.error, sizeof(status.error), "%s", event->said);
+		board_event_text(board, &event->said, said);
+		snprintf(status.error, sizeof(status.error), "%.*s", TR_TEXT_MAX, said);
 		if (!tr_state_is_ended(status.state)) {
 			status.ended_ms = 0;
 			free(status.result);
@@ -247,14 +249,15 @@ static json_t *progress_json(const struct stream_event *event, const struct boar
 	return with_head(json, event, entry);
 }
 
-static json_t *log_json(const struct stream_event *event, const struct board_entry *entry)
+static json_t *log_json(const struct board *board, const struct stream_event *event, const struct board_entry *entry)
 {
 	struct tr_log_line line = { .at_ms = event->at_ms, .attempt = event->attempt, .level = event->level };
-	snprintf(line.text, sizeof(line.text), "%s", event->said);
+	bool whole = board_event_text(board, &event->said, line.text);
 	json_t *list = task_log_json(&line, 1);
 	json_t *json = json_incref(json_array_get(list, 0));
 	json_decref(list);
-	if (json != NULL && json_object_set_new(json, "line", json_integer(event->line)) != 0) {
+	if (json != NULL && (json_object_set_new(json, "line", json_integer(event->line)) != 0 ||
+	    json_object_set_new(json, "cut", json_boolean(!whole)) != 0)) {
 		json_decref(json);
 		return NULL;
 	}
@@ -268,11 +271,11 @@ bool stream_event_render(struct stream_events *events, struct stream_event *even
 	if (!board_find(events->board, &event->id, &entry))
 		entry = (struct board_entry){ .id = event->id, .state = event->state, .attempt = event->attempt };
 	if (event->kind == EVENT_TASK_STATE)
-		event->text = as_text("state", state_json(event, &entry), &event->text_bytes);
+		event->text = as_text("state", state_json(events->board, event, &entry), &event->text_bytes);
 	else if (event->kind == EVENT_PROGRESS)
 		event->text = as_text("progress", progress_json(event, &entry), &event->text_bytes);
 	else
-		event->text = as_text("log", log_json(event, &entry), &event->text_bytes);
+		event->text = as_text("log", log_json(events->board, event, &entry), &event->text_bytes);
 	return event->text != NULL;
 }
 
@@ -284,5 +287,5 @@ char *stream_present(const struct stream_events *events, const struct tr_id *id,
 		return NULL;
 	const struct stream_event event = { .id = *id, .state = entry.state, .attempt = entry.attempt, .at_ms = wall_ms() };
 	*ended = tr_state_is_ended((enum tr_state)entry.state);
-	return as_text("state", state_json(&event, &entry), &bytes);
+	return as_text("state", state_json(events->board, &event, &entry), &bytes);
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "app/stream.h"
+#include "shared/board.h"
 #include "taskring/taskring.h"
 
 struct stream_event {
@@ -25,7 +26,7 @@ struct stream_event {
 	uint16_t line;   /* of a log line: its number in the attempt */
 	uint32_t attempt;
 	char handler[TR_NAME_MAX + 1], queue[TR_NAME_MAX + 1]; /* "": the board does not show the task any more */
-	char said[80];   /* the event's own text */
+	struct board_event said; /* as it stands on the board; its text there may be longer */
 	char *text;      /* "event: ...\ndata: ...\n"; NULL: not made yet */
 	size_t text_bytes;
 };

@@ -5,8 +5,8 @@
  *
  * Layout: the struct below, then, at the offsets that the header names, `entries` status entries
  * (board_entry; in buckets of BOARD_BUCKET by the id's hash), `workers` worker rows, `lanes` lane
- * rows, BOARD_QUEUES queue rows, BOARD_HANDLERS handler rows and `events` event cells. Every word that changes is atomic. Entries and rows are guarded by
- * a sequence counter of their own: odd while being written (seqlock; Boehm, "Can seqlocks get along
+ * rows, BOARD_QUEUES queue rows, BOARD_HANDLERS handler rows, `events` event cells and `text_words` words of
+ * their longer texts. Every word that changes is atomic. Entries and rows are guarded by a sequence counter of their own: odd while being written (seqlock; Boehm, "Can seqlocks get along
  * with programming language memory models?", 2012). A writer that dies in between leaves it odd:
  * readers give up after BOARD_SPINS and the next dispatcher makes it even again.
  *
@@ -24,7 +24,7 @@
 #include "taskring/taskring.h"
 
 #define BOARD_MAGIC 0x6472616f62727461ull /* "atrboard" */
-#define BOARD_VERSION 3u
+#define BOARD_VERSION 4u
 #define BOARD_BUCKET 8
 #define BOARD_SPINS 10000
 #define BOARD_QUEUES 256   /* rows; of more queues than that the idle ones are not shown */
@@ -160,9 +160,11 @@ struct board_event {
 	uint8_t state;    /* enum tr_state after the event; of EVENT_WORKER: enum board_worker_state; of EVENT_LOG: enum tr_level */
 	uint16_t worker;  /* row + 1; of EVENT_LOG: the line's number in its attempt, from 1, at most 65535 */
 	uint32_t attempt;
+	uint32_t text_bytes; /* of the whole text: up to TR_LOG_LINE_MAX of a log line, TR_TEXT_MAX of others */
+	uint32_t text_at; /* where one that does not fit into `text` stands as a whole: the number of its first word, modulo 2^32 */
 	char text[80];    /* error, progress or log text, cut; of EVENT_WORKER: pid and pool */
 };
-static_assert(sizeof(struct board_event) == 120, "bump BOARD_VERSION");
+static_assert(sizeof(struct board_event) == 128, "bump BOARD_VERSION");
 
 /* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): what changes has cache lines of its own */
 struct board {
@@ -172,7 +174,8 @@ struct board {
 	uint64_t size;     /* of the whole segment */
 	uint32_t entries, workers, lanes, events;
 	uint32_t queues, handlers; /* BOARD_QUEUES, BOARD_HANDLERS */
-	uint64_t entries_at, workers_at, lanes_at, queues_at, handlers_at, events_at; /* offsets in bytes */
+	uint64_t entries_at, workers_at, lanes_at, queues_at, handlers_at, events_at, texts_at; /* offsets in bytes */
+	uint32_t text_words; /* a power of two; word n of all that were ever written stands at n % text_words */
 	uint64_t identity; /* random: another board has another one */
 	char instance[TR_NAME_MAX + 1];
 
@@ -185,6 +188,7 @@ struct board {
 	_Atomic int32_t pid;                   /* of this dispatcher */
 	_Atomic uint32_t incarnation;          /* dispatchers so far, from 1 */
 	_Atomic uint64_t last_event;           /* serial of the newest event, 0: none */
+	_Atomic uint64_t texts_end;            /* words of texts that were written, or are being written */
 
 	_Alignas(64) _Atomic uint64_t stats[STATS];
 	_Atomic uint64_t stats_before[STATS]; /* as this dispatcher found them: for rates since its start */
@@ -217,6 +221,10 @@ static inline struct board_handler *board_handlers(const struct board *board)
 static inline struct board_event *board_events(const struct board *board)
 {
 	return (struct board_event *)((char *)board + board->events_at);
+}
+static inline uint64_t *board_texts(const struct board *board)
+{
+	return (uint64_t *)((char *)board + board->texts_at);
 }
 
 /* The bucket of a task, as the index of its first entry. `hash` is id_hash()'s, 48 bits. */
@@ -273,6 +281,8 @@ bool board_find_handler(const struct board *board, const char *name, struct boar
  * board->last_event + 1 - events, and say how many were missed).
  */
 int board_event(const struct board *board, uint64_t serial, struct board_event *copy);
+/* The whole text of an event that board_event() has copied. False: later texts have taken its place; what is cut is left. */
+bool board_event_text(const struct board *board, const struct board_event *event, char text[TR_LOG_LINE_MAX + 1]);
 
 /* Alive: running_state is RUNNING or DRAINING and the heartbeat is younger than BOARD_ALIVE_MS. */
 bool board_alive(const struct board *board, int64_t now_ms);

@@ -68,7 +68,9 @@ static bool check(const struct board *board, size_t bytes, const char *name, str
 	    !area_ok(board, board->lanes_at, board->lanes, sizeof(struct board_lane)) ||
 	    !area_ok(board, board->queues_at, board->queues, sizeof(struct board_queue)) ||
 	    !area_ok(board, board->handlers_at, board->handlers, sizeof(struct board_handler)) ||
-	    !area_ok(board, board->events_at, board->events, sizeof(struct board_event)))
+	    !area_ok(board, board->events_at, board->events, sizeof(struct board_event)) ||
+	    !area_ok(board, board->texts_at, board->text_words, sizeof(uint64_t)) || board->text_words == 0 ||
+	    (board->text_words & (board->text_words - 1)) != 0)
 		return say(error, "/dev/shm%s: its header names places outside "
 		    "of its %zu bytes", name, bytes);
 	return true;
@@ -321,4 +323,26 @@ int board_event(const struct board *board, uint64_t serial, struct board_event *
 		return -1;
 	finish_text(copy->text, sizeof copy->text, true);
 	return 1;
+}
+
+bool board_event_text(const struct board *board, const struct board_event *event, char text[TR_LOG_LINE_MAX + 1])
+{
+	uint32_t bytes = event->text_bytes, written;
+
+	memcpy(text, event->text, sizeof event->text);
+	if (bytes < sizeof event->text)
+		return true;
+	if (bytes > TR_LOG_LINE_MAX)
+		return false;
+	for (uint32_t at = 0; at < bytes; at += (uint32_t)sizeof(board_word)) {
+		uint64_t word = load_word(board_texts(board) + (event->text_at + at / sizeof word) % board->text_words);
+		memcpy(text + at, &word, bytes - at < sizeof word ? bytes - at : sizeof word);
+	}
+	/* Pairs with the releases in the writer's store_long(): whoever has read a word of a later text sees that its place was taken. */
+	written = (uint32_t)atomic_load_explicit(&board->texts_end, memory_order_relaxed) - event->text_at;
+	bool whole = written <= board->text_words;
+	if (!whole)
+		memcpy(text, event->text, sizeof event->text);
+	text[whole ? bytes : sizeof event->text - 1] = '\0';
+	return whole;
 }

@@ -83,10 +83,11 @@ static bool add_line(struct task_log *log, const struct line *line)
  * Going back, the numbers of an attempt fall. Where they do not, an earlier taskd died before the attempt
  * came into the journal, and it was made again: what the first one said is not this one's.
  */
-static bool take_event(struct task_log *log, struct board_event *event)
+static bool take_event(struct task_log *log, const struct board *board, const struct board_event *event)
 {
 	struct total *total = total_of(log, event->attempt);
 	uint64_t number = event->worker;
+	char text[TR_LOG_LINE_MAX + 1];
 
 	if (!total)
 		return false;
@@ -97,8 +98,9 @@ static bool take_event(struct task_log *log, struct board_event *event)
 	total->lowest = number;
 	if (number > total->lines)
 		total->lines = number;
+	board_event_text(board, event, text); /* if it is cut, the journal has had it for long */
 	const struct line line = { .attempt = event->attempt, .from_board = true, .number = number,
-		.at_ms = event->at_ms, .level = event->state, .text = event->text };
+		.at_ms = event->at_ms, .level = event->state, .text = text };
 	return number > TR_LOG_LINES_MAX || add_line(log, &line);
 }
 
@@ -111,7 +113,7 @@ static bool read_board(struct task_log *log, const struct board *board, const st
 	for (uint64_t serial = last; serial > 0 && last - serial < most; serial--) {
 		if (board_event(board, serial, &event) != 1 || event.kind != EVENT_LOG || !id_equal(&event.id, id))
 			continue;
-		if (!take_event(log, &event))
+		if (!take_event(log, board, &event))
 			return false;
 	}
 	return true;

@@ -15,13 +15,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define TEXT_WORDS_EACH 8     /* room for longer texts: 64 bytes for each event, */
+#define TEXT_WORDS_LEAST 1024 /* and for some log lines in any case */
+
 /* What a new board's header says, and an old one's must say to be taken over. */
 struct plan {
 	const char *instance;
 	const struct board_geometry *geometry;
 	uint64_t identity;
 	uint32_t mode;
-	uint64_t entries_at, workers_at, lanes_at, queues_at, handlers_at, events_at, size;
+	uint64_t entries_at, workers_at, lanes_at, queues_at, handlers_at, events_at, texts_at, size;
+	uint32_t text_words;
 };
 
 static enum tr_result refuse(struct tr_error *error, enum tr_result result, const char *format, ...)
@@ -55,7 +59,11 @@ static bool make_plan(struct plan *plan, const char *instance, const struct boar
 	plan->queues_at = next_line(plan->lanes_at + (uint64_t)geometry->lanes * sizeof(struct board_lane));
 	plan->handlers_at = next_line(plan->queues_at + BOARD_QUEUES * sizeof(struct board_queue));
 	plan->events_at = next_line(plan->handlers_at + BOARD_HANDLERS * sizeof(struct board_handler));
-	plan->size = next_line(plan->events_at + (uint64_t)geometry->events * sizeof(struct board_event));
+	plan->texts_at = next_line(plan->events_at + (uint64_t)geometry->events * sizeof(struct board_event));
+	plan->text_words = TEXT_WORDS_LEAST;
+	while (plan->text_words < (uint64_t)geometry->events * TEXT_WORDS_EACH)
+		plan->text_words *= 2;
+	plan->size = plan->texts_at + (uint64_t)plan->text_words * sizeof(uint64_t);
 	return getrandom(&plan->identity, sizeof plan->identity, 0) == (ssize_t)sizeof plan->identity;
 }
 
@@ -81,6 +89,8 @@ static void fill(void *memory, const void *context)
 	board->queues_at = plan->queues_at;
 	board->handlers_at = plan->handlers_at;
 	board->events_at = plan->events_at;
+	board->texts_at = plan->texts_at;
+	board->text_words = plan->text_words;
 	board->identity = plan->identity;
 	snprintf(board->instance, sizeof board->instance, "%s", plan->instance);
 }
@@ -97,7 +107,8 @@ static bool fits(const struct segment *segment, const struct plan *plan)
 	    board->workers_at == plan->workers_at && board->lanes_at == plan->lanes_at &&
 	    board->queues == BOARD_QUEUES && board->handlers == BOARD_HANDLERS &&
 	    board->queues_at == plan->queues_at && board->handlers_at == plan->handlers_at &&
-	    board->events_at == plan->events_at;
+	    board->events_at == plan->events_at && board->texts_at == plan->texts_at &&
+	    board->text_words == plan->text_words;
 }
 
 /* Makes the segment behind `fd` ours: of our user, of the wanted mode, held by nobody else. */

@@ -35,6 +35,9 @@ struct board_writer {
 	uint32_t entry_count, worker_count, lane_count, event_count;
 	uint32_t next_cell;  /* of the event log */
 	uint64_t last_event;
+	uint64_t *texts;     /* of events, where they are long: text_words words, */
+	uint32_t text_words;
+	uint64_t texts_end;  /* of which so many have ever been written */
 	uint64_t last_ended; /* order in the index */
 	uint64_t *index;     /* a word for each entry */
 	char name[SEGMENT_NAME_SIZE];

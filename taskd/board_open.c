@@ -57,6 +57,7 @@ static void take_over(struct board_writer *writer)
 	writer->last_event = last;
 	writer->next_cell = (uint32_t)(last % writer->event_count);
 	atomic_store_explicit(&board->last_event, last, memory_order_release);
+	writer->texts_end = atomic_load_explicit(&board->texts_end, memory_order_relaxed);
 
 	uint32_t earlier = atomic_load_explicit(&board->incarnation, memory_order_relaxed);
 	if (earlier > 0)
@@ -113,6 +114,8 @@ enum tr_result board_writer_open(struct board_writer **writer, const char *insta
 	made->queues = board_queues(made->board);
 	made->handlers = board_handlers(made->board);
 	made->events = board_events(made->board);
+	made->texts = board_texts(made->board);
+	made->text_words = made->board->text_words;
 	take_over(made);
 	*writer = made;
 	return TR_OK;

@@ -55,6 +55,22 @@ struct board *board_writer_board(struct board_writer *writer)
 
 /* ---- events ------------------------------------------------------------------------------ */
 
+/* A text that does not fit into its event. Answers where it stands; what is lost by that is announced before. */
+static uint32_t store_long(struct board_writer *writer, const char *text, size_t bytes)
+{
+	uint64_t at = writer->texts_end;
+
+	writer->texts_end += (bytes + sizeof(board_word) - 1) / sizeof(board_word);
+	/* Pairs with the acquires in board_event_text(): this before the words. */
+	atomic_store_explicit(&writer->board->texts_end, writer->texts_end, memory_order_relaxed);
+	for (size_t i = 0; i < bytes; i += sizeof(board_word)) {
+		uint64_t word = 0;
+		memcpy(&word, text + i, bytes - i < sizeof word ? bytes - i : sizeof word);
+		board_guard_word(writer->texts + (at + i / sizeof word) % writer->text_words, word);
+	}
+	return (uint32_t)at;
+}
+
 /* `event` comes with all but its serial, time and text. */
 static void write_event(struct board_writer *writer, struct board_event *event, const char *text,
     size_t bytes)
@@ -63,6 +79,8 @@ static void write_event(struct board_writer *writer, struct board_event *event, 
 	uint64_t serial = writer->last_event + 1;
 
 	event->at_ms = clock_ms(CLOCK_REALTIME_COARSE);
+	event->text_bytes = (uint32_t)fitting(text, bytes, (event->kind == EVENT_LOG ? TR_LOG_LINE_MAX : TR_TEXT_MAX) + 1);
+	event->text_at = event->text_bytes < sizeof cell->text ? 0 : store_long(writer, text, event->text_bytes);
 	atomic_store_explicit(&cell->serial, 0, memory_order_relaxed);
 	board_guard_words(&cell->at_ms, &event->at_ms,
 	    offsetof(struct board_event, text) - offsetof(struct board_event, at_ms));
@@ -209,7 +227,7 @@ void board_show(struct board_writer *writer, uint32_t *slot, const struct board_
 	struct board_event event = { .id = status->id, .kind = EVENT_TASK_STATE,
 		.state = (uint8_t)status->state, .worker = status->worker, .attempt = status->attempt };
 	const char *text = status->error != NULL ? status->error : "";
-	write_event(writer, &event, text, strnlen(text, sizeof event.text));
+	write_event(writer, &event, text, strnlen(text, TR_TEXT_MAX + 1));
 }
 
 void board_hide(struct board_writer *writer, uint32_t *slot)

@@ -81,7 +81,7 @@ const struct option config_options[] = {
 	{ IN_CONFIG(board_entries), .section = "board", .name = "entries", .type = OPTION_NUMBER, .least = 64, .most = 1048576,
 	    .multiple_of = BOARD_BUCKET, .initial = "4096", .restart = true, .help = "Tasks whose status is shown, live and recently ended (984 bytes each)." },
 	{ IN_CONFIG(board_events), .section = "board", .name = "events", .type = OPTION_NUMBER, .least = 64, .most = 1048576,
-	    .initial = "16384", .restart = true, .help = "Events that a reader may be behind before it misses some (120 bytes each)." },
+	    .initial = "16384", .restart = true, .help = "Events that a reader may be behind before it misses some (about 200 bytes each, with their texts)." },
 
 	{ IN_CONFIG(retention_age_ms), .section = "retention", .name = "age", .type = OPTION_DURATION, .unit_ms = 1, .zero = true,
 	    .least = SECOND_MS, .most = 3660 * DAY_MS, .initial = "7d", .help = "Ended tasks older than this are removed from the journal, with what they logged and, of dead ones, their files." },

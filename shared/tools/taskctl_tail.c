@@ -16,8 +16,6 @@
 
 #define LOOK_MS 50
 #define IDLE_LOOKS 20    /* so many looks without an event, and the rest is looked at: another board, the task itself */
-#define WHOLE_LINE_MS 100 /* how long the journal is waited for, to show a line that the board has cut */
-#define EVENT_CUT (sizeof((struct board_event *)0)->text - 1)
 
 struct tail {
 	struct request *request;
@@ -101,7 +99,7 @@ static void show_progress(const struct tail *tail, const struct board_event *eve
 {
 	struct board_entry entry;
 	char what[64] = "progress";
-	bool known = board_find(tail->board, &event->id, &entry) && strncmp(entry.progress_text, text, EVENT_CUT) == 0;
+	bool known = board_find(tail->board, &event->id, &entry) && strcmp(entry.progress_text, text) == 0;
 
 	if (tail->request->json) {
 		show_json(json_pack("{s:o, s:o, s:o}", "done", known ? json_integer((json_int_t)entry.progress_done) : json_null(),
@@ -124,36 +122,12 @@ static void show_missed(const struct tail *tail, uint64_t count)
 
 /* ---- events ------------------------------------------------------------------------------ */
 
-/* The whole of a line of which the event has the beginning: in the journal, some ms later. NULL: not there. */
-static char *whole_line(const struct tail *tail, const struct board_event *event)
-{
-	char *found = NULL;
-
-	for (int waited_ms = 0; found == NULL && waited_ms < WHOLE_LINE_MS; waited_ms += 10) {
-		struct tr_log_line *lines;
-		uint64_t dropped;
-		size_t count;
-		uint32_t number = 0;
-		if (tr_task_log(tail->request->ring, &event->id, &lines, &count, &dropped) != TR_OK)
-			return NULL;
-		for (size_t i = 0; i < count && found == NULL; i++)
-			if (lines[i].attempt == event->attempt && ++number == event->worker && strlen(lines[i].text) > EVENT_CUT)
-				found = strdup(lines[i].text);
-		free(lines);
-		if (found == NULL)
-			poll(NULL, 0, 10);
-	}
-	return found;
-}
-
 static void take_line(struct tail *tail, const struct board_event *event, const char *text)
 {
 	if (tail->one && event->serial <= tail->history_until && (event->attempt < tail->shown_attempt ||
 	    (event->attempt == tail->shown_attempt && event->worker <= tail->shown_lines)))
 		return;
-	char *whole = tail->one && strlen(text) >= EVENT_CUT && event->worker <= TR_LOG_LINES_MAX ? whole_line(tail, event) : NULL;
-	show_line(tail, event->at_ms, &event->id, event->attempt, event->state, whole != NULL ? whole : text);
-	free(whole);
+	show_line(tail, event->at_ms, &event->id, event->attempt, event->state, text);
 }
 
 /* Whether the event is one of those asked for. What is not in the event is looked up. */
@@ -179,12 +153,11 @@ static bool is_wanted(const struct tail *tail, const struct board_event *event)
 
 static void take_event(struct tail *tail, const struct board_event *event)
 {
-	char text[sizeof event->text + 1];
+	char text[TR_LOG_LINE_MAX + 1];
 
 	if (event->kind == EVENT_WORKER || event->state > 31 || !is_wanted(tail, event))
 		return;
-	memcpy(text, event->text, sizeof event->text);
-	text[sizeof event->text] = '\0';
+	board_event_text(tail->board, event, text);
 	if (event->kind == EVENT_LOG)
 		take_line(tail, event, text);
 	else if (event->kind == EVENT_PROGRESS)

@@ -87,13 +87,16 @@ static enum tr_outcome snooze(struct tr_task *task)
 	return tr_snooze(task, (uint64_t)number_arg(task, "ms", 100));
 }
 
-/* {"lines": n}: so many log lines. */
+/* {"lines": n, "dots": n}: so many log lines, with up to 100 dots behind each. */
 static enum tr_outcome log_lines(struct tr_task *task)
 {
-	long long lines = number_arg(task, "lines", 3);
+	long long lines = number_arg(task, "lines", 3), dots = number_arg(task, "dots", 0);
+	char text[101];
 
+	memset(text, '.', sizeof text - 1);
+	text[dots < 0 || dots > 100 ? 0 : dots] = '\0';
 	for (long long i = 1; i <= lines; i++)
-		tr_log(task, TR_INFO, "line %lld", i);
+		tr_log(task, TR_INFO, "line %lld%s", i, text);
 	return TR_SUCCESS;
 }
 
@@ -221,7 +224,7 @@ static const struct tr_handler handlers[] = {
 	{ "fail_silently", "fails without a message", fail_silently, NULL, NULL, NULL },
 	{ "no_outcome", "returns what is no outcome", no_outcome, NULL, NULL, NULL },
 	{ "snooze", "snoozes {\"ms\": n}", snooze, NULL, NULL, NULL },
-	{ "log_lines", "writes {\"lines\": n} log lines", log_lines, NULL, NULL, NULL },
+	{ "log_lines", "writes {\"lines\": n} log lines, with {\"dots\": up to 100}", log_lines, NULL, NULL, NULL },
 	{ "progress", "{\"steps\": n, \"ms\": n}", progress, NULL, NULL, NULL },
 	{ "result", "its arguments are its result", result, NULL, NULL, NULL },
 	{ "bad_result", "tries a result that is not JSON", bad_result, NULL, NULL, NULL },

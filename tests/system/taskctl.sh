@@ -427,9 +427,10 @@ test_tail_all() {
 	wait_until 5 eval 'push -H log_lines -a "{\"lines\":1}" >/dev/null; grep -q "line 1" "$WORK/tail"'
 	: >"$WORK/tail"
 	push -H succeed >/dev/null
-	add log_lines '{"lines":100}' --wait
+	add log_lines '{"lines":100,"dots":100}' --wait
 	wait_until 5 grep -q "${OUT%% *}  succeeded" "$WORK/tail"
-	expect "lines in order" "$(seq 100)" "$(grep -a "${OUT%% *}  log info" "$WORK/tail" | sed 's/.*line //')"
+	expect "lines in order, each of them whole" "$(seq -f "%g$(printf '.%.0s' {1..100})" 100)" \
+		"$(grep -a "${OUT%% *}  log info" "$WORK/tail" | sed 's/.*line //')"
 	expect "of other handlers" 0 "$(grep -ac 'in queue default' "$WORK/tail")"
 	kill $pid
 	stop_taskd

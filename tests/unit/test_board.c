@@ -140,6 +140,66 @@ static void test_texts(void)
 	board_writer_close(&writer, true);
 }
 
+static void log_number(struct board_writer *writer, unsigned number, size_t bytes)
+{
+	const struct tr_id id = id_of(1);
+	char text[TR_LOG_LINE_MAX + 100];
+
+	memset(text, 'a' + (int)(number % 26), sizeof text);
+	board_log_event(writer, &id, 1, number, 6, text, bytes);
+}
+
+/* Whether the event's whole text is there, with so many bytes of that number's letter; else 79 of them are to be. */
+static bool says_all(const struct board *board, uint64_t serial, unsigned number, size_t bytes)
+{
+	const char letter[2] = { (char)('a' + number % 26), '\0' };
+	struct board_event event;
+	char text[TR_LOG_LINE_MAX + 1];
+
+	CU_ASSERT_EQUAL_FATAL(board_event(board, serial, &event), 1);
+	bool whole = board_event_text(board, &event, text);
+	CU_ASSERT_EQUAL(strlen(text), whole ? bytes : sizeof event.text - 1);
+	CU_ASSERT_EQUAL(strspn(text, letter), strlen(text));
+	return whole;
+}
+
+/* Events have room for 1,024 words of longer texts: for eight of 1,000 bytes, after which the oldest is lost. */
+static void test_long_texts(void)
+{
+	static const struct board_geometry geometry = { .entries = BOARD_BUCKET, .workers = 1, .lanes = 1, .events = 64, .mode = 0600 };
+	static const size_t sizes[] = { 0, 1, 79, 80, 81, 88, 999, 1000, 1050 };
+	struct board_writer *writer = open_writer(&geometry);
+	const struct board *board = open_reader();
+	struct board_status status = status_of(1, TR_RUNNING);
+	uint32_t slot = BOARD_NO_SLOT;
+	char error[300];
+
+	for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		log_number(writer, i + 1, sizes[i]);
+		CU_ASSERT_TRUE(says_all(board, i + 1, i + 1, sizes[i] < TR_LOG_LINE_MAX ? sizes[i] : TR_LOG_LINE_MAX));
+	}
+	for (unsigned i = 10; i <= 40; i++)
+		log_number(writer, i, TR_LOG_LINE_MAX);
+	for (unsigned i = 10; i <= 40; i++)
+		CU_ASSERT_EQUAL(says_all(board, i, i, TR_LOG_LINE_MAX), i > 32);
+	CU_ASSERT_TRUE(says_all(board, 3, 3, 79)); /* what fits into its event stays with it */
+
+	/* The next dispatcher goes on behind the last text. */
+	board_writer_close(&writer, false);
+	writer = open_writer(&geometry);
+	log_number(writer, 41, TR_LOG_LINE_MAX);
+	for (unsigned i = 32; i <= 41; i++)
+		CU_ASSERT_EQUAL(says_all(board, i, i, TR_LOG_LINE_MAX), i > 33);
+
+	memset(error, 'q', sizeof error);
+	error[sizeof error - 1] = '\0';
+	status.error = error;
+	board_show(writer, &slot, &status);
+	CU_ASSERT_TRUE(says_all(board, 42, 'q' - 'a', TR_TEXT_MAX));
+	board_close(&board);
+	board_writer_close(&writer, true);
+}
+
 static void test_eviction(void)
 {
 	struct board_writer *writer = open_writer(&small);
@@ -283,7 +343,7 @@ int main(void)
 {
 	static CU_TestInfo tests[] = {
 		{ "counters", test_counters }, { "show and find", test_show_and_find },
-		{ "texts", test_texts }, { "eviction", test_eviction }, { "events", test_events },
+		{ "texts", test_texts }, { "long texts", test_long_texts }, { "eviction", test_eviction }, { "events", test_events },
 		{ "workers and lanes", test_rows }, { "life", test_life }, CU_TEST_INFO_NULL,
 	};
 

@@ -38,14 +38,14 @@ static void test_refusals(void)
 	struct board *raw = map_writable();
 
 	raw->version = 77;
-	expect_refusal(TR_VERSION_MISMATCH, "version 77", "reads version 3");
+	expect_refusal(TR_VERSION_MISMATCH, "version 77", "reads version 4");
 	raw->version = BOARD_VERSION;
 	raw->tables = 0xabcd0123;
 	expect_refusal(TR_VERSION_MISMATCH, "abcd0123", "this program reads");
 	raw->tables = board_tables_hash();
 	static const size_t places[] = { offsetof(struct board, entries_at), offsetof(struct board, workers_at),
 		offsetof(struct board, lanes_at), offsetof(struct board, queues_at), offsetof(struct board, handlers_at),
-		offsetof(struct board, events_at) };
+		offsetof(struct board, events_at), offsetof(struct board, texts_at) };
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
 		uint64_t *place = (uint64_t *)((char *)raw + places[i]), right = *place;
 		*place = raw->size - 64 + 64 * (i % 2); /* at the last line, and just behind it */
@@ -58,13 +58,16 @@ static void test_refusals(void)
 	}
 	static const size_t counts[] = { offsetof(struct board, entries), offsetof(struct board, workers),
 		offsetof(struct board, lanes), offsetof(struct board, queues), offsetof(struct board, handlers),
-		offsetof(struct board, events) };
+		offsetof(struct board, events), offsetof(struct board, text_words) };
 	for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
 		uint32_t *count = (uint32_t *)((char *)raw + counts[i]), right = *count;
 		*count = 0xfffffff8;
 		expect_refusal(TR_VERSION_MISMATCH, "outside", segment);
 		*count = right;
 	}
+	raw->text_words -= 8; /* no power of two */
+	expect_refusal(TR_VERSION_MISMATCH, "outside", segment);
+	raw->text_words += 8;
 	raw->entries = 0;
 	expect_refusal(TR_VERSION_MISMATCH, "outside", segment);
 	raw->entries = small.entries;

@@ -63,6 +63,32 @@ static bool is_whole(const struct board_entry *entry, uint32_t task)
 	    strcmp(entry->progress_text, progress) == 0;
 }
 
+/* A line of so many words of that number, which go round the ring of texts many times. */
+static void log_number(struct board_writer *writer, uint32_t number)
+{
+	const struct tr_id id = id_of(number % 3);
+	char text[TR_LOG_LINE_MAX + 1];
+	size_t bytes = 0;
+
+	for (uint32_t i = 0; i < 10 + number % 90; i++)
+		bytes += (size_t)snprintf(text + bytes, sizeof text - bytes, "%09u ", number);
+	board_log_event(writer, &id, number, 1, 6, text, bytes);
+}
+
+/* Nothing of another text stands in it. */
+static bool is_whole_line(const struct board_event *event, const char *text)
+{
+	char word[16];
+
+	snprintf(word, sizeof word, "%09u ", event->attempt);
+	if (strlen(text) != 10 * (10 + event->attempt % 90))
+		return false;
+	for (; *text != '\0'; text += 10)
+		if (strncmp(text, word, 10) != 0)
+			return false;
+	return true;
+}
+
 static bool is_whole_event(const struct board_event *event, uint64_t serial)
 {
 	static const char progress[] = "progress ", rest[] = ", as long as two words";
@@ -70,6 +96,8 @@ static bool is_whole_event(const struct board_event *event, uint64_t serial)
 
 	if (event->serial != serial)
 		return false;
+	if (event->kind == EVENT_LOG)
+		return strtoul(event->text, &end, 10) == event->attempt;
 	if (event->kind == EVENT_PROGRESS)
 		return strncmp(event->text, progress, sizeof progress - 1) == 0 &&
 		    strtoul(event->text + sizeof progress - 1, &end, 10) > 0 && strcmp(end, rest) == 0;
@@ -96,7 +124,7 @@ static bool is_whole_event(const struct board_event *event, uint64_t serial)
 struct stress {
 	const struct board *board;
 	_Atomic bool done;
-	uint64_t found, followed, missed, mixed; /* of one reader, read after it has ended */
+	uint64_t found, followed, missed, mixed, lines, lost; /* of one reader, read after it has ended */
 };
 
 static void *find_all(void *context)
@@ -119,6 +147,7 @@ static void *follow_events(void *context)
 	struct stress *stress = context;
 	struct board_event event;
 	uint64_t serial = 1;
+	char text[TR_LOG_LINE_MAX + 1];
 
 	for (;;) {
 		bool last_round = atomic_load(&stress->done);
@@ -126,6 +155,12 @@ static void *follow_events(void *context)
 		if (got == 1) {
 			stress->followed++;
 			stress->mixed += !is_whole_event(&event, serial);
+			if (event.kind == EVENT_LOG && board_event_text(stress->board, &event, text)) {
+				stress->lines++;
+				stress->mixed += !is_whole_line(&event, text);
+			} else if (event.kind == EVENT_LOG) {
+				stress->lost++;
+			}
 			serial++;
 		} else if (got < 0) {
 			uint64_t next = atomic_load(&stress->board->last_event) + 1 - stress->board->events;
@@ -154,6 +189,8 @@ static void test_readers_beside_writer(void)
 		uint32_t task = i * 2654435761u % STRESS_TASKS;
 		if (i % 5 == 4) {
 			progress_number(writer, slots[task], task, i);
+		} else if (i % 3 == 2) {
+			log_number(writer, i);
 		} else if (i % 7 == 6) {
 			board_hide(writer, &slots[task]);
 		} else {
@@ -165,11 +202,11 @@ static void test_readers_beside_writer(void)
 	pthread_join(threads[0], NULL);
 	pthread_join(threads[1], NULL);
 	uint64_t events = atomic_load(&board_writer_board(writer)->last_event);
-	printf("%" PRIu64 " copies, %" PRIu64 " events read, %" PRIu64 " missed ... ", finder.found,
-	    follower.followed, follower.missed);
+	printf("%" PRIu64 " copies, %" PRIu64 " events read, %" PRIu64 " missed, %" PRIu64 " lines whole, %" PRIu64 " lost ... ",
+	    finder.found, follower.followed, follower.missed, follower.lines, follower.lost);
 	CU_ASSERT_EQUAL(finder.mixed, 0);
 	CU_ASSERT_EQUAL(follower.mixed, 0);
-	CU_ASSERT_TRUE(finder.found > 0);
+	CU_ASSERT_TRUE(finder.found > 0 && follower.lines > 0);
 	CU_ASSERT_EQUAL(follower.followed + follower.missed, events);
 	board_writer_close(&writer, true);
 }

@@ -417,7 +417,7 @@ struct tr_log_line {
 
 /*
  * A task's log lines (tr_log()), oldest first: those in the journal and those on the board that have
- * not got there yet; of the latter up to 79 bytes are shown. Of each attempt the first TR_LOG_LINES_MAX
+ * not got there yet. Of each attempt the first TR_LOG_LINES_MAX
  * are kept; of those, the last TR_LOG_SHOWN_MAX are given. *lines is malloc()ed, *count long, the
  * caller's to free(); NULL when there are none. *dropped: how many more lines the task has logged. A task
  * whose row the journal does not keep (history) leaves its lines on the board only, until later

@@ -260,7 +260,7 @@ static void test_ids(void)
 
 static void test_one_task_to_its_end(void)
 {
-	char first[100], id[STREAM_ID_SIZE];
+	char first[100], id[STREAM_ID_SIZE], longest[TR_LOG_LINE_MAX + 1], said[TR_LOG_LINE_MAX + 100];
 	start();
 	uint32_t slot = show(writer, 1, TR_QUEUED, BOARD_NO_SLOT);
 	show(writer, 2, TR_QUEUED, BOARD_NO_SLOT);
@@ -275,15 +275,19 @@ static void test_one_task_to_its_end(void)
 	board_progress(writer, slot, &one, 50, 100, "half", 4);
 	log_line(1, "a line");
 	log_line(2, "of another");
-	CU_ASSERT_TRUE(hears(&peers[0], "a line"));
+	memset(longest, 'x', TR_LOG_LINE_MAX);
+	longest[TR_LOG_LINE_MAX] = '\0';
+	log_line(1, longest);
+	snprintf(said, sizeof(said), "\"text\":\"%s\",\"line\":1,\"cut\":false", longest);
+	CU_ASSERT_TRUE(hears(&peers[0], said));
 	slot = show(writer, 1, TR_SUCCEEDED, slot);
 	CU_ASSERT_TRUE(hears_end(&peers[0]));
 	static const char *const wanted[] = { "event: state\n", "\"queued\"", "event: state\ndata: {\"id\":\"01020304-0506-7008-8000-000001000000\"",
 		"\"handler\":\"send_mail\"", "\"queue\":\"default\"", "\"state\":\"running\"", "event: progress\n",
 		"\"progress\":{\"done\":50,\"total\":100,\"text\":\"half\"}", "event: log\n", "\"level\":\"info\"", "\"a line\"",
-		"event: state\n", "\"state\":\"succeeded\"", "-end\n\n", NULL };
+		"event: log\n", "event: state\n", "\"state\":\"succeeded\"", "-end\n\n", NULL };
 	CU_ASSERT_TRUE(in_order(&peers[0], wanted));
-	CU_ASSERT_EQUAL(times(&peers[0], "event: "), 5);
+	CU_ASSERT_EQUAL(times(&peers[0], "event: "), 6);
 	CU_ASSERT_EQUAL(times(&peers[0], "another"), 0);
 	close(peers[0].fd);
 	wait_for_place();
