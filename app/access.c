@@ -13,11 +13,11 @@
 
 struct access {
 	const struct tokens *tokens;
-	const char *instance;
+	const char *instance, *user_parameter;
 	struct guesses *guesses;
 };
 
-struct access *access_new(const struct tokens *tokens, const char *instance)
+struct access *access_new(const struct tokens *tokens, const char *instance, const char *user_parameter)
 {
 	struct access *access = calloc(1, sizeof(*access));
 	struct guesses *guesses = guesses_new();
@@ -26,7 +26,8 @@ struct access *access_new(const struct tokens *tokens, const char *instance)
 		guesses_free(&guesses);
 		return NULL;
 	}
-	*access = (struct access){ .tokens = tokens, .instance = instance, .guesses = guesses };
+	*access = (struct access){ .tokens = tokens, .instance = instance,
+		.user_parameter = user_parameter, .guesses = guesses };
 	return access;
 }
 
@@ -84,15 +85,15 @@ const struct token_owner *access_owner(const struct web_request *request, const 
  * Named after the instance: a browser sends a cookie to all ports of a host. It holds the token itself: processes share no
  * memory that a session could be kept in, and an encrypted token would open the same doors.
  */
-static void cookie_name(const struct web_request *request, char name[TR_NAME_MAX + 16])
+static void cookie_name(const struct access *access, char name[ACCESS_COOKIE_SIZE])
 {
-	snprintf(name, TR_NAME_MAX + 16, "taskring-%.*s", TR_NAME_MAX, request->access->instance);
+	snprintf(name, ACCESS_COOKIE_SIZE, "taskring-%.*s", TR_NAME_MAX, access->instance);
 }
 
 void access_set_cookie(const struct web_request *request, const char *token, struct web_answer *answer)
 {
-	char name[TR_NAME_MAX + 16];
-	cookie_name(request, name);
+	char name[ACCESS_COOKIE_SIZE];
+	cookie_name(request->access, name);
 	int length = snprintf(answer->set_cookie, sizeof(answer->set_cookie), "%s=%s; Path=%s/; HttpOnly; SameSite=Strict%s%s", name,
 	    token != NULL ? token : "", request->prefix, token != NULL ? "" : "; Max-Age=0", request->is_https ? "; Secure" : "");
 	if (length < 0 || (size_t)length >= sizeof(answer->set_cookie))
@@ -102,8 +103,8 @@ void access_set_cookie(const struct web_request *request, const char *token, str
 /* The value of our cookie among "a=b; c=d" (RFC 6265, section 4.2.1). False: it is not there. */
 static bool read_cookie(const struct web_request *request, char value[TOKEN_MAX + 1])
 {
-	char name[TR_NAME_MAX + 16];
-	cookie_name(request, name);
+	char name[ACCESS_COOKIE_SIZE];
+	cookie_name(request->access, name);
 	size_t name_bytes = strlen(name);
 	for (const char *at = request->cookie; *at != '\0'; at += strspn(at, "; ")) {
 		size_t bytes = strcspn(at, ";");
@@ -206,4 +207,18 @@ bool access_check(struct web_request *request, struct web_answer *answer)
 	else
 		return true;
 	return false;
+}
+
+/* ---- what is said of it ------------------------------------------------------------------ */
+
+struct access_ways access_ways(const struct access *access)
+{
+	struct access_ways ways = { .anybody = RIGHT_SUBMIT };
+	if (access == NULL)
+		return ways;
+	if (access->tokens != NULL)
+		ways.anybody = tokens_anybody(access->tokens);
+	ways.user_parameter = access->user_parameter;
+	cookie_name(access, ways.cookie);
+	return ways;
 }

@@ -18,8 +18,13 @@
 #include "app/tokens.h"
 #include "app/web.h"
 
-/* Of one process. `tokens`, the caller's, NULL: none are configured. `instance` names the cookie. NULL: out of memory. */
-struct access *access_new(const struct tokens *tokens, const char *instance);
+#define ACCESS_COOKIE_SIZE (TR_NAME_MAX + 16) /* of its name */
+
+/*
+ * Of one process. `tokens`, the caller's, NULL: none are configured. `instance` names the cookie; `user_parameter`, NULL: none,
+ * is the web server's word. Both live as long. NULL: out of memory.
+ */
+struct access *access_new(const struct tokens *tokens, const char *instance, const char *user_parameter);
 void access_free(struct access **access);
 
 /* Fills who, by and most. False: *answer is the refusal. */
@@ -33,5 +38,14 @@ const struct token_owner *access_owner(const struct web_request *request, const 
 
 /* Has the client keep the token, or, where it is NULL, forget it. */
 void access_set_cookie(const struct web_request *request, const char *token, struct web_answer *answer);
+
+/* How one can show who one is, and what those may who show nothing. */
+struct access_ways {
+	char cookie[ACCESS_COOKIE_SIZE];
+	const char *user_parameter; /* NULL: the web server says nothing */
+	enum web_right anybody;
+};
+/* `access` NULL: as where no tokens are configured. */
+struct access_ways access_ways(const struct access *access);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * GET /openapi.json: the description of the interface. The route table does not change while the
- * process lives, so it is made at the first request and kept.
+ * GET /openapi.json: the description of the interface. Neither the route table nor how one shows who one is changes
+ * while the process lives, so it is made at the first request and kept.
  */
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -16,11 +16,12 @@ struct description {
 	char etag[ETAG_SIZE];
 };
 
-static struct description *description_new(void)
+static struct description *description_new(const struct access *access)
 {
+	const struct access_ways ways = access_ways(access);
 	size_t count;
 	const struct route *routes = routes_all(&count);
-	json_t *document = openapi_document(routes, count);
+	json_t *document = openapi_document(routes, count, &ways);
 	struct description *made = calloc(1, sizeof(*made));
 	char *text = document != NULL ? json_dumps(document, JSON_COMPACT) : NULL;
 	json_decref(document);
@@ -35,13 +36,13 @@ static struct description *description_new(void)
 }
 
 /* The process' one. Two threads may make it at the same time; the first one's is kept. */
-static const struct description *description(void)
+static const struct description *description(const struct access *access)
 {
 	static struct description *_Atomic kept;
 	struct description *made = atomic_load_explicit(&kept, memory_order_acquire), *none = NULL;
 	if (made != NULL)
 		return made;
-	made = description_new();
+	made = description_new(access);
 	if (made == NULL || atomic_compare_exchange_strong(&kept, &none, made))
 		return made;
 	free(made->text);
@@ -51,9 +52,8 @@ static const struct description *description(void)
 
 struct web_answer get_openapi(const struct web_request *request, struct background_tasks *background)
 {
-	(void)request;
 	(void)background;
-	const struct description *made = description();
+	const struct description *made = description(request->access);
 	if (made == NULL)
 		return answer_result(TR_NO_MEMORY, NULL);
 	struct web_answer answer = answer_content((struct web_content){ .type = "application/json", .bytes = made->text,

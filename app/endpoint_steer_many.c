@@ -1,5 +1,6 @@
 /*
- * POST /tasks/retry|cancel|discard|run?FILTER: the same of all tasks that match. One call does one bounded
+ * POST /tasks/retry|cancel|discard|run?FILTER: the same of all tasks that match; of all there are only with all=true, so that
+ * a filter that was forgotten does nothing. One call does one bounded
  * step, the newest tasks first, and says where to go on; a client repeats it until `next` is null. Tasks that come or
  * change meanwhile shift nothing, since steps are cut by id; a step that is repeated does no harm.
  */
@@ -13,6 +14,8 @@
 
 const struct schema_field steer_query[] = {
 	TASK_FILTER_FIELDS,
+	{ "all", OPTIONAL, { .types = SCHEMA_BOOLEAN, .default_json = "false",
+		.description = "Without any of the above: true, or nothing is done" } },
 	{ "dry_run", OPTIONAL, { .types = SCHEMA_BOOLEAN, .default_json = "false", .description = "Only counts: nothing is changed" } },
 	{ "cursor", OPTIONAL, { .types = SCHEMA_STRING, .format = FORMAT_UUID, .description = "`next` of the step before" } },
 	{ 0 },
@@ -81,6 +84,8 @@ static struct web_answer steer(const struct web_request *request, enum tr_comman
 	struct web_answer answer;
 	if (!task_filter_read(request, &filter, &answer))
 		return answer;
+	if (!web_boolean(request, "all") && !task_filter_selects(&filter.filter))
+		return answer_fault("query", "all", "value_error", "Which tasks? A filter is wanted, or all=true");
 	unsigned fitting = fitting_states[command];
 	filter.filter.states = filter.filter.states != 0 ? filter.filter.states & fitting : fitting;
 	if (filter.filter.states == 0)

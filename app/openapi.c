@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define OPERATION_SIZE 256
-#define BEARER "bearer"
+#define HEADER_SIZE 64
 
 static const char about[] =
     "Requests are answered at once; their background tasks follow. An answer of 202 names them, and "
@@ -15,6 +15,7 @@ static const char about[] =
 
 /* What is under way; `failed` once there was no memory. */
 struct document {
+	const struct access_ways *ways;
 	json_t *root, *tags, *paths, *schemas;
 	bool failed;
 };
@@ -121,7 +122,7 @@ static void put_answer(struct document *document, json_t *answers, const struct 
 	snprintf(status, sizeof(status), "%d", answer->status);
 	json_t *json = json_pack("{s:s}", "description", answer->description);
 	bool has_body = answer->status >= 400 || answer->body != NULL || route->content_type != NULL;
-	if (answer->status == 503)
+	if (answer->status == 429 || answer->status == 503)
 		put(document, json, "headers", json_pack("{s:{s:s, s:{s:s}}}", "Retry-After", "description", "Seconds",
 		    "schema", "type", "integer"));
 	if (has_body)
@@ -182,6 +183,21 @@ static void note_tag(struct document *document, const char *tag)
 	append(document, document->tags, json_pack("{s:s}", "name", tag));
 }
 
+/* Any of these ways will do; `{}` is no way at all. */
+static json_t *security_of(const struct access_ways *ways, enum web_right right)
+{
+	json_t *list = json_pack("[{s:[]}]", "bearer");
+	int failed = ways->cookie[0] != '\0' ? json_array_append_new(list, json_pack("{s:[]}", "cookie")) : 0;
+	if (ways->user_parameter != NULL)
+		failed |= json_array_append_new(list, json_pack("{s:[]}", "webServer"));
+	if (ways->anybody >= right)
+		failed |= json_array_append_new(list, json_object());
+	if (failed == 0)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
 static json_t *operation_of(struct document *document, const struct route *route)
 {
 	char name[OPERATION_SIZE];
@@ -192,7 +208,7 @@ static json_t *operation_of(struct document *document, const struct route *route
 	put_body(document, operation, route);
 	put_answers(document, operation, route);
 	if (route->right != RIGHT_NONE)
-		put(document, operation, "security", json_pack("[{s:[]}]", BEARER));
+		put(document, operation, "security", security_of(document->ways, route->right));
 	return operation;
 }
 
@@ -241,9 +257,43 @@ static void put_refusals(struct document *document)
 	    "required", "detail"));
 }
 
-json_t *openapi_document(const struct route *routes, size_t count)
+/* HTTP_X_USER is the header X-User. */
+static void header_of(const char *parameter, char name[HEADER_SIZE])
 {
-	struct document document = { .root = json_object(), .tags = json_array(), .paths = json_object(),
+	size_t used = 0;
+	for (const char *at = parameter + strlen("HTTP_"); *at != '\0' && used < HEADER_SIZE - 1; at++, used++)
+		name[used] = *at == '_' ? '-' : used == 0 || name[used - 1] == '-' ? *at : (char)tolower((unsigned char)*at);
+	name[used] = '\0';
+}
+
+/* What access.h tells, in OpenAPI's words. */
+static json_t *security_schemes(struct document *document)
+{
+	const struct access_ways *ways = document->ways;
+	char header[HEADER_SIZE];
+	json_t *schemes = json_object();
+	put(document, schemes, "bearer", json_pack("{s:s, s:s, s:s}", "type", "http", "scheme", "bearer", "description",
+	    "A token of the responder's token file"));
+	if (ways->cookie[0] != '\0')
+		put(document, schemes, "cookie", json_pack("{s:s, s:s, s:s, s:s}", "type", "apiKey", "in", "cookie", "name", ways->cookie,
+		    "description", "What POST /login has the browser keep. Who comes by it and changes something must also send an "
+		    "X-Requested-With header, or an Origin of this host"));
+	if (ways->user_parameter == NULL)
+		return schemes;
+	if (strncmp(ways->user_parameter, "HTTP_", strlen("HTTP_")) == 0) {
+		header_of(ways->user_parameter, header);
+		put(document, schemes, "webServer", json_pack("{s:s, s:s, s:s, s:s}", "type", "apiKey", "in", "header", "name", header,
+		    "description", "Whom the web server in front has recognized. It sets this header; what a client sends there is overwritten"));
+	} else {
+		put(document, schemes, "webServer", json_pack("{s:s, s:s, s:s}", "type", "http", "scheme", "basic", "description",
+		    "The web server's own authentication: this one, unless it is configured for another"));
+	}
+	return schemes;
+}
+
+json_t *openapi_document(const struct route *routes, size_t count, const struct access_ways *ways)
+{
+	struct document document = { .ways = ways, .root = json_object(), .tags = json_array(), .paths = json_object(),
 		.schemas = json_object() };
 	put_refusals(&document);
 	for (size_t i = 0; i < count; i++)
@@ -255,8 +305,8 @@ json_t *openapi_document(const struct route *routes, size_t count)
 	put(&document, document.root, "servers", json_pack("[{s:s, s:s}]", "url", ".", "description", "This server"));
 	put(&document, document.root, "tags", document.tags);
 	put(&document, document.root, "paths", document.paths);
-	put(&document, document.root, "components", json_pack("{s:o, s:{s:{s:s, s:s, s:s}}}", "schemas", document.schemas,
-	    "securitySchemes", BEARER, "type", "http", "scheme", "bearer", "description", "A token of the responder's token file"));
+	put(&document, document.root, "components", json_pack("{s:o, s:o}", "schemas", document.schemas,
+	    "securitySchemes", security_schemes(&document)));
 	if (!document.failed)
 		return document.root;
 	json_decref(document.root);

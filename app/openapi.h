@@ -5,6 +5,7 @@
 #ifndef APP_OPENAPI_H
 #define APP_OPENAPI_H
 
+#include "app/access.h"
 #include "app/web.h"
 
 /* Names in the document for what is answered where a row says no body. */
@@ -12,7 +13,7 @@
 #define OPENAPI_FAULTS "HTTPValidationError" /* as FastAPI's users know them */
 
 /* The document, for the caller to json_decref(). NULL: out of memory. */
-json_t *openapi_document(const struct route *routes, size_t count);
+json_t *openapi_document(const struct route *routes, size_t count, const struct access_ways *ways);
 
 /* ---- openapi_schema.c -------------------------------------------------------------------- */
 

@@ -223,7 +223,7 @@ int process_run(const struct options *options, const struct tokens *tokens, int 
 	struct process process = { .options = options, .web = options->web };
 	read_pages(&process);
 	process.instance = instance_new(options->instance, &options->open);
-	process.web.access = access_new(tokens, options->instance);
+	process.web.access = access_new(tokens, options->instance, options->fcgi.user_parameter);
 	process.streamer = streamer_new(&streamer);
 	process.server = fcgi_server_new(listen_fd, &fcgi);
 	pthread_t *threads = calloc(options->threads, sizeof(*threads));

@@ -83,7 +83,7 @@ bool route_implies(const struct route *route, int status)
 	case 415: return has_body;
 	case 422: return has_body || route->query != NULL || strchr(route->path, '{') != NULL;
 	case 503: return true; /* without memory; without the ring or a resource */
-	case 507: return route->needs_ring; /* a spool that is full */
+	case 507: return route->needs_ring && (has_body || route->right == RIGHT_SUBMIT); /* a spool that is full */
 	default: return false;
 	}
 }

@@ -49,6 +49,12 @@ bool task_filter_read(const struct web_request *request, struct task_filter *fil
 	return false;
 }
 
+bool task_filter_selects(const struct tr_task_filter *filter)
+{
+	return filter->states != 0 || filter->handler != NULL || filter->queue != NULL || filter->text != NULL ||
+	    filter->from_ms != 0 || filter->to_ms != 0 || filter->args[0].path != NULL;
+}
+
 struct web_answer task_filter_refused(enum tr_result result)
 {
 	/* All else has been checked already. */

@@ -31,6 +31,9 @@ struct task_filter {
 /* False: *answer is the refusal. */
 bool task_filter_read(const struct web_request *request, struct task_filter *filter, struct web_answer *answer);
 
+/* Whether it leaves anything out. */
+bool task_filter_selects(const struct tr_task_filter *filter);
+
 /* What tr_tasks_list() has answered with a filter of a query. */
 struct web_answer task_filter_refused(enum tr_result result);
 

@@ -84,7 +84,7 @@ export async function actOnMatching(name, filter, described) {
 	const path = `tasks/${name}`;
 	let dry;
 	try {
-		dry = await api.post(path, undefined, { ...filter, dry_run: 'true' });
+		dry = await api.post(path, undefined, { ...filter, all: 'true', dry_run: 'true' });
 	} catch (error) {
 		return failed(error);
 	}
@@ -95,7 +95,7 @@ export async function actOnMatching(name, filter, described) {
 	let cursor = null;
 	try {
 		do {
-			const step = await api.post(path, undefined, { ...filter, cursor });
+			const step = await api.post(path, undefined, { ...filter, all: 'true', cursor });
 			asked += step.asked;
 			cursor = step.next;
 			if (cursor)

@@ -11,7 +11,7 @@ static struct tokens *tokens, *closed; /* the second without a line for anybody 
 static void use(struct tokens *table)
 {
 	access_free(&settings.access);
-	settings.access = table != NULL ? access_new(table, "shop") : NULL;
+	settings.access = table != NULL ? access_new(table, "shop", NULL) : NULL;
 	authorization = NULL;
 	caller = (struct request_head){ .peer = "192.0.2.1" };
 }

@@ -15,7 +15,7 @@ static int open_all(void)
 {
 	const struct token_row rows[] = { { "ada:operator", operator_line }, { "anybody submitter", NULL } };
 	tokens = make_tokens(rows, 2);
-	settings.access = access_new(tokens, "test");
+	settings.access = access_new(tokens, "test", NULL);
 	return tokens == NULL || settings.access == NULL || open_ring() != 0;
 }
 
@@ -268,7 +268,24 @@ static void test_steering_many(void)
 	authorization = operator_line;
 	uint64_t before = published();
 	for (size_t i = 0; i < 4; i++) {
-		serve("POST", actions[i], "");
+		/* Without a filter it may be one that was forgotten. */
+		static const char *const none[] = { "", "?all=false", "?dry_run=true", "?cursor=01234567-89ab-7cde-8f01-23456789abcd" };
+		for (size_t k = 0; k < sizeof(none) / sizeof(none[0]); k++) {
+			snprintf(uri, sizeof(uri), "%s%s", actions[i], none[k]);
+			serve("POST", uri, "");
+			CU_ASSERT_EQUAL(answer.status, 422);
+			const json_t *fault = json_array_get(json_object_get(answer.body, "detail"), 0);
+			CU_ASSERT_STRING_EQUAL(json_string_value(json_array_get(json_object_get(fault, "loc"), 1)), "all");
+		}
+		static const char *const filters[] = { "state=dead&state=queued&state=scheduled", "handler=a", "queue=a", "text=a", "from=2026-01-01T00:00:00Z",
+			"to=2026-01-01T00:00:00Z", "arg=a=b" };
+		for (size_t k = 0; k < sizeof(filters) / sizeof(filters[0]); k++) {
+			snprintf(uri, sizeof(uri), "%s?%s", actions[i], filters[k]);
+			serve("POST", uri, "");
+			CU_ASSERT_EQUAL(answer.status, 202);
+		}
+		snprintf(uri, sizeof(uri), "%s?all=true", actions[i]);
+		serve("POST", uri, "");
 		CU_ASSERT_EQUAL(answer.status, 202);
 		CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer.body, "matched")), 0);
 		CU_ASSERT_TRUE(json_is_null(json_object_get(answer.body, "next")));

@@ -57,7 +57,7 @@ static int open_with_tokens(void)
 {
 	const struct token_row rows[] = { { "ada:operator", token }, { "anybody submitter", NULL } };
 	tokens = make_tokens(rows, 2);
-	settings.access = tokens != NULL ? access_new(tokens, "test") : NULL;
+	settings.access = tokens != NULL ? access_new(tokens, "test", NULL) : NULL;
 	return settings.access == NULL || open_ring() != 0;
 }
 

@@ -136,9 +136,48 @@ static json_t *at(json_t *json, const char *path)
 	return json;
 }
 
+static const struct access_ways ways = { .cookie = "taskring-shop", .user_parameter = "HTTP_X_REMOTE_USER", .anybody = RIGHT_READ };
+static const struct access_ways no_ways = { .anybody = RIGHT_SUBMIT }; /* no tokens are configured */
+
+static const struct route each[] = {
+	{ .method = METHOD_GET, .path = "/r", .endpoint = nothing, .tag = "t", .summary = "s", .description = "d", .right = RIGHT_READ,
+		.answers = (const struct route_answer[]){ { 200, "Well", NULL }, { 0 } } },
+	{ .method = METHOD_POST, .path = "/r", .endpoint = nothing, .tag = "t", .summary = "s", .description = "d", .right = RIGHT_SUBMIT,
+		.answers = (const struct route_answer[]){ { 200, "Well", NULL }, { 0 } } },
+	{ .method = METHOD_DELETE, .path = "/r", .endpoint = nothing, .tag = "t", .summary = "s", .description = "d", .right = RIGHT_STEER,
+		.answers = (const struct route_answer[]){ { 200, "Well", NULL }, { 0 } } },
+};
+
+/* How one shows who one is: as this process takes it. */
+static void test_security(void)
+{
+	json_t *document = openapi_document(each, 3, &ways), *schemes = at(document, "components securitySchemes");
+	CU_ASSERT_TRUE(is_json(at(document, "paths /r get security"), "[{\"bearer\":[]},{\"cookie\":[]},{\"webServer\":[]},{}]"));
+	CU_ASSERT_TRUE(is_json(at(document, "paths /r post security"), "[{\"bearer\":[]},{\"cookie\":[]},{\"webServer\":[]}]"));
+	CU_ASSERT_STRING_EQUAL(json_string_value(at(schemes, "bearer scheme")), "bearer");
+	CU_ASSERT_STRING_EQUAL(json_string_value(at(schemes, "cookie in")), "cookie");
+	CU_ASSERT_STRING_EQUAL(json_string_value(at(schemes, "cookie name")), "taskring-shop");
+	CU_ASSERT_STRING_EQUAL(json_string_value(at(schemes, "webServer in")), "header");
+	CU_ASSERT_STRING_EQUAL(json_string_value(at(schemes, "webServer name")), "X-Remote-User");
+	CU_ASSERT_TRUE(json_is_object(at(document, "paths /r get responses 429 headers Retry-After")));
+	json_decref(document);
+
+	static const struct access_ways basic = { .cookie = "c", .user_parameter = "REMOTE_USER", .anybody = RIGHT_NONE };
+	document = openapi_document(each, 3, &basic);
+	CU_ASSERT_STRING_EQUAL(json_string_value(at(document, "components securitySchemes webServer scheme")), "basic");
+	CU_ASSERT_EQUAL(json_array_size(at(document, "paths /r get security")), 3);
+	json_decref(document);
+
+	document = openapi_document(each, 3, &no_ways);
+	CU_ASSERT_TRUE(is_json(at(document, "paths /r post security"), "[{\"bearer\":[]},{}]"));
+	CU_ASSERT_TRUE(is_json(at(document, "paths /r delete security"), "[{\"bearer\":[]}]"));
+	CU_ASSERT_EQUAL(json_object_size(at(document, "components securitySchemes")), 1);
+	json_decref(document);
+}
+
 static void test_rows(void)
 {
-	json_t *document = openapi_document(rows, ROWS);
+	json_t *document = openapi_document(rows, ROWS, &ways);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(document);
 	json_t *put = at(document, "paths /a.b/{id}/c/{n} put");
 	CU_ASSERT_TRUE(is_json(at(put, "operationId"), "\"put_a_b_id_c_n\""));
@@ -148,7 +187,7 @@ static void test_rows(void)
 	    "{\"name\":\"limit\",\"in\":\"query\",\"required\":true,\"description\":\"How many\",\"schema\":{\"type\":\"integer\"}}]"));
 	CU_ASSERT_TRUE(is_json(at(put, "requestBody"), "{\"required\":true,\"content\":{\"application/json\":{"
 	    "\"schema\":{\"$ref\":\"#/components/schemas/Signup\"},\"example\":{\"x\":1}}}}"));
-	CU_ASSERT_TRUE(is_json(at(put, "security"), "[{\"bearer\":[]}]"));
+	CU_ASSERT_TRUE(json_array_size(at(put, "security")) == 3);
 	CU_ASSERT_TRUE(is_json(at(put, "responses 200"), "{\"description\":\"Well\",\"content\":{\"application/json\":"
 	    "{\"schema\":{\"$ref\":\"#/components/schemas/Point\"}}}}"));
 	CU_ASSERT_TRUE(is_json(at(put, "responses 503 content application/json schema"),
@@ -235,7 +274,7 @@ static void test_every_route(void)
 {
 	size_t count;
 	const struct route *routes = routes_all(&count);
-	json_t *document = openapi_document(routes, count), *seen = json_object();
+	json_t *document = openapi_document(routes, count, &no_ways), *seen = json_object();
 	CU_ASSERT_PTR_NOT_NULL_FATAL(document);
 	for (size_t i = 0; i < count; i++) {
 		json_t *made = operation(document, &routes[i]);
@@ -272,11 +311,11 @@ static void test_memory(void)
 	json_t *document = NULL;
 	for (; document == NULL && allowed < 10000; allowed++) {
 		allocations_left = allowed;
-		document = openapi_document(rows, ROWS);
+		document = openapi_document(rows, ROWS, &ways);
 		allocations_left = -1;
 	}
 	CU_ASSERT_TRUE(allowed > 100);
-	json_t *whole = openapi_document(rows, ROWS);
+	json_t *whole = openapi_document(rows, ROWS, &ways);
 	CU_ASSERT_TRUE(json_equal(document, whole));
 	json_decref(whole);
 	json_decref(document);
@@ -287,7 +326,8 @@ static void test_memory(void)
 static void *ask(void *context)
 {
 	struct web_answer *answer = context;
-	*answer = get_openapi(NULL, NULL);
+	const struct web_request request = { .route = NULL };
+	*answer = get_openapi(&request, NULL);
 	return NULL;
 }
 
@@ -302,7 +342,7 @@ static void test_asked_at_once(void)
 		pthread_join(threads[i], NULL);
 	size_t count;
 	const struct route *routes = routes_all(&count);
-	json_t *document = openapi_document(routes, count), *given = json_loadb(answers[0].content.bytes, answers[0].content.count, 0, NULL);
+	json_t *document = openapi_document(routes, count, &no_ways), *given = json_loadb(answers[0].content.bytes, answers[0].content.count, 0, NULL);
 	CU_ASSERT_TRUE(json_equal(document, given));
 	for (size_t i = 0; i < 8; i++) {
 		CU_ASSERT_EQUAL(answers[i].status, 200);
@@ -321,7 +361,7 @@ int main(void)
 		return 1;
 	json_set_alloc_funcs(limited_malloc, free);
 	CU_pSuite suite = CU_add_suite("openapi", NULL, NULL);
-	if (!CU_ADD_TEST(suite, test_schemas) || !CU_ADD_TEST(suite, test_named_schemas) || !CU_ADD_TEST(suite, test_rows) ||
+	if (!CU_ADD_TEST(suite, test_schemas) || !CU_ADD_TEST(suite, test_named_schemas) || !CU_ADD_TEST(suite, test_rows) || !CU_ADD_TEST(suite, test_security) ||
 	    !CU_ADD_TEST(suite, test_every_route) || !CU_ADD_TEST(suite, test_memory) ||
 	    !CU_ADD_TEST(suite, test_asked_at_once))
 		return 1;
