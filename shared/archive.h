@@ -39,18 +39,13 @@ enum tr_result archive_trace(struct archive *archive, const struct tr_id *id, ch
 
 /* What the journal knows of a task beside its status. */
 struct archive_detail {
+	struct tr_task_detail shown; /* without status, args and siblings, which are the asker's to fill in */
 	struct tr_id first;     /* of its batch */
-	uint16_t place, places;
+	uint16_t places;        /* of it */
 	uint8_t flags;          /* enum record_flag */
-	uint32_t backoff_base_ms, backoff_cap_ms, soft_timeout_ms, hard_timeout_ms;
-	int64_t run_at_ms, expires_at_ms;
-	uint32_t args_bytes;
 	char *args;             /* as they are; "" when they are in the spool; the caller's, also after an error */
-	char trace[TR_TRACE_MAX + 1], on_failure[TR_NAME_MAX + 1];
-	struct tr_attempt *attempts; /* TR_ATTEMPTS_SHOWN_MAX, the caller's: the last ones, oldest first */
-	size_t attempt_count;
 };
-/* *to comes with `attempts`, all else zero. Errors: as archive_find(). */
+/* *to comes with TR_ATTEMPTS_SHOWN_MAX shown.attempts, all else zero. Errors: as archive_find(). */
 enum tr_result archive_detail(struct archive *archive, const struct tr_id *id, struct archive_detail *to);
 /* How many waiting tasks of the queue come before that one, counted up to `most`. Errors: as archive_find(). */
 enum tr_result archive_count_before(struct archive *archive, const char *queue, int64_t due_ms, const struct tr_id *id,

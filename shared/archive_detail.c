@@ -37,19 +37,20 @@ static enum tr_result read_task(sqlite3_stmt *row, const struct tr_id *id, struc
 
 	if (places < 1 || places > TR_BATCH_MAX || place < 0 || place >= places)
 		return TR_SYSTEM; /* written by somebody else */
+	struct tr_task_detail *shown = &to->shown;
 	to->first = id_step(id, -(int)place);
-	to->place = (uint16_t)place;
 	to->places = (uint16_t)places;
 	to->flags = (uint8_t)sqlite3_column_int64(row, TASK_flags);
-	to->backoff_base_ms = (uint32_t)sqlite3_column_int64(row, TASK_backoff_base_ms);
-	to->backoff_cap_ms = (uint32_t)sqlite3_column_int64(row, TASK_backoff_cap_ms);
-	to->soft_timeout_ms = (uint32_t)sqlite3_column_int64(row, TASK_soft_timeout_ms);
-	to->hard_timeout_ms = (uint32_t)sqlite3_column_int64(row, TASK_hard_timeout_ms);
-	to->run_at_ms = sqlite3_column_int64(row, TASK_run_at_ms);
-	to->expires_at_ms = sqlite3_column_int64(row, TASK_expires_at_ms);
-	to->args_bytes = (uint32_t)sqlite3_column_int64(row, TASK_args_bytes);
-	archive_copy_text(row, TASK_on_failure, to->on_failure, sizeof to->on_failure);
-	archive_copy_text(row, TASK_trace, to->trace, sizeof to->trace);
+	shown->place = (size_t)place;
+	shown->backoff_base_ms = (uint32_t)sqlite3_column_int64(row, TASK_backoff_base_ms);
+	shown->backoff_cap_ms = (uint32_t)sqlite3_column_int64(row, TASK_backoff_cap_ms);
+	shown->soft_timeout_ms = (uint32_t)sqlite3_column_int64(row, TASK_soft_timeout_ms);
+	shown->hard_timeout_ms = (uint32_t)sqlite3_column_int64(row, TASK_hard_timeout_ms);
+	shown->run_at_ms = sqlite3_column_int64(row, TASK_run_at_ms);
+	shown->expires_at_ms = sqlite3_column_int64(row, TASK_expires_at_ms);
+	shown->args_bytes = (uint32_t)sqlite3_column_int64(row, TASK_args_bytes);
+	archive_copy_text(row, TASK_on_failure, shown->on_failure, sizeof shown->on_failure);
+	archive_copy_text(row, TASK_trace, shown->trace, sizeof shown->trace);
 	return archive_duplicate(row, TASK_args, &to->args) ? TR_OK : TR_NO_MEMORY;
 }
 
@@ -119,7 +120,7 @@ enum tr_result archive_detail(struct archive *archive, const struct tr_id *id, s
 		return archive_no_row(archive, code);
 	if (result != TR_OK)
 		return result;
-	code = read_attempts(archive, id, to->attempts, &to->attempt_count);
+	code = read_attempts(archive, id, to->shown.attempts, &to->shown.attempt_count);
 	return code == SQLITE_OK ? TR_OK : archive_no_row(archive, code);
 }
 

@@ -58,8 +58,11 @@ typedef void client_take_fn(const struct record *record, void *into);
 /* Of tasks that taskd has not taken, or taken and not yet retired. Errors: NOT_FOUND, NO_MEMORY. */
 enum tr_result client_from_ring(struct taskring *client, const struct tr_id *id, client_take_fn *take, void *into);
 
-/* detail.c: the task's row, else its record in the ring. *to as for archive_detail(). NOT_FOUND: neither. */
-enum tr_result client_record(struct taskring *client, const struct tr_id *id, struct archive_detail *to);
+/* detail.c: the task's row, else its record in the ring. NULL: *result says why; NOT_FOUND: neither. */
+struct archive_detail *client_record(struct taskring *client, const struct tr_id *id, enum tr_result *result);
+void client_record_free(struct archive_detail **record);
+/* Its arguments, as they are, malloc()ed; out of the spool, where they lie there. NOT_FOUND: the file was removed. */
+enum tr_result client_arguments(const struct taskring *client, const struct tr_id *id, const struct archive_detail *record, char **args);
 
 /* status.c: what the board shows of a task. TOO_LARGE: all but its result, which client_add_result() fetches. */
 enum tr_result client_status_of_entry(const struct board_entry *entry, struct tr_task_status *status);

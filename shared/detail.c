@@ -3,6 +3,7 @@
  * and tools. Enters: an id. Leaves: what may be shown of it; arguments go through redact.c.
  */
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,25 +32,26 @@ static enum tr_result from_journal(struct taskring *client, const struct tr_id *
 static void take_record(const struct record *record, void *into)
 {
 	struct archive_detail *to = into;
+	struct tr_task_detail *shown = &to->shown;
 
 	to->first = id_step(&record->id, -(int)record->place);
-	to->place = record->place;
 	to->places = record->places;
 	to->flags = record->flags;
-	to->backoff_base_ms = record->backoff_base_ms;
-	to->backoff_cap_ms = record->backoff_cap_ms;
-	to->soft_timeout_ms = record->soft_timeout_ms;
-	to->hard_timeout_ms = record->hard_timeout_ms;
-	to->run_at_ms = record->run_at_ms;
-	to->expires_at_ms = record->expires_at_ms;
-	to->args_bytes = record->args_bytes;
-	memcpy(to->on_failure, record->on_failure.at, record->on_failure.bytes);
-	memcpy(to->trace, record->trace.at, record->trace.bytes);
+	shown->place = record->place;
+	shown->backoff_base_ms = record->backoff_base_ms;
+	shown->backoff_cap_ms = record->backoff_cap_ms;
+	shown->soft_timeout_ms = record->soft_timeout_ms;
+	shown->hard_timeout_ms = record->hard_timeout_ms;
+	shown->run_at_ms = record->run_at_ms;
+	shown->expires_at_ms = record->expires_at_ms;
+	shown->args_bytes = record->args_bytes;
+	memcpy(shown->on_failure, record->on_failure.at, record->on_failure.bytes);
+	memcpy(shown->trace, record->trace.at, record->trace.bytes);
 	to->args = strndup(record->args.at, record->args.bytes);
 }
 
-/* Its row, else its record in the ring; it gets the one before it loses the other. NOT_FOUND: neither. */
-enum tr_result client_record(struct taskring *client, const struct tr_id *id, struct archive_detail *to)
+/* It gets a row before it leaves the ring. */
+static enum tr_result find(struct taskring *client, const struct tr_id *id, struct archive_detail *to)
 {
 	enum tr_result result = from_journal(client, id, to);
 
@@ -58,46 +60,82 @@ enum tr_result client_record(struct taskring *client, const struct tr_id *id, st
 	return result == TR_NOT_FOUND ? from_journal(client, id, to) : result;
 }
 
-/* ---- the arguments ----------------------------------------------------------------------- */
-
-/* Those that lie in the spool; NULL: they are not there any more, or cannot be read. */
-static char *read_spooled(const struct taskring *client, const struct tr_id *id, size_t bytes)
+struct archive_detail *client_record(struct taskring *client, const struct tr_id *id, enum tr_result *result)
 {
-	char path[4200], name[SPOOL_NAME_SIZE];
-	char *text = malloc(bytes + 1);
-	ssize_t got = -1;
+	struct archive_detail *made = calloc(1, sizeof *made);
 
-	int length = snprintf(path, sizeof path, "%s/%s", client->spool_dir, spool_name(id, SPOOL_ARGS, name));
-	int fd = text && length > 0 && (size_t)length < sizeof path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
-	if (fd >= 0) {
-		got = read(fd, text, bytes);
-		close(fd);
-	}
-	if (got != (ssize_t)bytes) {
-		free(text);
-		return NULL;
-	}
-	text[bytes] = '\0';
-	return text;
+	if (made)
+		made->shown.attempts = calloc(TR_ATTEMPTS_SHOWN_MAX, sizeof *made->shown.attempts);
+	*result = made && made->shown.attempts ? find(client, id, made) : TR_NO_MEMORY;
+	if (*result != TR_OK)
+		client_record_free(&made);
+	return made;
 }
 
+void client_record_free(struct archive_detail **record)
+{
+	struct archive_detail *gone = *record;
+
+	*record = NULL;
+	if (!gone)
+		return;
+	if (gone->args)
+		explicit_bzero(gone->args, strlen(gone->args)); /* with what nobody else is to see */
+	free(gone->args);
+	free(gone->shown.attempts);
+	free(gone);
+}
+
+/* ---- the arguments ----------------------------------------------------------------------- */
+
+static enum tr_result read_spooled(const char *dir, const struct tr_id *id, size_t bytes, char **text)
+{
+	char name[SPOOL_NAME_SIZE], path[4200];
+	size_t used = 0;
+
+	if (!dir || bytes > TR_ARGS_MAX || snprintf(path, sizeof path, "%s/%s", dir, spool_name(id, SPOOL_ARGS, name)) >= (int)sizeof path)
+		return TR_SYSTEM;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return errno == ENOENT ? TR_NOT_FOUND : TR_SYSTEM;
+	*text = malloc(bytes + 1);
+	for (ssize_t got = 1; *text && got > 0 && used < bytes;) {
+		got = read(fd, *text + used, bytes - used);
+		used += got > 0 ? (size_t)got : 0;
+	}
+	close(fd);
+	if (!*text)
+		return TR_NO_MEMORY;
+	(*text)[used] = '\0';
+	if (used == bytes)
+		return TR_OK;
+	free(*text);
+	*text = NULL;
+	return TR_SYSTEM;
+}
+
+enum tr_result client_arguments(const struct taskring *client, const struct tr_id *id, const struct archive_detail *record, char **args)
+{
+	*args = NULL;
+	if (record->flags & RECORD_SPOOLED)
+		return read_spooled(client->spool_dir, id, record->shown.args_bytes, args);
+	*args = record->args ? strdup(record->args) : NULL;
+	return *args ? TR_OK : TR_NO_MEMORY;
+}
+
+/* What cannot be read is not shown. */
 static enum tr_result show_arguments(struct taskring *client, const struct archive_detail *found, struct tr_task_detail *detail)
 {
-	char *spooled = NULL;
-	const char *args = found->args;
 	enum tr_result ignored;
+	char *args = NULL;
 
-	if (found->args_bytes > TR_ARGS_SHOWN_MAX)
-		return TR_OK;
-	if (found->flags & RECORD_SPOOLED)
-		args = spooled = client->spool_dir ? read_spooled(client, &detail->status.id, found->args_bytes) : NULL;
-	if (!args)
+	if (detail->args_bytes > TR_ARGS_SHOWN_MAX || client_arguments(client, &detail->status.id, found, &args) != TR_OK)
 		return TR_OK;
 	struct redactor *redactor = redactor_new(client_board(client, &ignored));
 	if (redactor)
 		detail->args = redactor_show(redactor, detail->status.handler, args, strlen(args), &detail->redacted);
 	redactor_free(&redactor);
-	free(spooled);
+	free(args);
 	return detail->args ? TR_OK : TR_NO_MEMORY;
 }
 
@@ -118,7 +156,6 @@ static int32_t worker_pid_of(struct taskring *client, const struct tr_id *id)
 /* The one that runs has no row yet, or that of an earlier start which the handler put off. */
 static void add_running(struct taskring *client, struct tr_task_detail *detail)
 {
-	assert(detail->attempts); /* TR_ATTEMPTS_SHOWN_MAX of them */
 	const struct tr_task_status *status = &detail->status;
 	struct tr_attempt *last = detail->attempt_count ? &detail->attempts[detail->attempt_count - 1] : NULL;
 
@@ -143,54 +180,53 @@ static enum tr_result list_siblings(const struct archive_detail *found, struct t
 	for (int i = 0; i < found->places; i++)
 		detail->siblings[i] = id_step(&found->first, i);
 	detail->sibling_count = found->places;
-	detail->place = found->place;
 	return TR_OK;
 }
 
 /* ---- the call ---------------------------------------------------------------------------- */
 
+/* `found` keeps nothing that is shown. */
 static enum tr_result fill(struct taskring *client, struct archive_detail *found, struct tr_task_detail *detail)
 {
-	detail->args_bytes = found->args_bytes;
+	const struct tr_task_status status = detail->status;
+
+	*detail = found->shown;
+	found->shown.attempts = NULL;
+	detail->status = status;
 	detail->has_file = (found->flags & RECORD_FILE) != 0;
 	detail->sequential = (found->flags & RECORD_SEQUENTIAL) != 0;
-	detail->backoff_base_ms = found->backoff_base_ms;
-	detail->backoff_cap_ms = found->backoff_cap_ms;
-	detail->soft_timeout_ms = found->soft_timeout_ms;
-	detail->hard_timeout_ms = found->hard_timeout_ms;
-	detail->run_at_ms = found->run_at_ms;
-	detail->expires_at_ms = found->expires_at_ms;
-	memcpy(detail->trace, found->trace, sizeof detail->trace);
-	memcpy(detail->on_failure, found->on_failure, sizeof detail->on_failure);
+	add_running(client, detail);
 	enum tr_result result = show_arguments(client, found, detail);
 	return result == TR_OK ? list_siblings(found, detail) : result;
+}
+
+/* What the board shows is all that is left of it. */
+static enum tr_result fill_from_board(struct taskring *client, struct tr_task_detail *detail)
+{
+	detail->attempts = calloc(TR_ATTEMPTS_SHOWN_MAX, sizeof *detail->attempts);
+	if (!detail->attempts)
+		return TR_NO_MEMORY;
+	add_running(client, detail);
+	return TR_OK;
 }
 
 enum tr_result tr_task_detail(struct taskring *ring, const struct tr_id *id, struct tr_task_detail *detail)
 {
 	*detail = (struct tr_task_detail){ 0 };
 	enum tr_result result = tr_task_status(ring, id, &detail->status);
-	struct archive_detail *found = calloc(1, sizeof *found);
 
-	if (result == TR_OK && !found)
-		result = TR_NO_MEMORY;
-	if (result == TR_OK) {
-		detail->attempts = found->attempts = calloc(TR_ATTEMPTS_SHOWN_MAX, sizeof *found->attempts);
-		result = found->attempts ? client_record(ring, id, found) : TR_NO_MEMORY;
-		if (result == TR_OK)
-			result = fill(ring, found, detail);
-		else if (result == TR_NOT_FOUND)
-			result = TR_OK; /* what the board shows is all that is left */
-	}
-	if (result == TR_OK) {
-		detail->attempt_count = found->attempt_count;
-		add_running(ring, detail);
-	} else {
+	if (result != TR_OK) {
 		tr_task_detail_clear(detail);
+		return result;
 	}
+	struct archive_detail *found = client_record(ring, id, &result);
 	if (found)
-		free(found->args);
-	free(found);
+		result = fill(ring, found, detail);
+	else if (result == TR_NOT_FOUND)
+		result = fill_from_board(ring, detail);
+	client_record_free(&found);
+	if (result != TR_OK)
+		tr_task_detail_clear(detail);
 	return result;
 }
 

@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -57,7 +56,8 @@ static bool is_over(struct question *question)
 	case TR_SUCCEEDED:
 		return say(question, "It has succeeded.");
 	case TR_DEAD:
-		return say(question, "It has failed for good, after %u attempts: %.150s", status->attempt, status->error);
+		return say(question, "It has failed for good, after %u attempt%s: %.150s", status->attempt,
+		    status->attempt == 1 ? "" : "s", status->error);
 	case TR_CANCELLED:
 		return say(question, "It was cancelled: %.200s", status->error);
 	case TR_EXPIRED:
@@ -112,7 +112,7 @@ static bool is_blocked(struct question *question, const struct archive_detail *r
 	struct tr_task_status before;
 	char text[TR_ID_TEXT_SIZE];
 
-	if (!(record->flags & RECORD_SEQUENTIAL) || record->place == 0)
+	if (!(record->flags & RECORD_SEQUENTIAL) || record->shown.place == 0)
 		return false;
 	const struct tr_id id = id_step(&question->status.id, -1);
 	if (tr_task_status(question->client, &id, &before) != TR_OK)
@@ -188,32 +188,24 @@ static void say_busy(struct question *question)
 	if (result != TR_OK)
 		say(question, "It waits for a free worker.");
 	else
-		say(question, "It waits for a free worker; %s%" PRIu64 " tasks of its queue are before it.",
-		    before == COUNTED_MOST ? "more than " : "", before);
+		say(question, "It waits for a free worker; %s%" PRIu64 " task%s of its queue %s before it.",
+		    before == COUNTED_MOST ? "more than " : "", before, before == 1 ? "" : "s", before == 1 ? "is" : "are");
 }
 
 /* ---- the call ---------------------------------------------------------------------------- */
 
 static enum tr_result explain_waiting(struct question *question)
 {
-	struct archive_detail *record = calloc(1, sizeof *record);
-	enum tr_result result = TR_NO_MEMORY;
+	enum tr_result result;
+	struct archive_detail *record = client_record(question->client, &question->status.id, &result);
 
-	if (record && (record->attempts = calloc(TR_ATTEMPTS_SHOWN_MAX, sizeof *record->attempts)) != NULL)
-		result = client_record(question->client, &question->status.id, record);
-	bool known = result == TR_OK;
-	if (known || result == TR_NOT_FOUND) {
-		result = TR_OK;
-		if (!is_in_the_ring(question) && !(known && is_blocked(question, record)) && !is_not_due(question) &&
-		    !is_paused(question) && !has_no_worker(question))
-			say_busy(question);
-	}
-	if (record) {
-		free(record->attempts);
-		free(record->args);
-	}
-	free(record);
-	return result;
+	if (!record && result != TR_NOT_FOUND)
+		return result;
+	if (!is_in_the_ring(question) && !(record && is_blocked(question, record)) && !is_not_due(question) &&
+	    !is_paused(question) && !has_no_worker(question))
+		say_busy(question);
+	client_record_free(&record);
+	return TR_OK;
 }
 
 enum tr_result tr_task_explain(struct taskring *ring, const struct tr_id *id, char text[TR_EXPLANATION_SIZE])

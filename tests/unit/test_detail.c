@@ -397,7 +397,7 @@ static void test_explained_failures(void)
 	tasks_error(task, "no luck at all");
 	tasks_move(&world.dispatcher, task, EV_BURY);
 	dispatch();
-	EXPECT_WHY(dead, "It has failed for good, after 1 attempts: no luck at all");
+	EXPECT_WHY(dead, "It has failed for good, after 1 attempt: no luck at all");
 	const struct tr_id well = publish_one("h");
 	dispatch();
 	EXPECT_ID(run_next(EV_SUCCEEDED), well);
