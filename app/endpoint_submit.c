@@ -2,10 +2,10 @@
  * POST /tasks: any handler that the workers have, with all that a task may be told; one or up to 256,
  * which then run one after the other, as an endpoint's own do, or independently.
  */
-#include <stdatomic.h>
 #include <string.h>
 
 #include "app/endpoints.h"
+#include "app/faults.h"
 #include "app/task_filter.h"
 #include "app/task_json.h"
 #include "app/task_options.h"
@@ -37,18 +37,29 @@ const struct schema_field new_tasks_query[] = {
 	{ 0 },
 };
 
-/* Said where it is sure: the board lists all handlers, unless it has none yet or no row is free. */
-static bool is_unknown(struct taskring *ring, const char *handler)
+static void check_handler(const struct board *board, const json_t *task, const struct fault_place *of, struct faults *faults)
 {
-	enum tr_result result = TR_OK;
-	const struct board *board = client_board(ring, &result);
-	struct board_handler row;
-	uint32_t taken = 0;
-	if (board == NULL || board_find_handler(board, handler, &row))
-		return false;
-	for (uint32_t i = 0; i < board->handlers; i++)
-		taken += board_copy_handler(board, i, &row);
-	return taken > 0 && taken < board->handlers;
+	const struct fault_place place = { .parent = of, .name = "handler" };
+	if (!board_may_have_handler(board, json_string_value(json_object_get(task, "handler"))))
+		faults_add(faults, &place, "value_error", "No worker has a handler of this name");
+}
+
+/* Of all of them, as other faults of a body are told. */
+static void check_handlers(const struct web_request *request, struct faults *faults)
+{
+	const struct fault_place body = { .name = "body" };
+	enum tr_result ignored;
+	const struct board *board = client_board(request->ring, &ignored);
+	size_t i;
+	const json_t *each;
+	if (board == NULL)
+		return;
+	if (json_is_object(request->body))
+		check_handler(board, request->body, &body, faults);
+	json_array_foreach (request->body, i, each) {
+		const struct fault_place place = { .parent = &body, .index = i };
+		check_handler(board, each, &place, faults);
+	}
 }
 
 /* False: *answer is the refusal. */
@@ -56,10 +67,6 @@ static bool add_one(const struct web_request *request, struct background_tasks *
     struct web_answer *answer)
 {
 	const char *handler = json_string_value(json_object_get(task, "handler"));
-	if (is_unknown(request->ring, handler)) {
-		*answer = answer_fault("body", "handler", "value_error", "No worker has a handler of this name");
-		return false;
-	}
 	struct task_options options = task_options_read(task);
 	enum tr_result result = web_offer_task(request, background, handler, json_object_get(task, "args"), &options);
 	if (result == TR_OK)
@@ -70,9 +77,13 @@ static bool add_one(const struct web_request *request, struct background_tasks *
 
 struct web_answer post_tasks(const struct web_request *request, struct background_tasks *background)
 {
+	struct faults faults = { .list = NULL };
 	struct web_answer answer;
 	size_t i;
 	json_t *each;
+	check_handlers(request, &faults);
+	if (faults_any(&faults))
+		return answer_faults(422, &faults);
 	background_tasks_concurrent(background, web_boolean(request, "concurrent"));
 	if (json_is_object(request->body) && !add_one(request, background, request->body, &answer))
 		return answer;

@@ -275,6 +275,8 @@ bool board_copy_handler(const struct board *board, uint32_t row, struct board_ha
 /* The row of that name. False: there is none. */
 bool board_find_queue(const struct board *board, const char *name, struct board_queue *copy);
 bool board_find_handler(const struct board *board, const char *name, struct board_handler *copy);
+/* False where it is sure that no worker has it: the board lists all handlers, unless it has none yet, or no row is free. */
+bool board_may_have_handler(const struct board *board, const char *name);
 
 /*
  * The event with number `serial`: 1 copied, 0 not written yet, -1 overrun (continue at

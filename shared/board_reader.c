@@ -310,6 +310,21 @@ bool board_find_handler(const struct board *board, const char *name, struct boar
 	return false;
 }
 
+bool board_may_have_handler(const struct board *board, const char *name)
+{
+	struct board_handler row;
+	uint32_t taken = 0;
+
+	for (uint32_t i = 0; i < board->handlers; i++) {
+		if (!board_copy_handler(board, i, &row))
+			continue;
+		if (strcmp(row.name, name) == 0)
+			return true;
+		taken++;
+	}
+	return taken == 0 || taken == board->handlers;
+}
+
 int board_event(const struct board *board, uint64_t serial, struct board_event *copy)
 {
 	/* Pairs with the release in the writer's end_event(): an event up to here was once whole. */

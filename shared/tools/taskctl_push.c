@@ -12,6 +12,7 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
+#include "shared/client.h"
 #include "shared/id.h"
 
 #define ROOM_LOOK_MS 10
@@ -25,6 +26,8 @@
 struct push {
 	struct request *request;
 	struct background_tasks *background;
+	const struct board *board; /* NULL: there is none */
+	char unknown[TR_NAME_MAX + 1]; /* the handler that was last warned of */
 	struct tr_id *ids; /* to be waited for */
 	size_t id_count, id_room;
 };
@@ -74,6 +77,15 @@ static char *read_arguments(const char *operand)
 	say("the arguments are no JSON: %s (line %d, column %d)", error.text, error.line, error.column);
 	free(text);
 	return NULL;
+}
+
+/* It is pushed none the less: its plug-in may be about to be loaded. */
+static void warn_if_unknown(struct push *push, const char *handler)
+{
+	if (push->board == NULL || board_may_have_handler(push->board, handler) || strcmp(handler, push->unknown) == 0)
+		return;
+	say("no worker has a handler \"%s\" now", handler);
+	snprintf(push->unknown, sizeof push->unknown, "%s", handler);
 }
 
 /* ---- publishing -------------------------------------------------------------------------- */
@@ -171,6 +183,7 @@ static int push_task(struct push *push, const char *handler, const char *args, i
 
 	if (result != TR_OK)
 		return say_result(handler, result, background_tasks_error(push->background));
+	warn_if_unknown(push, handler);
 	int status = file >= 0 ? attach_file(request, push->background, file, request->file) : EXIT_DONE;
 	return status == EXIT_DONE ? publish_batch(push) : status;
 }
@@ -228,6 +241,8 @@ static int add_line(struct push *push, const struct line *line)
 			result = background_tasks_add(push->background, line->handler, args, &line->options);
 	}
 	free(args);
+	if (status == EXIT_DONE && result == TR_OK)
+		warn_if_unknown(push, line->handler);
 	if (status == EXIT_DONE && result != TR_OK)
 		status = say_result(line->handler, result, background_tasks_error(push->background));
 	return status;
@@ -374,6 +389,7 @@ static int push_input(struct push *push, const struct input *input)
 
 	if (result != TR_OK)
 		return say_result("opening a batch", result, NULL);
+	push->board = client_board(push->request->ring, &result);
 	background_tasks_durability(push->background, push->request->durability);
 	int status = input->lines != NULL ? push_lines(push, input->lines) :
 	    push_task(push, push->request->operands[0], input->args, input->file);

@@ -261,6 +261,10 @@ test_steering() {
 	expect "pausing by who may not" 403 "$(status /queues/slow/pause -X POST "$(by "$submitter")")"
 	request /queues/slow/pause -X POST "$(by "$operator")"
 	expect "pausing" '202 {"queue":"slow","paused":true}' "$STATUS $(cat "$WORK/body")"
+	request /tasks "$(by "$submitter")" -H 'Content-Type: application/json' -d '[{"handler":"noop"},{"handler":"nop"},{"handler":"mail"},{"handler":"x"}]'
+	expect "handlers that there are not" '422 [["body",1,"handler"],["body",3,"handler"]]' "$STATUS $(jq -c '[.detail[].loc]' "$WORK/body")"
+	request /tasks "$(by "$submitter")" -H 'Content-Type: application/json' -d '{"handler":"nop"}'
+	expect "a handler that there is not" '422 [["body","handler"]]' "$STATUS $(jq -c '[.detail[].loc]' "$WORK/body")"
 	request /tasks "$(by "$submitter")" -H 'Content-Type: application/json' -d '[{"handler":"noop","queue":"slow"},{"handler":"noop","queue":"slow"}]'
 	expect "submitting" "202 noop noop" "$STATUS $(jq -r '[.tasks[].handler] | join(" ")' "$WORK/body")"
 	id=$(jq -r '.tasks[0].id' "$WORK/body")

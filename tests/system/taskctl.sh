@@ -60,6 +60,9 @@ test_push() {
 	id=$OUT
 	wait_row "$id" succeeded
 	expect "as it was pushed" 'mail|7|trace text|{"a":1}' "$(sql "SELECT queue, max_attempts, trace, args FROM task")"
+	ctl push nosuch --max-attempts 1
+	expect "an unknown handler" 0 "$STATUS"
+	expect_match "the warning" 'no worker has a handler "nosuch" now' "$(cat "$WORK/err")"
 	echo '{"from":"a file"}' >"$WORK/args"
 	add result "@$WORK/args" --wait --timeout 20s
 	expect_match "what --wait prints" "^$ID succeeded \{\"from\":\"a file\"\}$" "$OUT"
