@@ -46,6 +46,22 @@ static bool is_hidden(const json_t *value)
 	return json_is_string(value) && strcmp(json_string_value(value), HIDDEN) == 0;
 }
 
+/* Puts back, at any depth, what reads as if it were hidden. False: out of memory. */
+static bool restore(json_t *edited, const json_t *before)
+{
+	const char *name;
+	json_t *value;
+	void *next;
+	json_object_foreach_safe (edited, next, name, value) {
+		json_t *kept = json_object_get(before, name);
+		if (kept == NULL)
+			continue;
+		if (is_hidden(value) ? json_object_set(edited, name, kept) != 0 : !restore(value, kept))
+			return false;
+	}
+	return true;
+}
+
 /*
  * The arguments as they are to be, for the caller to json_decref(): the edited ones, with what was not shown put back.
  * Whoever may steer may give a secret to the task's handler again, in the place where it was, and nowhere
@@ -53,20 +69,12 @@ static bool is_hidden(const json_t *value)
  */
 static json_t *merge(json_t *edited, const char *text)
 {
-	json_t *before = json_loads(text, JSON_DECODE_ANY, NULL), *value;
-	const char *name;
-	void *next;
+	json_t *before = json_loads(text, JSON_DECODE_ANY, NULL);
 	if (edited == NULL || (is_hidden(edited) && before != NULL))
 		return before;
-	json_object_foreach_safe (edited, next, name, value) {
-		json_t *kept = is_hidden(value) ? json_object_get(before, name) : NULL;
-		if (kept != NULL && json_object_set(edited, name, kept) != 0) {
-			json_decref(before);
-			return NULL;
-		}
-	}
+	bool restored = restore(edited, before);
 	json_decref(before);
-	return json_incref(edited);
+	return restored ? json_incref(edited) : NULL;
 }
 
 /* What is named in the body, else what it was. */

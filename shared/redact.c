@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "record.h"
+
 #define LEVELS_MAX 256 /* of arrays and objects in a value; deeper ones are not shown */
 
 struct secrets {
@@ -19,6 +21,13 @@ struct redactor {
 	size_t count;
 	struct secrets rows[];
 };
+
+bool redact_name_ok(const char *name, size_t bytes)
+{
+	bool all = bytes > 2 && memcmp(name + bytes - 2, ".*", 2) == 0;
+
+	return record_name_ok(name, all ? bytes - 2 : bytes);
+}
 
 struct redactor *redactor_new(const struct board *board)
 {
@@ -160,15 +169,22 @@ static bool pass_value(struct scan *scan)
 
 /* ---- redacting --------------------------------------------------------------------------- */
 
-/* `names` NULL: each is. */
-static bool is_secret(const char *names, const char *name)
+enum secrecy { SHOWN, SECRET, SECRET_MEMBERS };
+
+/* What the names say of a member: it stands among them, or with ".*" behind it. `names` NULL: each is secret. */
+static enum secrecy secrecy_of(const char *names, const char *name)
 {
 	size_t bytes = strlen(name);
 
-	for (const char *at = names; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-		if (bytes > 0 && strncmp(at, name, bytes) == 0 && (at[bytes] == ',' || at[bytes] == '\0'))
-			return true;
-	return !names;
+	for (const char *at = names; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+		if (bytes == 0 || strncmp(at, name, bytes) != 0)
+			continue;
+		if (at[bytes] == ',' || at[bytes] == '\0')
+			return SECRET;
+		if (strncmp(at + bytes, ".*", 2) == 0 && (at[bytes + 2] == ',' || at[bytes + 2] == '\0'))
+			return SECRET_MEMBERS;
+	}
+	return names ? SHOWN : SECRET;
 }
 
 static const char stars[] = "\"" REDACTED "\"";
@@ -184,6 +200,8 @@ static void copy(struct output *to, const char *from, const char *until)
 	to->at += until - from;
 }
 
+static bool show_members(struct scan *scan, const char *names, struct output *to);
+
 /* One member and what is before it. */
 static bool show_member(struct scan *scan, const char *names, struct output *to)
 {
@@ -196,18 +214,21 @@ static bool show_member(struct scan *scan, const char *names, struct output *to)
 	pass_space(scan);
 	copy(to, from, scan->at);
 	from = scan->at;
+	enum secrecy secrecy = secrecy_of(names, name);
+	if (secrecy == SECRET_MEMBERS && is_next(scan, '{'))
+		return show_members(scan, NULL, to); /* one level deeper, and no further */
 	if (!pass_value(scan))
 		return false;
-	if (is_secret(names, name)) {
+	if (secrecy == SHOWN) {
+		copy(to, from, scan->at);
+	} else {
 		copy(to, stars, stars + sizeof stars - 1);
 		to->redacted = true;
-	} else {
-		copy(to, from, scan->at);
 	}
 	return true;
 }
 
-static bool show_object(struct scan *scan, const char *names, struct output *to)
+static bool show_members(struct scan *scan, const char *names, struct output *to)
 {
 	const char *from = scan->at;
 
@@ -225,6 +246,13 @@ static bool show_object(struct scan *scan, const char *names, struct output *to)
 	if (!pass_char(scan, '}'))
 		return false;
 	*to->at++ = '}';
+	return true;
+}
+
+static bool show_object(struct scan *scan, const char *names, struct output *to)
+{
+	if (!show_members(scan, names, to))
+		return false;
 	pass_space(scan);
 	return scan->at == scan->end;
 }

@@ -10,6 +10,9 @@
 
 #define REDACTED "***"
 
+/* Whether a handler may declare that as secret: a member's name, or one with ".*" behind it: all members of that one. */
+bool redact_name_ok(const char *name, size_t bytes);
+
 /* Which handlers have which secrets, as the board showed it at one moment. Any thread once made. */
 struct redactor;
 struct redactor *redactor_new(const struct board *board); /* NULL: no memory. `board` may be NULL: nothing is known */

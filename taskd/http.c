@@ -138,9 +138,13 @@ static enum tr_outcome run(struct tr_task *task)
 
 static const char *const resources[] = { TRANSFER_RESOURCE, NULL };
 
+/* Authorization, Cookie, X-Api-Key and whatever else receivers call it. */
+static const char *const secrets[] = { "headers.*", NULL };
+
 const struct tr_handler http_handler = {
 	.name = "http",
 	.doc = "Makes an HTTP request: url; method, headers, body or json, timeout_ms, connect_timeout_ms, follow, expect",
 	.run = run,
 	.resources = resources,
+	.secrets = secrets,
 };

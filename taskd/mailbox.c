@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "shared/redact.h"
 #include "taskd/text.h"
 #include "taskring/handler.h"
 
@@ -297,7 +298,7 @@ static bool names_ok(const char *names, size_t bytes)
 
 	while (bytes > 0) {
 		const char *comma = memchr(names, ',', (size_t)(end - names));
-		if (!record_name_ok(names, (size_t)((comma ? comma : end) - names)))
+		if (!redact_name_ok(names, (size_t)((comma ? comma : end) - names)))
 			return false;
 		if (!comma)
 			return true;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "shared/record.h"
+#include "shared/redact.h"
 #include "taskd/exec.h"
 #include "taskd/failure.h"
 #include "taskd/http.h"
@@ -134,8 +135,8 @@ bool plugin_secrets(const struct tr_handler *handler, char *text)
 	size_t used = 0;
 
 	for (const char *const *name = handler->secrets; name && *name; name++) {
-		size_t bytes = strnlen(*name, TR_NAME_MAX + 1);
-		if (!record_name_ok(*name, bytes) || used + (used > 0) + bytes > TR_SECRETS_MAX)
+		size_t bytes = strnlen(*name, TR_NAME_MAX + 3);
+		if (!redact_name_ok(*name, bytes) || used + (used > 0) + bytes > TR_SECRETS_MAX)
 			return false;
 		if (used > 0)
 			text[used++] = ',';

@@ -63,8 +63,10 @@ static bool has_stars(json_t *args)
 	const char *name;
 	json_t *value;
 
+	if (json_is_string(args))
+		return strcmp(json_string_value(args), "***") == 0;
 	json_object_foreach(args, name, value)
-		if (json_is_string(value) && strcmp(json_string_value(value), "***") == 0)
+		if (has_stars(value))
 			return true;
 	return false;
 }

@@ -239,6 +239,20 @@ expect_editing() { # OPERATOR
 	expect "what it was" 'fail_times|other|3|7|{"times":0,"password":"geheim","new":"***","deep":1}' \
 		"$(sql "SELECT handler, queue, max_attempts, backoff_base_ms, CAST(args AS TEXT) FROM task WHERE lower(hex(id)) = replace('$new', '-', '')")"
 	expect "once more" 409 "$(status "/tasks/$id/retry" "$(by "$1")" -H 'Content-Type: application/json' -d '{}')"
+	# What is hidden one level deeper: the headers of a call.
+	id=$(push -H http -a '{"url":"http://127.0.0.1:9/","headers":{"Authorization":"Bearer geheim","X-Other":"offen"}}' -m 1)
+	wait_row "$id" dead
+	request "/tasks/$id" "$(by "$1")"
+	expect "what is shown of it" '{"url":"http://127.0.0.1:9/","headers":{"Authorization":"***","X-Other":"***"}} true' \
+		"$(jq -c .arguments "$WORK/body") $(jq .redacted "$WORK/body")"
+	request "/tasks/$id/retry" "$(by "$1")" -H 'Content-Type: application/json' \
+		-d '{"args":{"url":"http://127.0.0.1:10/","headers":{"Authorization":"***","X-Other":"neu"}}}'
+	expect "editing headers" 202 "$STATUS"
+	new=$(jq -r .new.id "$WORK/body")
+	wait_row "$new" dead
+	expect "the headers" '{"url":"http://127.0.0.1:10/","headers":{"Authorization":"Bearer geheim","X-Other":"neu"}}' \
+		"$(sql "SELECT CAST(args AS TEXT) FROM task WHERE lower(hex(id)) = replace('$new', '-', '')")"
+	wait_row "$id" cancelled
 	large=$(head -c 30000 /dev/zero | tr '\0' x)
 	id=$(push -H fail_times -a "{\"times\":9,\"password\":\"$large\"}" -m 1) # its arguments are in the spool
 	wait_row "$id" dead

@@ -270,9 +270,23 @@ static void test_redacting(void)
 		{ "{'password':1}", "\"***\"" }, { "{password:1}", "\"***\"" }, { "{\"a\":1 \"password\":2}", "\"***\"" },
 		{ "{\"a\":/**/1}", "\"***\"" }, { "{\"a\":1;\"k\":2}", "\"***\"" }, { "{\"a\" 1}", "\"***\"" },
 	};
+	/* All members of one that is named so: their names are shown, to that depth. */
+	static const struct { const char *args, *shown; } nested[] = {
+		{ "{\"headers\":{}}", "{\"headers\":{}}" },
+		{ "{\"headers\":{\"X-Key\":\"s\",\"n\":{\"a\":1}},\"url\":\"u\"}", "{\"headers\":{\"X-Key\":\"***\",\"n\":\"***\"},\"url\":\"u\"}" },
+		{ "{\"head\\u0065rs\" : { \"a\" : 1 } , \"t\":2}", "{\"head\\u0065rs\" : {\"a\" : \"***\"}, \"t\":\"***\"}" },
+		{ "{\"headers\":[\"s\"]}", "{\"headers\":\"***\"}" },
+		{ "{\"headers\":\"s\"}", "{\"headers\":\"***\"}" },
+		{ "{\"a\":{\"headers\":{\"x\":1}}}", "{\"a\":{\"headers\":{\"x\":1}}}" },
+		{ "{\"header\":{\"x\":1},\"headers.\":2,\"headers.*\":3}", "{\"header\":{\"x\":1},\"headers.\":2,\"headers.*\":\"***\"}" },
+		{ "{\"headers\":{\"a\":\"s\"}", "\"***\"" }, { "{\"headers\":{\"a\":\"s\",}}", "\"***\"" }, { "{\"headers\":{\"a\"}}", "\"***\"" },
+	};
 	char deep[2000];
 
 	announce("h", "password,k");
+	announce("n", "headers.*,t");
+	for (size_t i = 0; i < sizeof nested / sizeof nested[0]; i++)
+		EXPECT_TEXT(redact("n", nested[i].args), nested[i].shown);
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		EXPECT_TEXT(redact("h", cases[i].args), cases[i].shown);
 	EXPECT_TEXT(redact("unknown", "{\"a\":1,\"b\":{\"c\":2}}"), "{\"a\":\"***\",\"b\":\"***\"}");

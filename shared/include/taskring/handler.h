@@ -255,7 +255,8 @@ struct tr_handler {
 	const char *const *resources;
 	/*
 	 * Members of the arguments, which are then a JSON object, that nobody is to see: passwords, tokens. Names
-	 * of [A-Za-z0-9._-] as they stand at the top level, NULL after the last; or NULL: none. Wherever arguments
+	 * of [A-Za-z0-9._-] as they stand at the top level, NULL after the last; or NULL: none. With ".*" behind it a
+	 * name stands for all members of that object: their names are shown, their values are not. Wherever arguments
 	 * are shown or searched (tr_task_detail(), tr_tasks_list(), dashboard, taskctl) such a member, whatever it
 	 * holds, reads "***". The handler itself gets the arguments as they were given; what it logs, and the file of
 	 * the journal, are its and your own affair. With the commas between them at most TR_SECRETS_MAX bytes, else
