@@ -295,7 +295,10 @@ int main(int argc, char **argv)
 	if (setvbuf(stdout, output, _IOFBF, sizeof output) != 0)
 		return EXIT_FAILED;
 	if (!read_options(&request, argc, argv)) {
-		usage(stderr);
+		if (request.threshold_count > 0) /* monitoring systems show the line of standard output */
+			puts("TASKRING UNKNOWN - the command line is wrong; standard error says how");
+		else
+			usage(stderr);
 		return request.threshold_count > 0 ? CHECK_UNKNOWN : EXIT_USAGE;
 	}
 	int status = run(&request);

@@ -63,7 +63,7 @@ static void draw_counter(const struct screen *screen, int line, int at)
 		number(cells[2 + i], sizeof cells[2 + i], screen, row->average[i], row->unit);
 	snprintf(text, sizeof text, "%-24s %16s %14s %14s %14s %14s", row->name, cells[0], cells[1], cells[2], cells[3],
 	    cells[4]);
-	put(line, 0, at == screen->cursor ? A_REVERSE : row->section != NULL ? A_BOLD : A_NORMAL, text);
+	put(line, 0, at == screen->cursor ? A_REVERSE : screen_begins_section(screen, at) ? A_BOLD : A_NORMAL, text);
 }
 
 static void draw_counters(const struct screen *screen)
@@ -299,6 +299,6 @@ void screen_draw(const struct screen *screen)
 	char text[TEXT_MAX];
 	snprintf(text, sizeof text, "filter: %s_", screen->filter);
 	put(LINES - 1, 0, A_NORMAL, screen->typing_filter ? text :
-	    "q quit  Tab 1-4 page  arrows move  / filter  v hide unseen  s raw or scaled  +/- interval");
+	    "q quit  Tab 1-4 page  arrows move  [ ] section  / filter  v hide unseen  s raw or scaled  +/- interval");
 	refresh();
 }

@@ -31,12 +31,14 @@ static void on_stop(int number)
 
 /* ---- rows -------------------------------------------------------------------------------- */
 
-/* A counter's section is the first word of its name: ring, task, worker, ... */
-static bool same_section(const char *a, const char *b)
+/* A section is the first word of a name: ring, task, worker, ... */
+bool screen_begins_section(const struct screen *screen, int at)
 {
-	size_t bytes = strcspn(a, "_");
-
-	return bytes == strcspn(b, "_") && strncmp(a, b, bytes) == 0;
+	if (at <= 0)
+		return true;
+	const char *name = screen->rows[screen->shown[at]].name, *before = screen->rows[screen->shown[at - 1]].name;
+	size_t bytes = strcspn(name, "_");
+	return bytes != strcspn(before, "_") || strncmp(name, before, bytes) != 0;
 }
 
 static void make_rows(struct screen *screen)
@@ -45,7 +47,6 @@ static void make_rows(struct screen *screen)
 
 	for (unsigned i = 0; i < STATS; i++, row++) {
 		snprintf(row->name, sizeof row->name, "%s", stat_info[i].name);
-		row->section = i == 0 || !same_section(stat_info[i - 1].name, row->name) ? stat_info[i].name : NULL;
 		row->text = stat_info[i].text;
 		row->unit = stat_info[i].unit;
 		row->counts = stat_info[i].kind == COUNTER;
@@ -53,7 +54,6 @@ static void make_rows(struct screen *screen)
 	for (unsigned i = 0; i < HISTS; i++) {
 		for (unsigned k = 0; k < HIST_FIELDS; k++, row++) {
 			snprintf(row->name, sizeof row->name, "%s.%s", hist_info[i].name, hist_fields[k].name);
-			row->section = k == 0 ? hist_info[i].name : NULL;
 			row->says = hist_fields[k].says;
 			row->text = hist_info[i].text;
 			row->unit = hist_fields[k].is_count ? "values" : hist_info[i].unit;
@@ -166,6 +166,18 @@ static void move_cursor(struct screen *screen, int by)
 		screen->top = screen->cursor - page + 1;
 }
 
+/* To where a section begins: the next one, or this one's or the one's before. */
+static void move_to_section(struct screen *screen, int by)
+{
+	int at = screen->cursor + by;
+
+	if (screen->page != PAGE_COUNTERS)
+		return;
+	while (at > 0 && at < screen->shown_count && !screen_begins_section(screen, at))
+		at += by;
+	move_cursor(screen, at - screen->cursor);
+}
+
 static void show_page(struct screen *screen, enum page page)
 {
 	screen->page = page;
@@ -214,6 +226,8 @@ static bool press(struct screen *screen, int key)
 	case KEY_NPAGE: case ' ': move_cursor(screen, LINES - 7); break;
 	case KEY_HOME: case 'g': move_cursor(screen, -screen_lines(screen)); break;
 	case KEY_END: case 'G': move_cursor(screen, screen_lines(screen)); break;
+	case ']': move_to_section(screen, 1); break;
+	case '[': move_to_section(screen, -1); break;
 	case '\t': show_page(screen, (screen->page + 1) % PAGES); break;
 	case '1': show_page(screen, PAGE_COUNTERS); break;
 	case '2': show_page(screen, PAGE_WORKERS); break;

@@ -17,7 +17,6 @@ enum page { PAGE_COUNTERS, PAGE_WORKERS, PAGE_LATENCY, PAGE_QUEUES, PAGES };
 /* One line of the counters' page. */
 struct screen_row {
 	char name[64];
-	const char *section; /* NULL: the same as the row's before */
 	const char *says;    /* for a histogram's field, before `text` */
 	const char *text, *unit;
 	bool counts;         /* a counter: CHANGE and the averages are rates per second */
@@ -45,6 +44,8 @@ struct screen {
 
 /* How many of a histogram's values lie in each of its ranges of powers of four from 1 us on. */
 void screen_ranges(const struct hist *hist, uint64_t counts[RANGES]);
+/* Whether the section of that shown row begins with it. */
+bool screen_begins_section(const struct screen *screen, int at);
 /* The lines that a page may scroll over. */
 int screen_lines(const struct screen *screen);
 void screen_draw(const struct screen *screen);

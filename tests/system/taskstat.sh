@@ -43,7 +43,15 @@ test_counters_on_the_screen() {
 	expect_match "the line of help" 'ring_batches: Batches taken out of the ring \(counter, batches\)' "$(shown)"
 	press Down
 	wait_until 5 shows '^ring_records: Records taken out of the ring'
-	press v
+	press ]
+	wait_until 5 shows '^lanes_owned: '
+	press ] ]
+	wait_until 5 shows '^task_accepted: '
+	press Down [
+	wait_until 5 shows '^task_accepted: '
+	press [
+	wait_until 5 shows '^records_invalid: '
+	press g v
 	wait_until 5 eval "! shows '^task_dead '"
 	press / t a s k _ s Enter
 	wait_until 5 eval "! shows '^ring_batches'"

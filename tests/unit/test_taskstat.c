@@ -241,7 +241,7 @@ static void test_refusals(void)
 	CU_ASSERT_EQUAL(board_writer_open(&(struct board_writer *){ NULL }, instance, &geometry, &error), TR_SYSTEM);
 	board_writer_board(writer)->version = 9;
 	CU_ASSERT_EQUAL(RUN("-1", "-n", instance), 1);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 9; this program reads version 3"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 9; this program reads version 4"));
 	board_writer_close(&writer, true);
 }
 
@@ -277,7 +277,7 @@ static void test_check(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(out, "run_us.max=1, run_ns.count=1000"));
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
 		CU_ASSERT_EQUAL(RUN("--check", wrong[i], "-n", instance), 3);
-		CU_ASSERT_STRING_EQUAL(out, "");
+		CU_ASSERT_STRING_EQUAL(out, "TASKRING UNKNOWN - the command line is wrong; standard error says how\n");
 	}
 	CU_ASSERT_EQUAL(RUN("--check", "task_dead<1", "-j"), 3);
 	board_life(writer, BOARD_STOPPED);
@@ -349,7 +349,7 @@ static void test_without_board(void)
 	CU_ASSERT_EQUAL(lines_of(out), STATS + HISTS);
 	CU_ASSERT_PTR_NOT_NULL(strstr(out, "wait_ns                  histogram  ns        From being due"));
 	CU_ASSERT_EQUAL(RUN("-V"), 0);
-	CU_ASSERT_STRING_EQUAL(out, "taskstat " TASKRING_VERSION " (board version 3)\n");
+	CU_ASSERT_STRING_EQUAL(out, "taskstat " TASKRING_VERSION " (board version 4)\n");
 	CU_ASSERT_EQUAL(RUN("-h"), 0);
 	CU_ASSERT_EQUAL(strncmp(out, "usage: taskstat ", 16), 0);
 	CU_ASSERT_EQUAL(setenv("TASKRING_NAME", "name-from-environment", 1), 0);
