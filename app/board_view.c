@@ -107,10 +107,25 @@ static int by_name(const void *left, const void *right)
 	return strcmp(json_string_value(json_object_get(*a, "name")), json_string_value(json_object_get(*b, "name")));
 }
 
-struct web_answer answer_rows(const char *member, json_t *rows, bool failed)
+json_t *rows_json(const struct board *board, uint32_t count, board_row_fn *make)
+{
+	json_t *list = json_array();
+	bool failed = list == NULL;
+	for (uint32_t row = 0; row < count && !failed; row++) {
+		json_t *made = make(board, row, &failed);
+		if (made != NULL)
+			failed = json_array_append_new(list, made) != 0;
+	}
+	if (!failed)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
+struct web_answer answer_rows(const char *member, json_t *rows)
 {
 	size_t count = json_array_size(rows);
-	json_t **sorted = failed ? NULL : calloc(count + 1, sizeof(json_t *)), *list = sorted != NULL ? json_array() : NULL;
+	json_t **sorted = rows == NULL ? NULL : calloc(count + 1, sizeof(json_t *)), *list = sorted != NULL ? json_array() : NULL;
 	int added = 0;
 	for (size_t i = 0; i < count && list != NULL; i++)
 		sorted[i] = json_array_get(rows, i);

@@ -34,7 +34,11 @@ extern const struct schema_field hist_fields_schema[];
 json_t *bucket_json(uint64_t upper_ns, uint64_t count);
 extern const struct schema bucket_schema;
 
-/* {member: rows} with the rows by their name. Takes the reference; `failed`: one of them could not be made. */
-struct web_answer answer_rows(const char *member, json_t *rows, bool failed);
+/* A row of the board as JSON, at that place. NULL: it is not to be shown; *failed: out of memory. */
+typedef json_t *board_row_fn(const struct board *board, uint32_t row, bool *failed);
+/* A list of `count` rows, those that are shown. NULL: out of memory. */
+json_t *rows_json(const struct board *board, uint32_t count, board_row_fn *make);
+/* {member: rows} with the rows by their name. Takes the reference; NULL: out of memory. */
+struct web_answer answer_rows(const char *member, json_t *rows);
 
 #endif

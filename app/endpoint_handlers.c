@@ -65,14 +65,19 @@ static json_t *run_buckets_json(const struct board_handler *handler)
 	return NULL;
 }
 
-static json_t *handler_json(const struct board_handler *handler)
+static json_t *handler_json(const struct board *board, uint32_t row, bool *failed)
 {
-	return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o, s:o}}", "name", handler->name,
+	struct board_handler found, *handler = &found;
+	if (!board_copy_handler(board, row, handler))
+		return NULL;
+	json_t *json = json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o, s:o}}", "name", handler->name,
 	    "doc", handler->doc, "known", handler->known != 0, "started", count_json(handler->started),
 	    "succeeded", count_json(handler->succeeded), "failed", count_json(handler->failed), "run",
 	    "count", count_json(run_count(handler)), "sum", count_json(handler->run_sum_ns),
 	    "p50", count_json(run_quantile(handler, 500)), "p99", count_json(run_quantile(handler, 990)),
 	    "p99.9", count_json(run_quantile(handler, 999)), "buckets", run_buckets_json(handler));
+	*failed = json == NULL;
+	return json;
 }
 
 struct web_answer get_handlers(const struct web_request *request, struct background_tasks *background)
@@ -82,12 +87,5 @@ struct web_answer get_handlers(const struct web_request *request, struct backgro
 	struct web_answer answer;
 	if (!board_look(request, &view, &answer))
 		return answer;
-	json_t *list = json_array();
-	int failed = 0;
-	for (uint32_t row = 0; row < view.board->handlers; row++) {
-		struct board_handler handler;
-		if (board_copy_handler(view.board, row, &handler))
-			failed |= json_array_append_new(list, handler_json(&handler));
-	}
-	return answer_rows("handlers", list, failed != 0);
+	return answer_rows("handlers", rows_json(view.board, view.board->handlers, handler_json));
 }

@@ -28,13 +28,18 @@ const struct schema queues_schema = {
 	},
 };
 
-static json_t *queue_json(const struct board_queue *queue)
+static json_t *queue_json(const struct board *board, uint32_t row, bool *failed)
 {
-	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", queue->name, "paused", queue->paused != 0,
+	struct board_queue found, *queue = &found;
+	if (!board_copy_queue(board, row, queue))
+		return NULL;
+	json_t *json = json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", queue->name, "paused", queue->paused != 0,
 	    "waiting", count_json(queue->waiting), "running", count_json(queue->running),
 	    "scheduled", count_json(queue->scheduled), "retrying", count_json(queue->retrying),
 	    "oldest_due", time_json(queue->oldest_due_ms), "accepted", count_json(queue->accepted),
 	    "ended", count_json(queue->ended));
+	*failed = json == NULL;
+	return json;
 }
 
 struct web_answer get_queues(const struct web_request *request, struct background_tasks *background)
@@ -44,12 +49,5 @@ struct web_answer get_queues(const struct web_request *request, struct backgroun
 	struct web_answer answer;
 	if (!board_look(request, &view, &answer))
 		return answer;
-	json_t *list = json_array();
-	int failed = 0;
-	for (uint32_t row = 0; row < view.board->queues; row++) {
-		struct board_queue queue;
-		if (board_copy_queue(view.board, row, &queue))
-			failed |= json_array_append_new(list, queue_json(&queue));
-	}
-	return answer_rows("queues", list, failed != 0);
+	return answer_rows("queues", rows_json(view.board, view.board->queues, queue_json));
 }

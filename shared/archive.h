@@ -16,6 +16,13 @@
 
 /* Columns of table `history` that an hour's row has as the sums of its minutes'; see struct tr_history_row. */
 #define HISTORY_SUMS(SUM) SUM(accepted) SUM(succeeded) SUM(dead) SUM(cancelled) SUM(expired) SUM(started) SUM(failed)
+/* All of them, as they are read and written: HISTORY_LIST names them, HISTORY_accepted is one's place in a row that was read. */
+#define HISTORY_COLUMNS(COLUMN) \
+	COLUMN(at_ms) HISTORY_SUMS(COLUMN) COLUMN(waiting) COLUMN(running) COLUMN(oldest_wait_ms) COLUMN(wait) COLUMN(run)
+#define HISTORY_NAME(column) ", " #column
+#define HISTORY_ENUM(column) HISTORY_##column,
+#define HISTORY_LIST "span" HISTORY_COLUMNS(HISTORY_NAME)
+enum history_column { HISTORY_span, HISTORY_COLUMNS(HISTORY_ENUM) };
 
 struct archive;
 

@@ -5,22 +5,8 @@
 
 #include "hist.h"
 
-enum column {
-	COLUMN_at_ms,
-#define SUM(name) COLUMN_##name,
-	HISTORY_SUMS(SUM)
-#undef SUM
-	COLUMN_waiting,
-	COLUMN_running,
-	COLUMN_oldest_wait_ms,
-	COLUMN_wait,
-	COLUMN_run,
-};
-
-#define SUM(name) #name ", "
-static const char sql[] = "SELECT at_ms, " HISTORY_SUMS(SUM) "waiting, running, oldest_wait_ms, wait, run FROM history "
-    "WHERE span = ?1 AND at_ms >= ?2 AND at_ms < ?3 ORDER BY at_ms LIMIT ?4";
-#undef SUM
+static const char sql[] = "SELECT " HISTORY_LIST " FROM history WHERE span = ?1 AND at_ms >= ?2 AND at_ms < ?3 "
+    "ORDER BY at_ms LIMIT ?4";
 
 static void read_hist(sqlite3_stmt *row, int column, uint64_t *p50_ns, uint64_t *p99_ns, uint64_t *p999_ns)
 {
@@ -35,15 +21,15 @@ static void read_hist(sqlite3_stmt *row, int column, uint64_t *p50_ns, uint64_t 
 
 static void read_row(sqlite3_stmt *row, struct tr_history_row *to)
 {
-	*to = (struct tr_history_row){ .at_ms = sqlite3_column_int64(row, COLUMN_at_ms) };
-#define SUM(name) to->name = (uint64_t)sqlite3_column_int64(row, COLUMN_##name);
+	*to = (struct tr_history_row){ .at_ms = sqlite3_column_int64(row, HISTORY_at_ms) };
+#define SUM(name) to->name = (uint64_t)sqlite3_column_int64(row, HISTORY_##name);
 	HISTORY_SUMS(SUM)
 #undef SUM
-	to->waiting = (uint64_t)sqlite3_column_int64(row, COLUMN_waiting);
-	to->running = (uint64_t)sqlite3_column_int64(row, COLUMN_running);
-	to->oldest_wait_ms = (uint64_t)sqlite3_column_int64(row, COLUMN_oldest_wait_ms);
-	read_hist(row, COLUMN_wait, &to->wait_p50_ns, &to->wait_p99_ns, &to->wait_p999_ns);
-	read_hist(row, COLUMN_run, &to->run_p50_ns, &to->run_p99_ns, &to->run_p999_ns);
+	to->waiting = (uint64_t)sqlite3_column_int64(row, HISTORY_waiting);
+	to->running = (uint64_t)sqlite3_column_int64(row, HISTORY_running);
+	to->oldest_wait_ms = (uint64_t)sqlite3_column_int64(row, HISTORY_oldest_wait_ms);
+	read_hist(row, HISTORY_wait, &to->wait_p50_ns, &to->wait_p99_ns, &to->wait_p999_ns);
+	read_hist(row, HISTORY_run, &to->run_p50_ns, &to->run_p99_ns, &to->run_p999_ns);
 }
 
 enum tr_result archive_history(struct archive *archive, enum tr_span span, int64_t from_ms, int64_t to_ms,

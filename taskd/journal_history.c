@@ -13,18 +13,6 @@
 #define MINUTES_KEPT_MS (2 * 24 * HOUR_MS)
 #define HOURS_KEPT_MS (366 * 24 * HOUR_MS)
 
-/* The columns after span and at_ms, as in STATEMENT_HISTORY_READ. */
-enum column {
-#define SUM(name) COLUMN_##name,
-	HISTORY_SUMS(SUM)
-#undef SUM
-	COLUMN_waiting,
-	COLUMN_running,
-	COLUMN_oldest_wait_ms,
-	COLUMN_wait,
-	COLUMN_run,
-};
-
 static void add_hist(sqlite3_stmt *statement, int column, uint64_t buckets[HIST_BUCKETS])
 {
 	const void *packed = sqlite3_column_blob(statement, column);
@@ -41,14 +29,14 @@ static int add_old(struct journal_db *db, enum tr_span span, struct journal_hist
 	sqlite3_bind_int(statement, 1, (int)span);
 	sqlite3_bind_int64(statement, 2, row->at_ms);
 	if (sqlite3_step(statement) == SQLITE_ROW) {
-#define SUM(name) row->name += (uint64_t)sqlite3_column_int64(statement, COLUMN_##name);
+#define SUM(name) row->name += (uint64_t)sqlite3_column_int64(statement, HISTORY_##name);
 		HISTORY_SUMS(SUM)
 #undef SUM
-		uint64_t oldest_wait_ms = (uint64_t)sqlite3_column_int64(statement, COLUMN_oldest_wait_ms);
+		uint64_t oldest_wait_ms = (uint64_t)sqlite3_column_int64(statement, HISTORY_oldest_wait_ms);
 		if (oldest_wait_ms > row->oldest_wait_ms)
 			row->oldest_wait_ms = oldest_wait_ms;
-		add_hist(statement, COLUMN_wait, row->wait);
-		add_hist(statement, COLUMN_run, row->run);
+		add_hist(statement, HISTORY_wait, row->wait);
+		add_hist(statement, HISTORY_run, row->run);
 	}
 	return sqlite3_reset(statement);
 }
@@ -57,18 +45,18 @@ static int write_span(struct journal_db *db, enum tr_span span, const struct jou
 {
 	sqlite3_stmt *statement = db->statements[STATEMENT_HISTORY_WRITE];
 	uint8_t wait[HIST_PACKED_MAX], run[HIST_PACKED_MAX];
-	int at = 3;
 
-	sqlite3_bind_int(statement, 1, (int)span);
-	sqlite3_bind_int64(statement, 2, row->at_ms);
-#define SUM(name) sqlite3_bind_int64(statement, at++, (sqlite3_int64)row->name);
+	/* A column's parameter is its place, counted from 1. */
+	sqlite3_bind_int(statement, HISTORY_span + 1, (int)span);
+	sqlite3_bind_int64(statement, HISTORY_at_ms + 1, row->at_ms);
+#define SUM(name) sqlite3_bind_int64(statement, HISTORY_##name + 1, (sqlite3_int64)row->name);
 	HISTORY_SUMS(SUM)
 #undef SUM
-	sqlite3_bind_int64(statement, at++, (sqlite3_int64)row->waiting);
-	sqlite3_bind_int64(statement, at++, (sqlite3_int64)row->running);
-	sqlite3_bind_int64(statement, at++, (sqlite3_int64)row->oldest_wait_ms);
-	sqlite3_bind_blob(statement, at++, wait, (int)hist_pack(row->wait, wait), SQLITE_STATIC);
-	sqlite3_bind_blob(statement, at, run, (int)hist_pack(row->run, run), SQLITE_STATIC);
+	sqlite3_bind_int64(statement, HISTORY_waiting + 1, (sqlite3_int64)row->waiting);
+	sqlite3_bind_int64(statement, HISTORY_running + 1, (sqlite3_int64)row->running);
+	sqlite3_bind_int64(statement, HISTORY_oldest_wait_ms + 1, (sqlite3_int64)row->oldest_wait_ms);
+	sqlite3_bind_blob(statement, HISTORY_wait + 1, wait, (int)hist_pack(row->wait, wait), SQLITE_STATIC);
+	sqlite3_bind_blob(statement, HISTORY_run + 1, run, (int)hist_pack(row->run, run), SQLITE_STATIC);
 	int code = journal_rows_run(statement);
 	sqlite3_clear_bindings(statement); /* the blobs are ours */
 	return code;

@@ -64,12 +64,9 @@ static const char *const sql[STATEMENTS] = {
 	[STATEMENT_PAUSE] = "INSERT OR REPLACE INTO queue (name, paused) VALUES (?1, 1)",
 	[STATEMENT_RESUME] = "DELETE FROM queue WHERE name = ?1",
 	[STATEMENT_PAUSED] = "SELECT name FROM queue WHERE paused",
-#define SUM(name) #name ", "
-	[STATEMENT_HISTORY_READ] = "SELECT " HISTORY_SUMS(SUM) "waiting, running, oldest_wait_ms, wait, run FROM history "
-	    "WHERE span = ?1 AND at_ms = ?2",
-	[STATEMENT_HISTORY_WRITE] = "INSERT OR REPLACE INTO history (span, at_ms, " HISTORY_SUMS(SUM)
-	    "waiting, running, oldest_wait_ms, wait, run) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-#undef SUM
+	[STATEMENT_HISTORY_READ] = "SELECT " HISTORY_LIST " FROM history WHERE span = ?1 AND at_ms = ?2",
+	[STATEMENT_HISTORY_WRITE] = "INSERT OR REPLACE INTO history (" HISTORY_LIST
+	    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
 	[STATEMENT_HISTORY_PRUNE] = "DELETE FROM history WHERE span = ?1 AND at_ms < ?2",
 	[STATEMENT_OLDEST_ENDED] = "SELECT ended_ms " FROM_ENDED " ORDER BY ended_ms, id LIMIT 1",
 	[STATEMENT_RETAIN_FILES] = "SELECT id, flags FROM task WHERE id IN (SELECT id FROM (SELECT id, state "
