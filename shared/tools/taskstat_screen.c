@@ -34,7 +34,7 @@ static void on_stop(int number)
 /* A section is the first word of a name: ring, task, worker, ... */
 bool screen_begins_section(const struct screen *screen, int at)
 {
-	if (at <= 0)
+	if (at < 1 || at >= screen->shown_count)
 		return true;
 	const char *name = screen->rows[screen->shown[at]].name, *before = screen->rows[screen->shown[at - 1]].name;
 	size_t bytes = strcspn(name, "_");

@@ -224,6 +224,7 @@ static void work(struct board_writer *writer, uint32_t *slot)
 
 	show_number(writer, slot, STEP_TASK, 20, TR_RUNNING);
 	progress_number(writer, *slot, STEP_TASK, 21);
+	log_number(writer, 24);
 	show_number(writer, slot, STEP_TASK, 22, TR_SUCCEEDED);
 	show_number(writer, &other, STEP_OTHER, 23, TR_QUEUED); /* takes the place of the first */
 	board_worker_set(writer, 0, &worker);
@@ -299,6 +300,7 @@ static bool view_is_right(const struct board *board, uint32_t *newest)
 	struct tr_id id = id_of(STEP_TASK), other = id_of(STEP_OTHER), filler = id_of(101);
 	struct board_entry entry;
 	struct board_event event;
+	char text[TR_LOG_LINE_MAX + 1];
 	uint64_t last = atomic_load(&board->last_event);
 
 	if (board_find(board, &id, &entry)) {
@@ -311,6 +313,9 @@ static bool view_is_right(const struct board *board, uint32_t *newest)
 	if (!board_find(board, &filler, &entry) || !is_whole(&entry, 101) || odd_entries(board) > 1)
 		return false;
 	int got = board_event(board, last, &event);
+	/* It is announced after its text. */
+	if (got == 1 && event.kind == EVENT_LOG && (!board_event_text(board, &event, text) || !is_whole_line(&event, text)))
+		return false;
 	return got == 1 && (event.kind == EVENT_WORKER || is_whole_event(&event, last)) &&
 	    board_event(board, last + 1, &event) == 0;
 }
