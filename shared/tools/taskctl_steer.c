@@ -195,7 +195,9 @@ int steer(struct request *request, const struct verb *verb)
 		failed(&steering, steer_matching(&steering));
 	else
 		steer_operands(&steering);
-	print_counts(&steering);
+	/* Of ids that there are not enough was said. */
+	if (by_filter || request->json || steering.matched > 0)
+		print_counts(&steering);
 	if (steering.asked > 0)
 		say_if_stopped(request);
 	return steering.status;

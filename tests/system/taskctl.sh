@@ -198,6 +198,7 @@ test_list_and_show() {
 	expect_refusal 3 "$NOBODY: no such task" show $NOBODY
 	expect_refusal 2 "an id has the form" show 1234
 	expect_refusal 3 "no such task" explain $NOBODY
+	expect_refusal 3 "no such task" cancel $NOBODY
 	ctl explain "$second"
 	expect "status of explain" 0 "$STATUS"
 	expect_match "explain" "failed for good" "$OUT"
