@@ -225,6 +225,12 @@ static json_t *state_json(const struct board *board, const struct stream_event *
 	/* TOO_LARGE: the result is not on the board, and stays out of the event. */
 	if (client_status_of_entry(entry, &status) == TR_NO_MEMORY)
 		return NULL;
+	if (status.attempt != event->attempt) {
+		/* Those of another attempt. */
+		status.started_ms = 0;
+		status.progress_done = status.progress_total = 0;
+		status.progress_text[0] = '\0';
+	}
 	if (status.state != (enum tr_state)event->state || status.attempt != event->attempt) {
 		status.state = (enum tr_state)event->state;
 		status.attempt = event->attempt;

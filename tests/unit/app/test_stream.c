@@ -399,6 +399,34 @@ static void test_resume(void)
 	finish();
 }
 
+/* Told late, an earlier attempt has nothing of the one that runs by now; its error is whole. */
+static void test_earlier_attempt(void)
+{
+	char error[TR_TEXT_MAX + 1], said[TR_TEXT_MAX + 100];
+	struct board_status status = status_of(1, TR_RETRYING);
+	uint32_t slot = BOARD_NO_SLOT;
+	start();
+	memset(error, 'e', TR_TEXT_MAX);
+	error[TR_TEXT_MAX] = '\0';
+	status.error = error;
+	status.started_ms = 1000;
+	board_show(writer, &slot, &status);
+	status = status_of(1, TR_RUNNING);
+	status.error = "";
+	status.attempt = 2;
+	status.started_ms = 1600000000000;
+	board_show(writer, &slot, &status);
+	board_progress(writer, slot, &status.id, 70, 100, "far", 3);
+	CU_ASSERT_TRUE_FATAL(listen_to(&peers[0], (struct stream_wish){ .identity = board_writer_board(writer)->identity, .resumed = true }));
+	CU_ASSERT_TRUE(hears(&peers[0], "event: progress"));
+	snprintf(said, sizeof(said), "\"error\":\"%s\"", error);
+	const char *const wanted[] = { "\"state\":\"retrying\"", "\"progress\":{\"done\":0,\"total\":0,\"text\":null}", said, "\"started\":null",
+		"\"state\":\"running\"", "\"progress\":{\"done\":70,\"total\":100,\"text\":\"far\"}", "\"error\":null", "\"started\":\"2020", NULL };
+	CU_ASSERT_TRUE(in_order(&peers[0], wanted));
+	close(peers[0].fd);
+	finish();
+}
+
 static void test_missed(void)
 {
 	start();
@@ -658,7 +686,7 @@ int main(void)
 		{ "a task that has ended", test_ended_already },
 		{ "progress is told once", test_progress_is_told_once },
 		{ "filter", test_filter },
-		{ "resume", test_resume },
+		{ "resume", test_resume }, { "earlier attempt", test_earlier_attempt },
 		{ "missed", test_missed },
 		{ "another board", test_another_board },
 		{ "another dispatcher", test_another_dispatcher },
