@@ -17,6 +17,8 @@
 #include "app/static.h"
 #include "shared/resource.h"
 
+#define ROOM_WAIT_MS 250 /* longer than most commits wait for a busy disk; well below what a client would wait to try again */
+
 static struct web_answer refuse_path_or_method(const struct web_request *request, unsigned allow)
 {
 	if (allow == 0)
@@ -173,6 +175,7 @@ static struct web_answer call(const struct web_settings *settings, struct web_re
 	struct web_added added = { .failed = TR_OK };
 	if (background != NULL) {
 		background_tasks_durability(background, settings->durability);
+		background_tasks_room_wait(background, ROOM_WAIT_MS);
 		background_tasks_concurrent(background, false);
 	}
 	request->added = &added;

@@ -37,6 +37,7 @@ struct background_tasks {
 	uint32_t lane_hint;
 	bool concurrent;
 	enum tr_durability durability;
+	uint32_t room_wait_ms;
 	uint16_t count;
 	int64_t now_ns;  /* of the first task: the time that all of the batch carry */
 	struct tr_id first;
@@ -95,6 +96,11 @@ void background_tasks_concurrent(struct background_tasks *background, bool concu
 void background_tasks_durability(struct background_tasks *background, enum tr_durability durability)
 {
 	background->durability = durability;
+}
+
+void background_tasks_room_wait(struct background_tasks *background, uint32_t room_wait_ms)
+{
+	background->room_wait_ms = room_wait_ms;
 }
 
 size_t background_tasks_count(const struct background_tasks *background)
@@ -433,8 +439,8 @@ enum tr_result background_tasks_publish(struct background_tasks *background, uin
 	if (result != TR_OK)
 		return result;
 	background->error.text[0] = '\0';
-	result = client_publish(client, &background->lane_hint, background->buffer, background->bytes, &position,
-	    &background->error);
+	result = client_publish(client, &background->lane_hint, background->buffer, background->bytes,
+	    background->room_wait_ms, &position, &background->error);
 	if (result != TR_OK) {
 		unname_spooled(background);
 		return background->error.text[0] ? result : refuse(background, result, NULL);

@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
+
+#include "clock.h"
+
+#define ROOM_LOOK_NS 2000000 /* so long until it is tried again to publish where there was no room */
 
 #include "segment.h"
 
@@ -151,7 +156,7 @@ const struct board *client_board_again(struct taskring *client, enum tr_result *
 	return client_board(client, result);
 }
 
-enum tr_result client_publish(struct taskring *client, uint32_t *lane_hint, const void *batch, size_t bytes,
+static enum tr_result publish_once(struct taskring *client, uint32_t *lane_hint, const void *batch, size_t bytes,
     uint64_t *position, struct tr_error *error)
 {
 	struct ring *ring = atomic_load_explicit(&client->ring, memory_order_acquire);
@@ -159,6 +164,56 @@ enum tr_result client_publish(struct taskring *client, uint32_t *lane_hint, cons
 
 	if (result == TR_NO_RING && (ring = client_new_ring(client, ring, &result, error)) != NULL)
 		result = ring_publish(ring, lane_hint, batch, bytes, position);
+	return result;
+}
+
+static bool is_full(enum tr_result result)
+{
+	return result == TR_RING_FULL || result == TR_LANE_FULL;
+}
+
+static uint64_t oldest(const struct taskring *client)
+{
+	const struct ring *ring = atomic_load_explicit(&client->ring, memory_order_acquire);
+
+	return ring ? ring_oldest(ring) : 0;
+}
+
+/*
+ * A full ring has room again when taskd's next commit is done. While that may be soon, looking again costs less than
+ * to refuse, and whoever waits leaves the processor to taskd. Where nothing moves in all that time, taskd is dead or
+ * its disk is: those who come then must not be held up as well, one after the other.
+ */
+static enum tr_result publish_patiently(struct taskring *client, uint32_t *lane_hint, const void *batch, size_t bytes,
+    uint32_t room_wait_ms, uint64_t *position, struct tr_error *error)
+{
+	static const struct timespec nap = { .tv_nsec = ROOM_LOOK_NS };
+	int64_t until_ns = clock_ns(CLOCK_MONOTONIC) + room_wait_ms * INT64_C(1000000);
+	uint64_t before = oldest(client);
+	enum tr_result result;
+
+	do {
+		nanosleep(&nap, NULL); /* a signal makes it shorter */
+		result = publish_once(client, lane_hint, batch, bytes, position, error);
+	} while (is_full(result) && clock_ns(CLOCK_MONOTONIC) < until_ns && !atomic_load(&client->hopeless));
+	if (is_full(result) && oldest(client) == before)
+		atomic_store(&client->hopeless, true);
+	return result;
+}
+
+enum tr_result client_publish(struct taskring *client, uint32_t *lane_hint, const void *batch, size_t bytes,
+    uint32_t room_wait_ms, uint64_t *position, struct tr_error *error)
+{
+	enum tr_result result = publish_once(client, lane_hint, batch, bytes, position, error);
+	bool hopeless = atomic_load_explicit(&client->hopeless, memory_order_relaxed);
+
+	if (is_full(result) && room_wait_ms && !hopeless)
+		result = publish_patiently(client, lane_hint, batch, bytes, room_wait_ms, position, error);
+	if (result == TR_OK && hopeless)
+		atomic_store(&client->hopeless, false);
+	struct ring *ring = atomic_load(&client->ring);
+	if (ring && (is_full(result) || result == TR_NO_LANE))
+		ring_count_refused(ring);
 	return result;
 }
 

@@ -34,6 +34,7 @@ struct taskring {
 	char *spool_dir, *journal; /* or NULL */
 	_Atomic(struct ring *) ring;         /* NULL: not there, and not to be made (`look`) */
 	_Atomic(const struct board *) board; /* NULL: not there yet */
+	_Atomic bool hopeless;               /* who waited for room saw nothing move: nobody waits until there is some */
 	pthread_mutex_t lock;                /* guards replacing, `old` and the archive */
 	struct client_old *old;
 	struct archive *archive;
@@ -46,9 +47,12 @@ const struct board *client_board(struct taskring *client, enum tr_result *result
 /* As client_board(), after looking whether the name now stands for another segment. */
 const struct board *client_board_again(struct taskring *client, enum tr_result *result);
 
-/* Publishes an encoded batch, in the ring made anew if the attached one is gone. *error: of the attaching. */
+/*
+ * Publishes an encoded batch, in the ring made anew if the attached one is gone. Where that is full, waits up to
+ * room_wait_ms for room (background_tasks_room_wait()). *error: of the attaching.
+ */
 enum tr_result client_publish(struct taskring *client, uint32_t *lane_hint, const void *batch, size_t bytes,
-    uint64_t *position, struct tr_error *error);
+    uint32_t room_wait_ms, uint64_t *position, struct tr_error *error);
 
 /* The archive, opened when it was not. Under the lock. NOT_FOUND: there is no journal, or none was named. */
 enum tr_result client_archive(struct taskring *client);

@@ -19,7 +19,7 @@ static enum tr_result publish_command(struct taskring *ring, const struct record
 
 	assert(bytes <= sizeof encoded);
 	record_encode(command, encoded);
-	return client_publish(ring, &hint, encoded, bytes, &position, &error);
+	return client_publish(ring, &hint, encoded, bytes, 0, &position, &error);
 }
 
 /* ---- about a task ------------------------------------------------------------------------ */

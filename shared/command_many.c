@@ -37,7 +37,7 @@ enum tr_result tr_tasks_command(struct taskring *ring, enum tr_command command, 
 			record.id = ids[*asked + i];
 			record_encode(&record, chunk + i * bytes);
 		}
-		enum tr_result result = client_publish(ring, &hint, chunk, here * bytes, &position, &error);
+		enum tr_result result = client_publish(ring, &hint, chunk, here * bytes, 0, &position, &error);
 		if (result != TR_OK)
 			return result;
 		*asked += here;

@@ -54,6 +54,9 @@ bool ring_is_stale(const struct ring *ring);
 enum tr_result ring_publish(struct ring *ring, uint32_t *lane_hint, const void *batch, size_t bytes,
     uint64_t *position);
 
+/* For those who look: a batch was given up for want of room or of a lane. */
+void ring_count_refused(struct ring *ring);
+
 /*
  * Says that a batch is being filled and will be published with this hint: asks for the memory that
  * the next ring_publish() writes to, which the consumer's core has had since the last. Changes
@@ -74,8 +77,8 @@ uint64_t ring_oldest(const struct ring *ring);
 /* ---- looking: ring_look.c; any thread ----------------------------------------------------- */
 
 /*
- * Batches that ring_publish() has refused since the ring was made, for want of room or of a lane. Producers
- * count it themselves, so it is shown and nothing depends on it.
+ * Batches that were given up since the ring was made, for want of room or of a lane. Producers count it
+ * themselves, so it is shown and nothing depends on it.
  */
 uint64_t ring_refused(const struct ring *ring);
 

@@ -295,14 +295,6 @@ void ring_prepare(const struct ring *ring, uint32_t lane_hint)
 		prefetch_to_write(soon + line);
 }
 
-/* For those who look: how often there was no room. */
-static enum tr_result refuse(struct ring *ring, enum tr_result result)
-{
-	if (result == TR_RING_FULL || result == TR_LANE_FULL || result == TR_NO_LANE)
-		atomic_fetch_add_explicit(&ring->header->refused, 1, memory_order_relaxed);
-	return result;
-}
-
 enum tr_result ring_publish(struct ring *ring, uint32_t *lane_hint, const void *batch, size_t bytes,
     uint64_t *position)
 {
@@ -331,7 +323,13 @@ enum tr_result ring_publish(struct ring *ring, uint32_t *lane_hint, const void *
 	/* The flag is the consumer's alone to clear: a producer that died after clearing would silence all. */
 	if (atomic_load(&ring->header->sleeps))
 		wake_consumer(ring);
-	return result == TR_OK ? TR_OK : refuse(ring, result);
+	return result;
+}
+
+void ring_count_refused(struct ring *ring)
+{
+	if (ring->magic == RING_MAGIC)
+		atomic_fetch_add_explicit(&ring->header->refused, 1, memory_order_relaxed);
 }
 
 uint64_t ring_oldest(const struct ring *ring)

@@ -7,8 +7,13 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "shared/client.h"
+#include "shared/clock.h"
 #include "shared/spool.h"
 
 static enum tr_result add(const char *handler, const char *args)
@@ -275,6 +280,8 @@ static void test_spool_limits(void)
 	free(args);
 }
 
+#define REFUSED_BY_FILLING 2
+
 /* Fills the client's lane with one batch after the other; nobody takes them. */
 static unsigned fill_lane(void)
 {
@@ -329,6 +336,95 @@ static void test_failed_publish(void)
 	    "h|4|0|3|0 next|0|1|3|0 third|0|2|3|0");
 	CU_ASSERT_EQUAL((unsigned)atoi(sql("SELECT count(*) FROM task")), fillers + 3);
 	free(args);
+	close_client();
+}
+
+/* ---- waiting for room -------------------------------------------------------------------- */
+
+static long naps_of_this_thread(void)
+{
+	struct rusage usage;
+
+	CU_ASSERT_EQUAL(getrusage(RUSAGE_THREAD, &usage), 0);
+	return usage.ru_nvcsw;
+}
+
+/* Of the thread that publishes: how often it has waited. */
+static long naps_of(long thread)
+{
+	char path[64], line[128];
+	long naps = -1;
+
+	snprintf(path, sizeof path, "/proc/self/task/%ld/status", thread);
+	FILE *status = fopen(path, "r");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(status);
+	while (fgets(line, sizeof line, status))
+		if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
+			naps = atol(line + 24);
+	fclose(status);
+	return naps;
+}
+
+struct relief {
+	long thread, naps;
+};
+
+/* taskd goes on when the publishing thread has looked for room some times in vain. */
+static void *bring_relief(void *context)
+{
+	const struct relief *relief = context;
+
+	while (naps_of(relief->thread) < relief->naps + 10)
+		sched_yield();
+	dispatch();
+	return NULL;
+}
+
+static void test_room_wait(void)
+{
+	pthread_t reliever;
+
+	open_client();
+	world.config.queue_window = 10000;
+	fill_lane();
+	struct relief relief = { .thread = syscall(SYS_gettid) };
+	background_tasks_room_wait(batch, 60000);
+	CU_ASSERT_EQUAL(add("late", NULL), TR_OK);
+	relief.naps = naps_of_this_thread();
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&reliever, NULL, bring_relief, &relief), 0);
+	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
+	pthread_join(reliever, NULL);
+	CU_ASSERT_EQUAL(ring_refused(atomic_load(&client->ring)), REFUSED_BY_FILLING);
+	dispatch();
+	EXPECT_TEXT(sql("SELECT count(*) FROM task WHERE handler = 'late'"), "1");
+	close_client();
+}
+
+/* Where nothing moves one waits in vain, and the next is told at once; until there was room. */
+static void test_room_wait_in_vain(void)
+{
+	open_client();
+	world.config.queue_window = 10000;
+	fill_lane();
+	background_tasks_room_wait(batch, 50);
+	for (int round = 0; round < 2; round++) {
+		CU_ASSERT_EQUAL(add("late", NULL), TR_OK);
+		int64_t began_ns = clock_ns(CLOCK_MONOTONIC);
+		CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_LANE_FULL);
+		CU_ASSERT_TRUE(clock_ns(CLOCK_MONOTONIC) - began_ns >= 50000000);
+		for (int i = 0; i < 3; i++) {
+			long before = naps_of_this_thread();
+			CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_LANE_FULL);
+			CU_ASSERT_EQUAL(naps_of_this_thread(), before);
+		}
+		CU_ASSERT_EQUAL(background_tasks_count(batch), 1);
+		dispatch();
+		CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
+		fill_lane();
+	}
+	CU_ASSERT_EQUAL(ring_refused(atomic_load(&client->ring)), 3 * REFUSED_BY_FILLING + 8);
+	dispatch();
+	EXPECT_TEXT(sql("SELECT count(*) FROM task WHERE handler = 'late'"), "2");
 	close_client();
 }
 
@@ -578,6 +674,8 @@ int main(void)
 		{ "spool", test_spool },
 		{ "spool limits", test_spool_limits },
 		{ "failed publish", test_failed_publish },
+		{ "waiting for room", test_room_wait },
+		{ "waiting for room in vain", test_room_wait_in_vain },
 		{ "owned file", test_attach },
 		{ "owned file refused", test_attach_refused },
 		{ "owned file, failed publish", test_attach_failed_publish },
