@@ -154,6 +154,7 @@ test_disk_full_and_room_again() {
 	mount -o remount,size=64m "$WORK/small"
 	await journal_failing=0 task_succeeded=800
 	wait $! || fail "the producer: $(cat "$WORK/push.log")"
+	wait_until 10 has_rows 800 # a task that has just ended gets its row with the next commit
 	wait_until 10 everything_ended
 	expect "rows" 800 "$(sql "SELECT count(*) FROM tasks WHERE state = 'succeeded'")"
 	expect_match "it is logged" ' journal-recovered ' "$(cat "$RUN/taskd.log")"
