@@ -15,8 +15,8 @@
 /* No more of a batch than the core has line buffers for; of one whose size is not known yet, less. */
 #define PREFETCH_BYTES 768
 #define PREPARE_BYTES 512
-/* A process whose lanes are full takes further ones up to one of so many, and leaves the rest to others. */
-#define LANES_SHARE 8
+/* A process whose lanes are full takes further ones up to one of so many, as long as half of all are free. */
+#define LANES_SHARE 4
 
 /* ---- lanes ------------------------------------------------------------------------------- */
 
@@ -136,9 +136,21 @@ static bool find_room(const struct ring *ring, struct ring_lane *lane, uint32_t 
 	return true;
 }
 
+/* Whether one whose lanes are full may have another. Those that are left are for those who have none. */
+static bool may_take_more(const struct ring *ring, uint32_t owned)
+{
+	uint32_t lanes = ring->geometry.lanes, free_lanes = 0;
+
+	if (owned >= lanes / LANES_SHARE)
+		return false;
+	for (uint32_t i = 0; i < lanes; i++)
+		free_lanes += !(atomic_load_explicit(&ring->lane_words[i].generation, memory_order_relaxed) & 1);
+	return free_lanes > lanes / 2;
+}
+
 /*
  * A lane of ours that no other thread publishes through and that has room: the one used last,
- * another, a new one. Where lanes are full, and not just busy, that ends with this process's share.
+ * another, a new one. Where lanes are full, and not just busy, that has an end.
  */
 static enum tr_result acquire_room(struct ring *ring, uint32_t *hint, uint32_t slots, struct lane_room *room)
 {
@@ -157,7 +169,7 @@ static enum tr_result acquire_room(struct ring *ring, uint32_t *hint, uint32_t s
 		lane_release(lane);
 		full = true;
 	}
-	if (full && owned >= ring->geometry.lanes / LANES_SHARE)
+	if (full && !may_take_more(ring, owned))
 		return TR_LANE_FULL;
 	struct ring_lane *lane;
 	enum tr_result result = claim_lane(ring, &lane);
