@@ -17,7 +17,7 @@
 #include "app/static.h"
 #include "shared/resource.h"
 
-#define ROOM_WAIT_MS 250 /* longer than most commits wait for a busy disk; well below what a client would wait to try again */
+#define ROOM_WAIT_MS 1000 /* what a client would have to wait before it tries again, see WEB_RETRY_AFTER_S */
 
 static struct web_answer refuse_path_or_method(const struct web_request *request, unsigned allow)
 {
