@@ -1,7 +1,7 @@
 /*
  * taskctl: what is done with an instance by hand and by scripts. taskctl.c has the table of commands and
  * main(); each taskctl_COMMAND.c one command, or those that differ in a word only, with its row.
- * taskctl_options.c reads options by one table, taskctl_read.c what stands in them (times, durations,
+ * taskctl_options.c reads options by one table, taskctl_line.c the lines of push -l, taskctl_read.c what stands in them (times, durations,
  * states), taskctl_open.c opens the instance, taskctl_pages.c walks over the tasks that match, taskctl_print.c
  * and taskctl_json.c show them: nothing that an instance says reaches a terminal as it is.
  */
@@ -162,6 +162,17 @@ struct verb {
 };
 /* Does it to the operands, or to all that match; answers an exit status. */
 int steer(struct request *request, const struct verb *verb);
+
+/* ---- taskctl_line.c ---------------------------------------------------------------------- */
+
+/* A task as a line of JSON has it; texts and args are the JSON's. */
+struct task_line {
+	const char *handler;
+	json_t *args; /* NULL: none */
+	struct task_options options;
+};
+/* What the line does not say is as in `defaults`. False: said what is wrong. */
+bool line_read(json_t *json, const struct task_options *defaults, struct task_line *line);
 
 /* taskctl_push.c: a task owns a copy of that file. EXIT_DONE, or said why not. */
 int attach_file(struct request *request, struct background_tasks *background, int from, const char *name);

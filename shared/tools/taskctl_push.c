@@ -190,44 +190,8 @@ static int push_task(struct push *push, const char *handler, const char *args, i
 
 /* ---- lines ------------------------------------------------------------------------------- */
 
-struct line {
-	const char *handler, *run_at;
-	json_t *args;
-	struct task_options options;
-};
-
-/* False: *error says what is wrong. The texts are the JSON's. */
-static bool read_line(json_t *json, const struct task_options *defaults, struct line *line, json_error_t *error)
-{
-	struct task_options *options = &line->options;
-	json_int_t attempts = defaults->max_attempts, base = defaults->backoff_base_ms, cap = defaults->backoff_cap_ms;
-	json_int_t soft = defaults->soft_timeout_ms, hard = defaults->hard_timeout_ms;
-	json_int_t delay = defaults->delay_ms, expires = defaults->expires_after_ms;
-
-	*line = (struct line){ .options = *defaults };
-	if (json_unpack_ex(json, error, JSON_STRICT, "{s:s, s?o, s?s, s?s, s?s, s?s, s?I, s?I, s?I, s?I, s?I, s?I, s?I}",
-	    "handler", &line->handler, "args", &line->args, "queue", &options->queue, "on_failure", &options->on_failure,
-	    "trace", &options->trace, "run_at", &line->run_at, "max_attempts", &attempts, "backoff_base_ms", &base,
-	    "backoff_cap_ms", &cap, "soft_timeout_ms", &soft, "hard_timeout_ms", &hard, "delay_ms", &delay,
-	    "expires_after_ms", &expires) != 0)
-		return false;
-	snprintf(error->text, sizeof error->text, "a number is out of bounds");
-	if ((attempts | base | cap | soft | hard | delay | expires) < 0 || attempts > TR_ATTEMPTS_MAX || base > UINT32_MAX ||
-	    cap > UINT32_MAX || soft > UINT32_MAX || hard > UINT32_MAX)
-		return false;
-	options->max_attempts = (uint32_t)attempts;
-	options->backoff_base_ms = (uint32_t)base;
-	options->backoff_cap_ms = (uint32_t)cap;
-	options->soft_timeout_ms = (uint32_t)soft;
-	options->hard_timeout_ms = (uint32_t)hard;
-	options->delay_ms = delay;
-	options->expires_after_ms = expires;
-	snprintf(error->text, sizeof error->text, "run_at is no time");
-	return line->run_at == NULL || read_time(line->run_at, now_ms(), &options->run_at_ms);
-}
-
 /* Adds it; what does not fit into the batch any more makes it go out first, unless all is to be one. */
-static int add_line(struct push *push, const struct line *line)
+static int add_line(struct push *push, const struct task_line *line)
 {
 	char *args = line->args != NULL ? json_dumps(line->args, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 	int status = EXIT_DONE;
@@ -252,7 +216,7 @@ static int push_line(struct push *push, const char *text)
 {
 	const struct request *request = push->request;
 	json_error_t error;
-	struct line line;
+	struct task_line line;
 	json_t *json;
 	int status = EXIT_USAGE;
 
@@ -260,9 +224,7 @@ static int push_line(struct push *push, const char *text)
 		say("no JSON: %s (column %d)", error.text, error.column);
 		return EXIT_USAGE;
 	}
-	if (!read_line(json, &request->task, &line, &error))
-		say("%s", error.text);
-	else
+	if (line_read(json, &request->task, &line))
 		status = add_line(push, &line);
 	json_decref(json);
 	/* One by one they are out at once; for the disk's sake many go together. */

@@ -82,7 +82,10 @@ static int edit(struct request *request, const struct tr_id *id, const struct tr
 		return EXIT_NOT_POSSIBLE;
 	}
 	if (request->dry_run) {
-		puts("1 task would be pushed anew, and 1 discarded");
+		if (request->json)
+			print_json(json_pack("{s:i, s:i, s:b}", "matched", 1, "asked", 0, "dry_run", 1));
+		else
+			puts("1 task would be pushed anew, and 1 discarded");
 		return EXIT_DONE;
 	}
 	int status = push_again(request, detail, &made);

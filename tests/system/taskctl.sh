@@ -102,7 +102,7 @@ test_push_and_wait() {
 }
 
 test_push_lines() {
-	local i
+	local i line
 	configure
 	start_taskd
 	for i in {1..600}; do
@@ -132,8 +132,29 @@ test_push_lines() {
 	ctl push -l "$WORK/faulty"
 	expect "status of a faulty line" 2 "$STATUS"
 	expect "before it" 1 "$(grep -cE "^$ID$" "$WORK/out")"
+	# All that is wrong with it, with the bounds of POST /tasks.
+	echo '{"handler":7,"max_attempts":0,"backoff_cap_ms":"1","hard_timeout_ms":604800001,"delay_ms":-1,"run_at":"soon","bogus":1}' >"$WORK/faulty"
+	ctl push -l "$WORK/faulty"
+	expect "status of a line with many faults" 2 "$STATUS"
+	expect "its faults" "handler: wanted: a text
+max_attempts: wanted: a whole number from 1 to 1000
+backoff_cap_ms: wanted: a whole number from 0 to 604800000
+hard_timeout_ms: wanted: a whole number from 0 to 604800000
+delay_ms: wanted: a whole number from 0 to 316224000000
+run_at: wanted: e.g. \"2026-01-31T10:00Z\", \"+5m\"
+bogus: a task has no such field
+line 1 is where it stopped" "${ERR//taskctl: /}"
+	for line in '[]' '{}' '{"args":{}}'; do
+		echo "$line" >"$WORK/faulty"
+		expect_refusal 2 "line 1 is where it stopped" push -l "$WORK/faulty"
+	done
+	echo '{"handler":"succeed","queue":"slow","max_attempts":3,"backoff_base_ms":1,"backoff_cap_ms":2,"soft_timeout_ms":3,"hard_timeout_ms":4000,"delay_ms":5,"run_at":"2035-01-01T00:00Z","expires_after_ms":315360000006,"trace":"t","on_failure":"bury"}' >"$WORK/full"
+	ctl push -l "$WORK/full"
+	wait_row "$OUT" scheduled
+	expect "a full one" "slow|3|1|2|3|4000|2051222400000|t|bury" "$(sql "SELECT queue, max_attempts, backoff_base_ms, backoff_cap_ms,
+		soft_timeout_ms, hard_timeout_ms, run_at_ms, trace, on_failure FROM task WHERE lower(hex(id)) = replace('$OUT', '-', '')")"
 	stop_taskd
-	expect "all in all" 1203 "$(sql "SELECT count(*) FROM tasks")"
+	expect "all in all" 1204 "$(sql "SELECT count(*) FROM tasks")"
 	expect_nothing_left
 }
 
@@ -147,6 +168,7 @@ test_file_of_its_own() {
 	wait_row "$id" dead
 	cmp "$WORK/upload" "$RUN/spool/$id.file" || fail "the file is not what was given"
 	# Edit and retry: a new task with the rest as it was, and a file, too.
+	expect_ctl 0 '{"matched":1,"asked":0,"dry_run":true}' retry "$id" --args '{"times":0}' --dry-run --json
 	ctl retry "$id" --args '{"times":0}'
 	expect "status ($ERR)" 0 "$STATUS"
 	expect_match "the new id" "^$ID$" "$OUT"
