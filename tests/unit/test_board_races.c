@@ -224,7 +224,7 @@ static void work(struct board_writer *writer, uint32_t *slot)
 
 	show_number(writer, slot, STEP_TASK, 20, TR_RUNNING);
 	progress_number(writer, *slot, STEP_TASK, 21);
-	log_number(writer, 24);
+	log_number(writer, 90); /* a short one, as long texts go */
 	show_number(writer, slot, STEP_TASK, 22, TR_SUCCEEDED);
 	show_number(writer, &other, STEP_OTHER, 23, TR_QUEUED); /* takes the place of the first */
 	board_worker_set(writer, 0, &worker);
