@@ -46,6 +46,8 @@ static void make_board(void)
 	head.queues_at = place(&at, BOARD_QUEUES * sizeof(struct board_queue));
 	head.handlers_at = place(&at, BOARD_HANDLERS * sizeof(struct board_handler));
 	head.events_at = place(&at, EVENTS * sizeof(struct board_event));
+	head.text_words = 64;
+	head.texts_at = place(&at, 64 * sizeof(uint64_t));
 	head.size = at;
 	snprintf(head.instance, sizeof(head.instance), "%s", instance);
 	snprintf(board_name, sizeof(board_name), "/%s.board", instance);
