@@ -45,7 +45,7 @@ boot_inside() { # WORK
 
 # A control group of its own, or systemd would think that it has the machine's.
 launch_systemd() {
-	mkdir "$WORK/cgroup" "$WORK/top"
+	mkdir "$WORK/cgroup"
 	: >"$WORK/console.log"
 	export -f boot_inside
 	# shellcheck disable=SC2016
@@ -94,11 +94,20 @@ into_tree() { # FILE: from standard input
 	cat >"$WORK/tree$1"
 }
 
+# Whether this system lets us have what boot_inside needs.
+can_boot() {
+	mkdir "$WORK/top"
+	# shellcheck disable=SC2016
+	unshare -m -p -f -n -u -i -C sh -c 'mount -t tmpfs none "$1" && mkdir "$1/u" "$1/w" "$1/r" "$1/c" &&
+		mount -t overlay overlay -o "lowerdir=/,upperdir=$1/u,workdir=$1/w" "$1/r" && mount -t proc proc "$1/r/proc" &&
+		mount -t cgroup2 none "$1/c"' - "$WORK/top"
+}
+
 # What is installed, with a configuration and the servers that tasks need: nginx, one for HTTP, one for mail.
 boot() {
 	[ "$(id -u)" -eq 0 ] || skip "only root can boot a system"
 	[ -x /lib/systemd/systemd ] || skip "there is no systemd"
-	unshare -m -p -f -n -u -i -C true 2>/dev/null || skip "namespaces cannot be had here"
+	can_boot 2>/dev/null || skip "namespaces, an overlay or control groups cannot be had here"
 	install_copy PREFIX=/usr sysconfdir=/etc DESTDIR="$WORK/tree"
 	cp "$CHECKOUT"/tests/system/{http_server,smtp_sink}.py "$WORK/tree/usr/lib/taskring"
 	into_tree /etc/taskring/taskd.conf <<-'END'
