@@ -16,9 +16,17 @@ TORTURE_SECONDS=240
 SYSTEM_SECONDS=400
 passed=0 failed=0
 skipped=()
-output=$(mktemp) || exit 1
-trap 'rm -f "$output" "$output".*' EXIT
+output=$(mktemp -d) || exit 1
+trap 'stop_all; rm -rf "$output"' EXIT
 trap 'exit 1' INT TERM HUP
+
+# What still runs when we have to stop; each hands the signal on to what it started itself.
+stop_all() {
+	local pids
+	mapfile -t pids < <(jobs -pr)
+	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null
+	wait
+}
 
 since() { # EPOCHREALTIME: seconds, with one decimal
 	local tenths=$(((${EPOCHREALTIME/./} - ${1/./}) / 100000))
@@ -31,97 +39,136 @@ heading() {
 
 build() { # MAKE_ARGUMENT...
 	local begun=$EPOCHREALTIME
-	if ! make -s -j"$(nproc)" CC="$CC" "$@" >"$output" 2>&1; then
+	if ! make -s -j"$(nproc)" CC="$CC" "$@" >"$output/make" 2>&1; then
 		echo "FAILED make $*"
-		cat "$output"
+		cat "$output/make"
 		failed=$((failed + 1))
 		return 1
 	fi
 	echo "built: make $* ($(since "$begun"))"
 }
 
-# One program of CUnit tests: its summary is counted; without one the program has failed as a whole.
-run_unit() { # PROGRAM LABEL [COMMAND...]
-	local program=$1 label=$2 status=0 begun=$EPOCHREALTIME ran good bad
+# ---- side by side ---------------------------------------------------------------------------
+
+# START NAME becomes the program that is meant (it ends with exec); as many run at a time as there
+# are processors. REPORT NAME STATUS TOOK FILE is called in the order of the names, whoever ends first.
+side_by_side() { # START REPORT NAME...
+	local start=$1 report=$2 name pid status next=0
+	local directory names=("${@:3}")
+	local -A running=() started=() ended=()
 	shift 2
-	timeout -k 5 $UNIT_SECONDS "$@" "$program" >"$output" 2>&1 || status=$?
-	read -r ran good bad < <(awk '$1 == "tests" { print $3, $4, $5 }' "$output")
-	if [ $status -eq 0 ] && [ "${bad:-1}" -eq 0 ] && [ "${ran:-0}" -gt 0 ]; then
-		echo "ok $label ($ran tests, $(since "$begun"))"
-		passed=$((passed + ran))
-		return
-	fi
-	[ "${bad:-0}" -gt 0 ] || bad=1
-	echo "FAILED $label (status $status, $(since "$begun"))"
-	cat "$output"
-	passed=$((passed + ${good:-0}))
-	failed=$((failed + bad))
-}
-
-unit_programs() { # MAKE_ARGUMENT...
-	make -s CC="$CC" "$@" print-unit-tests
-}
-
-run_units() { # LABEL BUILD [COMMAND...]
-	local label=$1 build=$2 program
-	shift 2
-	for program in $(unit_programs BUILD="$build"); do
-		run_unit "$program" "$label/${program##*/}" "$@"
-	done
-}
-
-run_torture() {
-	local program status begun
-	for program in "$BUILD"/torture/step_producer "$BUILD"/torture/step_consumer; do
-		status=0 begun=$EPOCHREALTIME
-		timeout -k 5 $TORTURE_SECONDS "$program" >"$output" 2>&1 || status=$?
-		if [ $status -eq 0 ]; then
-			echo "ok torture/${program##*/} ($(since "$begun"))"
-			sed -n 's/^/  /; /points tried/p' "$output"
-			passed=$((passed + 1))
-		else
-			echo "FAILED torture/${program##*/} (status $status, $(since "$begun"))"
-			cat "$output"
-			failed=$((failed + 1))
-		fi
-	done
-}
-
-# A script prints a line for each of its tests, which is also what is counted here.
-count_script() { # SCRIPT STATUS OUTPUT
-	local line
-	cat "$3"
-	while IFS= read -r line; do
-		case $line in
-		'ok '*) passed=$((passed + 1)) ;;
-		'FAILED '*) failed=$((failed + 1)) ;;
-		'skipped '*) skipped+=("${line#skipped }") ;;
-		esac
-	done <"$3"
-	if [ "$2" -ne 0 ] && ! grep -q '^FAILED ' "$3"; then
-		echo "FAILED $1 (status $2; 124: it took too long)"
-		failed=$((failed + 1))
-	fi
-}
-
-# As many at a time as there are processors: they mostly wait, each for servers and ports of its own.
-run_system() { # BUILD SAN SCRIPT...
-	local build=$1 san=$2 script status pid
-	local -A running=()
-	shift 2
-	while [ $# -gt 0 ] || [ ${#running[@]} -gt 0 ]; do
+	directory=$(mktemp -d -p "$output") || exit 1
+	while [ $next -lt ${#names[@]} ]; do
 		while [ $# -gt 0 ] && [ ${#running[@]} -lt "$(nproc)" ]; do
-			BUILD=$build SAN=$san timeout -k 20 $SYSTEM_SECONDS "tests/system/$1.sh" >"$output.$1" 2>&1 &
+			started[$1]=$EPOCHREALTIME
+			"$start" "$1" >"$directory/${1//\//-}" 2>&1 &
 			running[$!]=$1
 			shift
 		done
 		status=0
 		wait -n -p pid "${!running[@]}" || status=$?
-		script=${running[$pid]}
+		name=${running[$pid]}
 		unset "running[$pid]"
-		count_script "$script" "$status" "$output.$script"
-		rm -f "$output.$script"
+		ended[$name]="$status $(since "${started[$name]}")"
+		while [ $next -lt ${#names[@]} ] && [ -n "${ended[${names[next]}]:-}" ]; do
+			name=${names[next]}
+			"$report" "$name" "${ended[$name]%% *}" "${ended[$name]#* }" "$directory/${name//\//-}"
+			next=$((next + 1))
+		done
 	done
+	rm -rf "$directory"
+}
+
+# COMMAND goes on beside what follows, until collect NAME waits for it, and prints and counts what it said.
+beside() { # NAME COMMAND...
+	local name=$1
+	shift
+	(
+		trap stop_all EXIT
+		trap 'exit 1' INT TERM HUP
+		"$@"
+	) >"$output/$name" 2>&1 &
+	beside[$name]=$!
+}
+
+declare -A beside=()
+collect() { # NAME
+	local line status=0
+	[ -n "${beside[$1]:-}" ] || return 0
+	wait "${beside[$1]}" || status=$?
+	[ $status -eq 0 ] || echo "FAILED $1 (status $status)" >>"$output/$1"
+	while IFS= read -r line; do
+		printf '%s\n' "$line"
+		case $line in
+		'ok '*) passed=$((passed + 1)) ;;
+		'FAILED '*) failed=$((failed + 1)) ;;
+		'skipped '*) skipped+=("${line#skipped }") ;;
+		esac
+	done <"$output/$1"
+}
+
+# ---- programs and scripts -------------------------------------------------------------------
+
+start_unit() { # PROGRAM, of unit_build, behind unit_command
+	exec timeout -k 5 $UNIT_SECONDS "${unit_command[@]}" "$unit_build/tests/$1"
+}
+
+# One program of CUnit tests: its summary is counted; without one the program has failed as a whole.
+report_unit() { # PROGRAM STATUS TOOK OUTPUT
+	local ran good bad
+	read -r ran good bad < <(awk '$1 == "tests" { print $3, $4, $5 }' "$4")
+	if [ "$2" -eq 0 ] && [ "${bad:-1}" -eq 0 ] && [ "${ran:-0}" -gt 0 ]; then
+		echo "ok $unit_label/$1 ($ran tests, $3)"
+		passed=$((passed + ran))
+		return
+	fi
+	[ "${bad:-0}" -gt 0 ] || bad=1
+	echo "FAILED $unit_label/$1 (status $2, $3)"
+	cat "$4"
+	passed=$((passed + ${good:-0}))
+	failed=$((failed + bad))
+}
+
+run_units() { # LABEL BUILD [COMMAND...]
+	local unit_label=$1 unit_build=$2 unit_command programs
+	shift 2
+	unit_command=("$@")
+	mapfile -t programs < <(make -s CC="$CC" BUILD="$unit_build" print-unit-tests)
+	side_by_side start_unit report_unit "${programs[@]#"$unit_build/tests/"}"
+}
+
+start_torture() { # PROGRAM
+	exec timeout -k 5 $TORTURE_SECONDS "$BUILD/torture/$1"
+}
+
+report_torture() { # PROGRAM STATUS TOOK OUTPUT
+	if [ "$2" -eq 0 ]; then
+		echo "ok torture/$1 ($3)"
+		sed -n 's/^/  /; /points tried/p' "$4"
+		passed=$((passed + 1))
+	else
+		echo "FAILED torture/$1 (status $2, $3)"
+		cat "$4"
+		failed=$((failed + 1))
+	fi
+}
+
+start_script() { # SCRIPT, for script_build and script_san
+	BUILD=$script_build SAN=$script_san exec timeout -k 20 $SYSTEM_SECONDS "tests/system/$1.sh"
+}
+
+# A script prints a line for each of its tests; see collect.
+report_script() { # SCRIPT STATUS TOOK OUTPUT
+	cat "$4"
+	if [ "$2" -ne 0 ] && ! grep -q '^FAILED ' "$4"; then
+		echo "FAILED $1 (status $2; 124: it took too long)"
+	fi
+}
+
+run_scripts() { # BUILD SAN SCRIPT...
+	local script_build=$1 script_san=$2
+	shift 2
+	side_by_side start_script report_script "$@"
 }
 
 system_scripts() {
@@ -146,13 +193,14 @@ fixed_addresses() {
 
 run_sanitizers() {
 	if build SAN=address BUILD="$BUILD/address" test-programs; then
+		SLOWNESS=3 beside smoke run_scripts "$BUILD/address" address smoke
 		run_units address "$BUILD/address"
-		SLOWNESS=3 run_system "$BUILD/address" address smoke
 	fi
 	if build SAN=thread BUILD="$BUILD/thread" test-programs; then
 		# shellcheck disable=SC2046
 		run_units thread "$BUILD/thread" $(fixed_addresses)
 	fi
+	collect smoke
 }
 
 wants() { # PART
@@ -164,23 +212,27 @@ parts=" $* "
 begun=$EPOCHREALTIME
 conf/install-packages.sh build run test || exit 1
 if build SAN="$SAN" BUILD="$BUILD" test-programs; then
+	if wants system; then
+		# They mostly wait, each for servers and ports of its own: meanwhile the others compute.
+		# shellcheck disable=SC2046
+		beside system run_scripts "$BUILD" "$SAN" $(system_scripts)
+	fi
 	if wants units; then
 		heading "unit tests"
 		run_units unit "$BUILD"
 	fi
 	if wants torture && [ -z "$SAN" ]; then
 		heading "every instruction of a producer and of the consumer"
-		run_torture
-	fi
-	if wants system; then
-		heading "system tests"
-		# shellcheck disable=SC2046
-		run_system "$BUILD" "$SAN" $(system_scripts)
+		side_by_side start_torture report_torture step_producer step_consumer
 	fi
 fi
 if wants sanitizers && [ -z "$SAN" ]; then
 	heading "the same with sanitizers"
 	run_sanitizers
+fi
+if wants system; then
+	heading "system tests"
+	collect system
 fi
 heading "$(since "$begun")"
 for each in "${skipped[@]}"; do
