@@ -353,9 +353,27 @@ static bool take_over_is_right(const struct board *frozen, const char *copy_of)
 	return right;
 }
 
+/*
+ * memcmp() and memcpy(), but by the word and not the sanitizers' own: they look at the past of each byte,
+ * which at every instruction of a child took a minute.
+ */
+__attribute__((no_sanitize("thread", "address"))) static bool take_changes(uint64_t *known, const void *memory, size_t bytes)
+{
+	const uint64_t *now = memory;
+	bool changed = false;
+
+	for (size_t i = 0; i < bytes / sizeof *now; i++) {
+		if (known[i] == now[i])
+			continue;
+		known[i] = now[i];
+		changed = true;
+	}
+	return changed;
+}
+
 static void test_death_at_any_instruction(void)
 {
-	static char before[1 << 19];
+	static uint64_t known[(1 << 19) / sizeof(uint64_t)];
 	pid_t pid = start_child();
 	const struct board *board = open_reader();
 	size_t bytes = board->size;
@@ -364,13 +382,12 @@ static void test_death_at_any_instruction(void)
 	uint32_t newest = 19;
 	int status = 0;
 
-	CU_ASSERT_TRUE_FATAL(bytes <= sizeof before);
+	CU_ASSERT_TRUE_FATAL(bytes <= sizeof known && bytes % sizeof known[0] == 0);
 	snprintf(copy_of, sizeof copy_of, "%s-copy", instance);
-	memcpy(before, board, bytes);
+	take_changes(known, board, bytes);
 	for (; step(pid, &status); instructions++) {
-		if (memcmp(before, board, bytes) == 0)
+		if (!take_changes(known, board, bytes))
 			continue;
-		memcpy(before, board, bytes);
 		states++;
 		torn += odd_entries(board) > 0;
 		wrong += !view_is_right(board, &newest) || !take_over_is_right(board, copy_of);
