@@ -7,6 +7,7 @@
 
 #include "faulty_vfs.h"
 #include "journal_fixture.h"
+#include "runner.h"
 #include "taskd/journal_db.h"
 
 #define TASKS 60     /* in a batch */
@@ -37,19 +38,49 @@ static struct journal_batch *fill(unsigned k)
 	return batch;
 }
 
-#define IDS_OF "019000000000700080000000" /* then the number, see id_of() */
+/* ---- another program --------------------------------------------------------------------- */
 
-/* How much of batch `k` another program sees: 0 nothing, 1 all of it, -1 a part. */
+/* Its connection stays open, for seen() is asked thousands of times; closed before the journal is. */
+static struct {
+	sqlite3 *connection;
+	sqlite3_stmt *rows; /* of the batch with the ids from ?1 to ?2; it ends the tasks from ?3 to ?1 */
+} onlooker;
+
+static void onlooker_close(void)
+{
+	sqlite3_finalize(onlooker.rows);
+	CU_ASSERT_EQUAL(sqlite3_close(onlooker.connection), SQLITE_OK);
+	memset(&onlooker, 0, sizeof onlooker);
+}
+
+static void onlooker_open(void)
+{
+	static const char query[] = "SELECT (SELECT count(*) FROM task WHERE id >= ?1 AND id < ?2)"
+				    " + (SELECT count(*) FROM attempt WHERE task >= ?1 AND task < ?2)"
+				    " + (SELECT count(*) FROM task_log WHERE task >= ?1 AND task < ?2)"
+				    " + (SELECT count(*) FROM task WHERE state = 4 AND id >= ?3 AND id < ?1)";
+
+	CU_ASSERT_EQUAL_FATAL(sqlite3_open_v2(place.path, &onlooker.connection, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+	CU_ASSERT_EQUAL_FATAL(sqlite3_prepare_v2(onlooker.connection, query, -1, &onlooker.rows, NULL), SQLITE_OK);
+}
+
+/* How much of batch `k` it sees: 0 nothing, 1 all of it, -1 a part. */
 static int seen(unsigned k)
 {
-	char query[700];
+	const struct tr_id first = id_of(k * TASKS), end = id_of((k + 1) * TASKS), before = id_of((k ? k - 1 : 0) * TASKS);
+	const struct tr_id *const bounds[] = { &first, &end, &before };
+	bool for_once = onlooker.connection == NULL;
+	int64_t rows = -1;
 
-	snprintf(query, sizeof query, "SELECT (SELECT count(*) FROM task WHERE id >= x'" IDS_OF "%08x' AND id < x'" IDS_OF "%08x')"
-	    " + (SELECT count(*) FROM attempt WHERE task >= x'" IDS_OF "%08x' AND task < x'" IDS_OF "%08x')"
-	    " + (SELECT count(*) FROM task_log WHERE task >= x'" IDS_OF "%08x' AND task < x'" IDS_OF "%08x')"
-	    " + (SELECT count(*) FROM task WHERE state = 4 AND id >= x'" IDS_OF "%08x' AND id < x'" IDS_OF "%08x')",
-	    k * TASKS, (k + 1) * TASKS, k * TASKS, (k + 1) * TASKS, k * TASKS, (k + 1) * TASKS, (k ? k - 1 : 0) * TASKS, k * TASKS);
-	int64_t rows = ask_number(&place, query);
+	if (for_once)
+		onlooker_open();
+	for (int i = 0; i < 3; i++)
+		sqlite3_bind_blob(onlooker.rows, i + 1, bounds[i]->bytes, sizeof bounds[i]->bytes, SQLITE_TRANSIENT);
+	if (sqlite3_step(onlooker.rows) == SQLITE_ROW)
+		rows = sqlite3_column_int64(onlooker.rows, 0);
+	sqlite3_reset(onlooker.rows);
+	if (for_once)
+		onlooker_close();
 	return rows == 0 ? 0 : rows == (k ? 4 : 3) * TASKS ? 1 : -1;
 }
 
@@ -72,6 +103,7 @@ static long try_every(enum fault_point point, int code, bool sync, const char *w
 	place_make(&place);
 	place_open(&place);
 	keep(&place, fill(0));
+	onlooker_open();
 	while (fired && ++n < POINTS_MAX) {
 		unsigned k = (unsigned)n;
 		struct journal_batch *batch = fill(k);
@@ -92,13 +124,16 @@ static long try_every(enum fault_point point, int code, bool sync, const char *w
 		}
 		journal_batch_free(&done.batch);
 		if (n % 100 == 0 || !fired) {
+			onlooker_close();
 			journal_close(&place.journal);
 			place_open(&place);
+			onlooker_open();
 		}
 		CU_ASSERT_EQUAL(seen(k), 1);
 	}
 	for (unsigned k = 0; k <= (unsigned)n; k++)
 		CU_ASSERT_EQUAL(seen(k), 1);
+	onlooker_close();
 	place_remove(&place);
 	CU_ASSERT(!fired);
 	return n;
@@ -333,6 +368,7 @@ static void what_was_acknowledged_survives_a_kill(void)
 		close(pipe_fds[0]);
 		CU_ASSERT(acknowledged < COMMITS_MAX);
 		place_open(&place);
+		onlooker_open();
 		for (unsigned k = 0; k < acknowledged; k++)
 			CU_ASSERT_EQUAL(seen(k), 1);
 		int last = seen(acknowledged);
@@ -342,6 +378,7 @@ static void what_was_acknowledged_survives_a_kill(void)
 		keep(&place, fill(acknowledged));
 		CU_ASSERT_EQUAL(seen(acknowledged), 1);
 		CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task"), (acknowledged + 1) * TASKS);
+		onlooker_close();
 		place_remove(&place);
 	}
 	printf("%d kills, the commit in flight was whole in %u ", KILLS, in_flight_whole);
@@ -349,22 +386,19 @@ static void what_was_acknowledged_survives_a_kill(void)
 
 int main(void)
 {
+	static const struct suite_test tests[] = {
+		{ "what_was_acknowledged_survives_a_kill", what_was_acknowledged_survives_a_kill },
+		{ "a_full_disk_is_survived", a_full_disk_is_survived },
+		{ "a_broken_disk_is_survived", a_broken_disk_is_survived },
+		{ "lack_of_memory_is_survived", lack_of_memory_is_survived },
+		{ "a_failed_sync_is_made_good", a_failed_sync_is_made_good },
+		{ "making_a_file_fails_whole", making_a_file_fails_whole },
+		{ "migrating_fails_whole", migrating_fails_whole },
+		{ "retention_fails_whole", retention_fails_whole },
+		{ "a_lock_of_another_program_is_said", a_lock_of_another_program_is_said },
+	};
+
 	if (!faulty_install())
 		return 2;
-	CU_initialize_registry();
-	CU_pSuite suite = CU_add_suite("journal's faults", NULL, NULL);
-	CU_ADD_TEST(suite, what_was_acknowledged_survives_a_kill);
-	CU_ADD_TEST(suite, a_full_disk_is_survived);
-	CU_ADD_TEST(suite, a_broken_disk_is_survived);
-	CU_ADD_TEST(suite, lack_of_memory_is_survived);
-	CU_ADD_TEST(suite, a_failed_sync_is_made_good);
-	CU_ADD_TEST(suite, making_a_file_fails_whole);
-	CU_ADD_TEST(suite, migrating_fails_whole);
-	CU_ADD_TEST(suite, retention_fails_whole);
-	CU_ADD_TEST(suite, a_lock_of_another_program_is_said);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	return run_suite("journal's faults", NULL, NULL, tests, sizeof tests / sizeof *tests);
 }
