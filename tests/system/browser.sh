@@ -42,7 +42,7 @@ browse() { # NAME [ARGUMENT...]
 	mkdir -p "$WORK/home"
 	env HOME="$WORK/home" TMPDIR="$WORK/home" XDG_CACHE_HOME="$WORK/home" XDG_CONFIG_HOME="$WORK/home" \
 		BASE="$BASE" TOKEN="$TOKEN" MODULES="$MODULES/node_modules" SLOWNESS="$SLOWNESS" \
-		timeout -k 5 $((60 * SLOWNESS)) node "$CHECKOUT/tests/browser/$name.mjs" "$@" >"$WORK/said" || fail "$name: status $?"
+		timeout -k 5 $((120 * SLOWNESS)) node "$CHECKOUT/tests/browser/$name.mjs" "$@" >"$WORK/said" || fail "$name: status $?"
 	[ ! -s "$WORK/said" ] || while IFS= read -r line; do note "$line"; done <"$WORK/said"
 }
 

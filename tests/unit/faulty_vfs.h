@@ -93,9 +93,12 @@ static int faulty_write(sqlite3_file *file, const void *from, int bytes, sqlite3
 	return fault.code;
 }
 
+/* The disk itself is not waited for: nobody here cuts the power, and thousands of syncs take a minute. */
 static int faulty_sync(sqlite3_file *file, int flags)
 {
-	return fault_strikes(FAULT_SYNC) ? fault.code : REAL(file)->pMethods->xSync(REAL(file), flags);
+	(void)file;
+	(void)flags;
+	return fault_strikes(FAULT_SYNC) ? fault.code : SQLITE_OK;
 }
 
 static const sqlite3_io_methods faulty_methods = {
