@@ -10,12 +10,6 @@
 #define BY_KILL "cancelled on demand: its worker was ended by SIGKILL"
 #define WHEN_TOLD "cancelled on demand: it ended when it was told"
 
-static void cancel(struct tr_id id)
-{
-	publish_cancel(id);
-	intake_turn(&world.dispatcher);
-}
-
 /* Time passes, and the loop looks at what is due then. */
 static void pass_and_look(int64_t ms)
 {

@@ -7,23 +7,9 @@
 
 #include "taskd/heartbeat.h"
 
-static void publish_command(const struct record *record)
-{
-	char bytes[256];
-	uint64_t position;
-
-	record_encode(record, bytes);
-	CU_ASSERT_EQUAL_FATAL(ring_publish(world.producer, &world.hint, bytes, record_size(record), &position), TR_OK);
-}
-
-static void ask(enum record_kind kind, struct tr_id id)
-{
-	publish_command(&(struct record){ .kind = (uint8_t)kind, .id = id, .places = 1, .created_ns = world.dispatcher.now_ns });
-}
-
 static void ask_queue(enum record_kind kind, const char *queue)
 {
-	publish_command(&(struct record){ .kind = (uint8_t)kind, .places = 1, .queue = span(queue), .created_ns = world.dispatcher.now_ns });
+	publish_record(&(struct record){ .kind = (uint8_t)kind, .places = 1, .queue = span(queue), .created_ns = world.dispatcher.now_ns });
 }
 
 static struct tr_id publish_in(int64_t delay_ms)
@@ -46,8 +32,8 @@ static void test_discard(void)
 	const struct tr_id waits = publish_one("h"), later = publish_in(3600000);
 
 	settle();
-	ask(RECORD_DISCARD, waits);
-	ask(RECORD_DISCARD, later);
+	publish_command(RECORD_DISCARD, waits);
+	publish_command(RECORD_DISCARD, later);
 	settle();
 	EXPECT_TEXT(sql("SELECT state, error FROM task"), "6|discarded on demand 6|discarded on demand");
 	CU_ASSERT_EQUAL(stat_of(STAT_task_discarded), 2);
@@ -69,13 +55,13 @@ static void test_discard_dead(void)
 	tasks_move(&world.dispatcher, task, EV_BURY);
 	settle();
 	CU_ASSERT_PTR_NULL(task_of(id));
-	ask(RECORD_DISCARD, id);
+	publish_command(RECORD_DISCARD, id);
 	settle();
 	EXPECT_TEXT(sql("SELECT state, error, attempt FROM task"), "6|no luck|1");
 	CU_ASSERT_EQUAL(shown(id), TR_CANCELLED);
 	CU_ASSERT_EQUAL(stat_of(STAT_task_cancelled), 1);
-	ask(RECORD_RETRY, id); /* it is dead no more */
-	ask(RECORD_DISCARD, id);
+	publish_command(RECORD_RETRY, id); /* it is dead no more */
+	publish_command(RECORD_DISCARD, id);
 	settle();
 	EXPECT_TEXT(journaled(id), "cancelled");
 	CU_ASSERT_EQUAL(stat_of(STAT_command_refused), 2);
@@ -87,7 +73,7 @@ static void test_discard_running(void)
 	const struct task *task = run_handler("h");
 	const struct tr_id id = task->id;
 
-	ask(RECORD_DISCARD, id);
+	publish_command(RECORD_DISCARD, id);
 	turn();
 	CU_ASSERT_FALSE(task->cancel_wanted);
 	CU_ASSERT_EQUAL(stat_of(STAT_command_refused), 1);
@@ -105,10 +91,10 @@ static void test_discard_first_of_batch(void)
 	record.flags = RECORD_SEQUENTIAL;
 	const struct tr_id id = publish(&record, 3), second = id_step(&id, 1);
 	settle();
-	ask(RECORD_DISCARD, second); /* a blocked one waits, too */
+	publish_command(RECORD_DISCARD, second); /* a blocked one waits, too */
 	settle();
 	EXPECT_TEXT(sql("SELECT group_concat(state) FROM (SELECT state FROM task ORDER BY id)"), "1,6,6");
-	ask(RECORD_DISCARD, id);
+	publish_command(RECORD_DISCARD, id);
 	settle();
 	EXPECT_TEXT(sql("SELECT group_concat(state) FROM (SELECT state FROM task ORDER BY id)"), "6,6,6");
 }
@@ -120,7 +106,7 @@ static void test_discard_beyond_the_window(void)
 	publish_row(ids, 20);
 	settle();
 	CU_ASSERT_PTR_NULL(task_of(ids[19]));
-	ask(RECORD_DISCARD, ids[19]);
+	publish_command(RECORD_DISCARD, ids[19]);
 	settle();
 	EXPECT_TEXT(journaled(ids[19]), "cancelled");
 	CU_ASSERT_EQUAL(run_all(ran, 20), 19);
@@ -134,7 +120,7 @@ static void test_run_scheduled(void)
 
 	settle();
 	CU_ASSERT_TRUE(is_none(run_next(EV_SUCCEEDED)));
-	ask(RECORD_RUN, id);
+	publish_command(RECORD_RUN, id);
 	settle();
 	CU_ASSERT_EQUAL(shown(id), TR_QUEUED);
 	CU_ASSERT_EQUAL(stat_of(STAT_task_hurried), 1);
@@ -155,11 +141,11 @@ static void test_run_retrying(void)
 	tasks_move(&world.dispatcher, task, EV_RETRY);
 	window_admit(&world.dispatcher, task);
 	settle();
-	ask(RECORD_RUN, id);
+	publish_command(RECORD_RUN, id);
 	settle();
 	EXPECT_TEXT(journaled(id), "retrying");
 	EXPECT_ID(run_next(EV_SUCCEEDED), id);
-	ask(RECORD_RUN, id);
+	publish_command(RECORD_RUN, id);
 	settle();
 	CU_ASSERT_EQUAL(stat_of(STAT_command_refused), 1);
 }
@@ -174,7 +160,7 @@ static void test_run_beyond_the_window(void)
 	const struct tr_id id = publish_in(3600000);
 	settle();
 	CU_ASSERT_PTR_NULL(task_of(id));
-	ask(RECORD_RUN, id);
+	publish_command(RECORD_RUN, id);
 	settle();
 	EXPECT_TEXT(journaled(id), "queued");
 	CU_ASSERT_EQUAL(run_all(ran, 21), 21);
@@ -190,11 +176,11 @@ static void test_run_blocked(void)
 	record.run_at_ms = world.dispatcher.now_ms + 3600000;
 	const struct tr_id first = publish(&record, 2), second = id_step(&first, 1);
 	settle();
-	ask(RECORD_RUN, second);
+	publish_command(RECORD_RUN, second);
 	settle();
 	EXPECT_TEXT(journaled(second), "queued");
 	CU_ASSERT_TRUE(is_none(run_next(EV_SUCCEEDED)));
-	ask(RECORD_RUN, first);
+	publish_command(RECORD_RUN, first);
 	settle();
 	EXPECT_ID(run_next(EV_SUCCEEDED), first);
 	EXPECT_ID(run_next(EV_SUCCEEDED), second);
@@ -211,7 +197,7 @@ static void test_run_taken_twice(void)
 	const struct tr_id young = publish_one("young");
 	struct task *task;
 
-	ask(RECORD_RUN, id);
+	publish_command(RECORD_RUN, id);
 	turn();
 	task = task_of(id);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(task);
@@ -239,7 +225,7 @@ static void test_run_taken_twice(void)
 	/* What is asked for now is another matter, even while it stands where a replayed one could. */
 	pass(1);
 	world_kill();
-	ask(RECORD_RUN, id);
+	publish_command(RECORD_RUN, id);
 	world_start();
 	settle();
 	EXPECT_TEXT(journaled(id), "queued");

@@ -383,13 +383,10 @@ static void test_rare_handler(void)
 	struct tr_id before, found_last = { { 0 } };
 	unsigned pages = 0, found = 0;
 	struct record record = record_for("rare");
-	char bytes[256];
-	uint64_t position;
 
 	make_many(false);
 	record.id = oldest;
-	record_encode(&record, bytes);
-	CU_ASSERT_EQUAL(ring_publish(world.producer, &world.hint, bytes, record_size(&record), &position), TR_OK);
+	publish_record(&record);
 	intake_turn(&world.dispatcher);
 	tasks_show_all(&world.dispatcher);
 	memset(&before, 0xff, sizeof before);

@@ -7,23 +7,7 @@
 
 static void ask_purge(struct tr_id id)
 {
-	const struct record record = { .kind = RECORD_PURGE, .id = id, .places = 1, .created_ns = world.dispatcher.now_ns };
-	char bytes[128];
-	uint64_t position;
-
-	record_encode(&record, bytes);
-	CU_ASSERT_EQUAL_FATAL(ring_publish(world.producer, &world.hint, bytes, record_size(&record), &position), TR_OK);
-}
-
-static struct tr_id ended_task(enum task_event end)
-{
-	const struct tr_id id = publish_one("h");
-
-	settle();
-	EXPECT_ID(run_next(end), id);
-	settle();
-	CU_ASSERT_PTR_NULL(task_of(id));
-	return id;
+	publish_command(RECORD_PURGE, id);
 }
 
 static void expect_counts(uint64_t purged, uint64_t refused)
@@ -34,7 +18,7 @@ static void expect_counts(uint64_t purged, uint64_t refused)
 
 static void test_from_the_journal(void)
 {
-	const struct tr_id succeeded = ended_task(EV_SUCCEEDED), dead = ended_task(EV_BURY), stays = ended_task(EV_BURY);
+	const struct tr_id succeeded = ended_task("h", EV_SUCCEEDED), dead = ended_task("h", EV_BURY), stays = ended_task("h", EV_BURY);
 
 	ask_purge(succeeded);
 	ask_purge(dead);
@@ -57,14 +41,7 @@ static void test_from_the_journal(void)
 static void test_from_memory(void)
 {
 	for (int written = 0; written < 2; written++) {
-		const struct tr_id id = publish_one("h");
-		settle();
-		EXPECT_ID(run_next(EV_BURY), id);
-		if (written) {
-			pass(STEP_MS);
-			recorder_tick(&world.dispatcher);
-			CU_ASSERT_TRUE(task_of(id)->committing);
-		}
+		const struct tr_id id = just_died(written);
 		ask_purge(id);
 		ask_purge(id); /* the second one comes too late */
 		turn();
@@ -118,7 +95,7 @@ static void test_files_go_along(void)
 static void test_off_the_board(void)
 {
 	world.config.history = HISTORY_NONE;
-	const struct tr_id id = ended_task(EV_SUCCEEDED);
+	const struct tr_id id = ended_task("h", EV_SUCCEEDED);
 
 	EXPECT_TEXT(journaled(id), "");
 	CU_ASSERT_EQUAL(shown(id), TR_SUCCEEDED);
@@ -147,7 +124,7 @@ static void test_refused(void)
 /* Killed before the commit: the command is in the ring still. */
 static void test_kill(void)
 {
-	const struct tr_id id = ended_task(EV_BURY);
+	const struct tr_id id = ended_task("h", EV_BURY);
 
 	ask_purge(id);
 	turn();

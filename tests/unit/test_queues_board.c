@@ -100,11 +100,7 @@ static void test_a_queue_counts_what_rests(void)
 	const struct tr_id id = run_next(EV_BURY);
 	settle();
 	EXPECT_TEXT(queue_row("default"), "0 22 0 0 0 23 1");
-	const struct record retry = { .kind = RECORD_RETRY, .id = id, .places = 1, .created_ns = world.dispatcher.now_ns };
-	char bytes[128];
-	uint64_t position;
-	record_encode(&retry, bytes);
-	CU_ASSERT_EQUAL(ring_publish(world.producer, &world.hint, bytes, record_size(&retry), &position), TR_OK);
+	publish_command(RECORD_RETRY, id);
 	settle();
 	EXPECT_TEXT(queue_row("default"), "0 23 0 0 0 23 1");
 }

@@ -10,31 +10,17 @@
 #include "shared/spool.h"
 #include "taskd/heartbeat.h"
 
-static void command(enum record_kind kind, struct tr_id id, int64_t asked_ns)
-{
-	const struct record record = { .kind = (uint8_t)kind, .id = id, .places = 1, .created_ns = asked_ns };
-	char bytes[128];
-	uint64_t position;
-
-	record_encode(&record, bytes);
-	CU_ASSERT_EQUAL_FATAL(ring_publish(world.producer, &world.hint, bytes, record_size(&record), &position), TR_OK);
-}
-
 static void ask_retry(struct tr_id id)
 {
-	command(RECORD_RETRY, id, world.dispatcher.now_ns);
+	publish_command(RECORD_RETRY, id);
 }
 
 /* A task that has died and rests in the journal. */
 static struct tr_id dead_task(const char *handler)
 {
-	const struct tr_id id = publish_one(handler);
+	const struct tr_id id = ended_task(handler, EV_BURY);
 
-	settle();
-	EXPECT_ID(run_next(EV_BURY), id);
-	settle();
 	EXPECT_TEXT(journaled(id), "dead");
-	CU_ASSERT_PTR_NULL(task_of(id));
 	return id;
 }
 
@@ -97,14 +83,7 @@ static void test_to_its_end(void)
 static void test_from_memory(void)
 {
 	for (int written = 0; written < 2; written++) {
-		const struct tr_id id = publish_one("h");
-		settle();
-		EXPECT_ID(run_next(EV_BURY), id);
-		if (written) {
-			pass(STEP_MS);
-			recorder_tick(&world.dispatcher);
-			CU_ASSERT_TRUE(task_of(id)->committing);
-		}
+		const struct tr_id id = just_died(written);
 		ask_retry(id);
 		turn();
 		CU_ASSERT_EQUAL(task_of(id)->state, TR_QUEUED);
@@ -300,7 +279,7 @@ static void test_death_is_not_written(void)
 		EXPECT_TEXT(sql("SELECT state, deciding FROM task WHERE id = x'%s'", hex(id)), "2|1");
 		scheduler_remove(task);
 		verdict_apply(&world.dispatcher, task, TR_VERDICT_BURY, 0, "", 0);
-		command(rows[i].kind, id, world.dispatcher.now_ns);
+		publish_command(rows[i].kind, id);
 		world_kill();
 		world_start();
 		settle();
@@ -320,7 +299,7 @@ static void test_clock_put_back(void)
 	settle();
 	EXPECT_ID(run_next(EV_BURY), id);
 	settle();
-	command(RECORD_RETRY, id, world.dispatcher.now_ns - 3600000000000ll);
+	publish_record(&(struct record){ .kind = RECORD_RETRY, .id = id, .places = 1, .created_ns = world.dispatcher.now_ns - 3600000000000ll });
 	settle();
 	expect_counts(2, 0);
 	EXPECT_TEXT(journaled(id), "queued");

@@ -136,13 +136,10 @@ static void test_half_a_batch_in_the_journal(void)
 	settle();
 	world_kill();
 	sql("DELETE FROM task WHERE place = 1");
-	static char batch[1000];
-	uint64_t position;
 	record.id = id_step(&first, 1);
 	record.place = 1;
 	record.places = 2;
-	record_encode(&record, batch);
-	CU_ASSERT_EQUAL_FATAL(ring_publish(world.producer, &world.hint, batch, record_size(&record), &position), TR_OK);
+	publish_record(&record);
 	world_start();
 	intake_turn(&world.dispatcher);
 	CU_ASSERT_TRUE(task_of(record.id)->blocked);
@@ -157,15 +154,12 @@ static void test_false_places(void)
 {
 	struct record record = record_for("h");
 	const struct tr_id first = publish(&record, 1); /* not sequential, alone */
-	static char batch[1000];
-	uint64_t position;
 
 	record.flags = RECORD_SEQUENTIAL;
 	record.id = id_step(&first, 1);
 	record.place = 1;
 	record.places = 2;
-	record_encode(&record, batch);
-	CU_ASSERT_EQUAL_FATAL(ring_publish(world.producer, &world.hint, batch, record_size(&record), &position), TR_OK);
+	publish_record(&record);
 	settle();
 	CU_ASSERT_EQUAL(the_queue("default")->waiting, 2);
 }

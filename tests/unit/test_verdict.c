@@ -9,12 +9,6 @@
 
 /* ---- cancelling -------------------------------------------------------------------------- */
 
-static void cancel(struct tr_id id)
-{
-	publish_cancel(id);
-	intake_turn(&world.dispatcher);
-}
-
 static void test_cancel_what_was_pushed_ahead(void)
 {
 	struct tr_id ids[3];
