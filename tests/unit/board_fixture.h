@@ -2,13 +2,13 @@
 #ifndef TEST_BOARD_FIXTURE_H
 #define TEST_BOARD_FIXTURE_H
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "taskd/board_writer.h"
+#include "tests/unit/runner.h"
 
 static char instance[32], segment[48], segment_path[64]; /* NAME, /NAME.board, /dev/shm/NAME.board */
 /* One bucket: all tasks meet in it. Four events: they overrun soon. */
@@ -70,21 +70,15 @@ static inline uint32_t show(struct board_writer *writer, uint32_t number, enum t
 	return slot;
 }
 
-static inline int run_board_tests(const char *suite, CU_TestInfo *tests)
+static inline int run_board_tests(const char *suite, const struct suite_test *tests, size_t count)
 {
-	CU_SuiteInfo suites[] = { { suite, NULL, NULL, NULL, NULL, tests }, CU_SUITE_INFO_NULL };
-
 	snprintf(instance, sizeof instance, "test-%s-%d", suite, getpid());
 	snprintf(segment, sizeof segment, "/%s.board", instance);
 	snprintf(segment_path, sizeof segment_path, "/dev/shm%s", segment);
-	if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-		return 1;
-	CU_basic_set_mode(CU_BRM_NORMAL);
-	CU_ErrorCode error = CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
+	int status = run_suite(suite, NULL, NULL, tests, count);
 	shm_unlink(segment); /* where a test broke off */
-	return error != CUE_SUCCESS || failures > 0;
+	return status;
 }
+#define RUN_BOARD_TESTS(suite, tests) run_board_tests(suite, tests, sizeof(tests) / sizeof((tests)[0]))
 
 #endif

@@ -182,6 +182,6 @@ static inline int run_tests(const char *suite_name, const struct suite_test *tes
 	snprintf(wake_path, sizeof wake_path, "/dev/shm/%s.wake", instance);
 	return run_suite(suite_name, remove_names, remove_names, tests, count);
 }
-#define RUN_TESTS(suite_name, tests) run_tests(suite_name, tests, sizeof(tests) / sizeof((tests)[0]))
+#define RUN_RING_TESTS(suite_name, tests) run_tests(suite_name, tests, sizeof(tests) / sizeof((tests)[0]))
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "journal_fixture.h"
 #include "shared/archive.h"
+#include "tests/unit/runner.h"
 
 static struct place place;
 
@@ -296,18 +297,15 @@ static void tear_down(void)
 
 int main(void)
 {
-	CU_initialize_registry();
-	CU_pSuite suite = CU_add_suite_with_setup_and_teardown("archive", NULL, NULL, set_up, tear_down);
-	CU_ADD_TEST(suite, a_task_is_found_beside_a_living_taskd);
-	CU_ADD_TEST(suite, long_texts_are_cut_at_a_character);
-	CU_ADD_TEST(suite, what_is_no_journal_is_refused);
-	CU_ADD_TEST(suite, a_replaced_journal_is_followed);
-	CU_ADD_TEST(suite, a_killed_taskd_leaves_all_readable);
-	CU_ADD_TEST(suite, a_stopped_taskd_leaves_all_readable);
-	CU_ADD_TEST(suite, a_reader_does_not_hold_taskd_up);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(a_task_is_found_beside_a_living_taskd),
+		SUITE_TEST(long_texts_are_cut_at_a_character),
+		SUITE_TEST(what_is_no_journal_is_refused),
+		SUITE_TEST(a_replaced_journal_is_followed),
+		SUITE_TEST(a_killed_taskd_leaves_all_readable),
+		SUITE_TEST(a_stopped_taskd_leaves_all_readable),
+		SUITE_TEST(a_reader_does_not_hold_taskd_up),
+	};
+
+	return RUN_TESTS_EACH("archive", set_up, tear_down, tests);
 }

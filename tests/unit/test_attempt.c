@@ -1,5 +1,6 @@
 /* What a worker says for each thing that a handler or a callback can do. One worker for all. */
 #include "play_dispatcher.h"
+#include "tests/unit/runner.h"
 
 #include <sys/stat.h>
 #include <time.h>
@@ -359,31 +360,28 @@ static void test_what_a_callback_knows(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("attempt", NULL, NULL);
-	CU_ADD_TEST(suite, test_start);
-	CU_ADD_TEST(suite, test_outcomes);
-	CU_ADD_TEST(suite, test_what_a_handler_says);
-	CU_ADD_TEST(suite, test_what_a_handler_knows);
-	CU_ADD_TEST(suite, test_text_is_cleaned);
-	CU_ADD_TEST(suite, test_log_lines_keep_their_order);
-	CU_ADD_TEST(suite, test_progress_does_not_flood);
-	CU_ADD_TEST(suite, test_results);
-	CU_ADD_TEST(suite, test_calls);
-	CU_ADD_TEST(suite, test_fork);
-	CU_ADD_TEST(suite, test_arguments);
-	CU_ADD_TEST(suite, test_spooled_arguments);
-	CU_ADD_TEST(suite, test_spool_of_another_kind);
-	CU_ADD_TEST(suite, test_told_to_stop);
-	CU_ADD_TEST(suite, test_verdicts);
-	CU_ADD_TEST(suite, test_enqueue);
-	CU_ADD_TEST(suite, test_default);
-	CU_ADD_TEST(suite, test_the_default_stands_in);
-	CU_ADD_TEST(suite, test_what_a_callback_knows);
-	CU_ADD_TEST(suite, test_stop);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_start),
+		SUITE_TEST(test_outcomes),
+		SUITE_TEST(test_what_a_handler_says),
+		SUITE_TEST(test_what_a_handler_knows),
+		SUITE_TEST(test_text_is_cleaned),
+		SUITE_TEST(test_log_lines_keep_their_order),
+		SUITE_TEST(test_progress_does_not_flood),
+		SUITE_TEST(test_results),
+		SUITE_TEST(test_calls),
+		SUITE_TEST(test_fork),
+		SUITE_TEST(test_arguments),
+		SUITE_TEST(test_spooled_arguments),
+		SUITE_TEST(test_spool_of_another_kind),
+		SUITE_TEST(test_told_to_stop),
+		SUITE_TEST(test_verdicts),
+		SUITE_TEST(test_enqueue),
+		SUITE_TEST(test_default),
+		SUITE_TEST(test_the_default_stands_in),
+		SUITE_TEST(test_what_a_callback_knows),
+		SUITE_TEST(test_stop),
+	};
+
+	return RUN_TESTS("attempt", tests);
 }

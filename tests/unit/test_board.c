@@ -341,11 +341,11 @@ static void test_life(void)
 
 int main(void)
 {
-	static CU_TestInfo tests[] = {
+	static const struct suite_test tests[] = {
 		{ "counters", test_counters }, { "show and find", test_show_and_find },
 		{ "texts", test_texts }, { "long texts", test_long_texts }, { "eviction", test_eviction }, { "events", test_events },
-		{ "workers and lanes", test_rows }, { "life", test_life }, CU_TEST_INFO_NULL,
+		{ "workers and lanes", test_rows }, { "life", test_life },
 	};
 
-	return run_board_tests("board", tests);
+	return RUN_BOARD_TESTS("board", tests);
 }

@@ -175,10 +175,10 @@ static void test_take_over(void)
 
 int main(void)
 {
-	static CU_TestInfo tests[] = {
+	static const struct suite_test tests[] = {
 		{ "refusals", test_refusals }, { "misfits", test_misfits },
-		{ "replacement", test_replacement }, { "take-over", test_take_over }, CU_TEST_INFO_NULL,
+		{ "replacement", test_replacement }, { "take-over", test_take_over },
 	};
 
-	return run_board_tests("board-attach", tests);
+	return RUN_BOARD_TESTS("board-attach", tests);
 }

@@ -433,11 +433,11 @@ static void test_kill_while_odd(void)
 
 int main(void)
 {
-	static CU_TestInfo tests[] = {
+	static const struct suite_test tests[] = {
 		{ "readers beside a writer", test_readers_beside_writer },
 		{ "death at any instruction", test_death_at_any_instruction },
-		{ "kill -9 in the middle of an entry", test_kill_while_odd }, CU_TEST_INFO_NULL,
+		{ "kill -9 in the middle of an entry", test_kill_while_odd },
 	};
 
-	return run_board_tests("board-races", tests);
+	return RUN_BOARD_TESTS("board-races", tests);
 }

@@ -1,6 +1,4 @@
 /* taskd/config*.c: what is read, what is refused and how the refusal reads, and what a reload may change. */
-#include <CUnit/Basic.h>
-#include <CUnit/CUnit.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +8,7 @@
 #include <unistd.h>
 
 #include "taskd/config.h"
+#include "tests/unit/runner.h"
 
 static char directory[] = "/tmp/test_config.XXXXXX";
 static char file[64], errors_file[64];
@@ -460,23 +459,19 @@ static void test_manual(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("config", begin, end);
-	if (suite == NULL || CU_add_test(suite, "defaults", test_defaults) == NULL ||
-	    CU_add_test(suite, "every kind of option", test_everything) == NULL ||
-	    CU_add_test(suite, "values refused, with line and what is allowed", test_values_refused) == NULL ||
-	    CU_add_test(suite, "all faults at once", test_all_faults_at_once) == NULL ||
-	    CU_add_test(suite, "queues and pools", test_queues) == NULL ||
-	    CU_add_test(suite, "programs", test_programs) == NULL ||
-	    CU_add_test(suite, "programs refused", test_programs_refused) == NULL ||
-	    CU_add_test(suite, "files that are no text", test_not_a_text) == NULL ||
-	    CU_add_test(suite, "damaged files", test_damaged) == NULL ||
-	    CU_add_test(suite, "what needs a restart", test_restart_needed) == NULL ||
-	    CU_add_test(suite, "the manual page's list", test_manual) == NULL)
-		return 2;
-	CU_basic_run_tests();
-	int failures = (int)CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0 || CU_get_error() != CUE_SUCCESS;
+	static const struct suite_test tests[] = {
+		{ "defaults", test_defaults },
+		{ "every kind of option", test_everything },
+		{ "values refused, with line and what is allowed", test_values_refused },
+		{ "all faults at once", test_all_faults_at_once },
+		{ "queues and pools", test_queues },
+		{ "programs", test_programs },
+		{ "programs refused", test_programs_refused },
+		{ "files that are no text", test_not_a_text },
+		{ "damaged files", test_damaged },
+		{ "what needs a restart", test_restart_needed },
+		{ "the manual page's list", test_manual },
+	};
+
+	return RUN_TESTS_WITHIN("config", begin, end, tests);
 }

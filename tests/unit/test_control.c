@@ -1,6 +1,4 @@
 /* taskd/control.c and outbox.c: whole messages, in order, with their descriptors, none lost while nobody reads. */
-#include <CUnit/Basic.h>
-#include <CUnit/CUnit.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -11,6 +9,7 @@
 #include <unistd.h>
 
 #include "taskd/outbox.h"
+#include "tests/unit/runner.h"
 
 static int open_files(void)
 {
@@ -151,15 +150,11 @@ static void test_outbox(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("control", NULL, NULL);
-	if (suite == NULL || CU_add_test(suite, "messages and descriptors", test_exchange) == NULL ||
-	    CU_add_test(suite, "malformed messages", test_malformed) == NULL ||
-	    CU_add_test(suite, "the outbox loses nothing", test_outbox) == NULL)
-		return 2;
-	CU_basic_run_tests();
-	int failures = (int)CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		{ "messages and descriptors", test_exchange },
+		{ "malformed messages", test_malformed },
+		{ "the outbox loses nothing", test_outbox },
+	};
+
+	return RUN_TESTS("control", tests);
 }

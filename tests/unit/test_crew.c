@@ -2,6 +2,7 @@
  * taskd/crew.c and spawn.c: which worker is started when, after which pause, what it has, and what
  * the dispatcher is told of it.
  */
+#include "tests/unit/runner.h"
 #include "tests/unit/supervisor_world.h"
 
 static void test_backoff(void)
@@ -201,21 +202,17 @@ static void test_deaf_dispatcher(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
+	static const struct suite_test tests[] = {
+		{ "the pauses", test_backoff },
+		{ "start, and what a worker has", test_start },
+		{ "a worker that ends again and again", test_worker_pauses },
+		{ "a worker that leaves in order", test_recycled },
+		{ "a worker killed on demand", test_kill },
+		{ "a worker that is terminated", test_terminate },
+		{ "a dispatcher that does not read", test_deaf_dispatcher },
+	};
+
 	/* What a supervisor leaves behind becomes ours: so it is seen. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	CU_pSuite suite = CU_add_suite("crew", begin, end);
-	if (suite == NULL || CU_add_test(suite, "the pauses", test_backoff) == NULL ||
-	    CU_add_test(suite, "start, and what a worker has", test_start) == NULL ||
-	    CU_add_test(suite, "a worker that ends again and again", test_worker_pauses) == NULL ||
-	    CU_add_test(suite, "a worker that leaves in order", test_recycled) == NULL ||
-	    CU_add_test(suite, "a worker killed on demand", test_kill) == NULL ||
-	    CU_add_test(suite, "a worker that is terminated", test_terminate) == NULL ||
-	    CU_add_test(suite, "a dispatcher that does not read", test_deaf_dispatcher) == NULL)
-		return 2;
-	CU_basic_run_tests();
-	int failures = (int)CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	return RUN_TESTS_WITHIN("crew", begin, end, tests);
 }

@@ -3,6 +3,7 @@
  * something is missing or has run out. tests/system/exec.sh has the same in a whole taskd.
  */
 #include "play_dispatcher.h"
+#include "tests/unit/runner.h"
 
 #include <sys/resource.h>
 
@@ -226,19 +227,15 @@ static void test_refused(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("exec", NULL, NULL);
-	CU_ADD_TEST(suite, test_result);
-	CU_ADD_TEST(suite, test_log_and_progress);
-	CU_ADD_TEST(suite, test_stopped);
-	CU_ADD_TEST(suite, test_out_of_time);
-	CU_ADD_TEST(suite, test_many);
-	CU_ADD_TEST(suite, test_descriptors_run_out);
-	CU_ADD_TEST(suite, test_refused);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_result),
+		SUITE_TEST(test_log_and_progress),
+		SUITE_TEST(test_stopped),
+		SUITE_TEST(test_out_of_time),
+		SUITE_TEST(test_many),
+		SUITE_TEST(test_descriptors_run_out),
+		SUITE_TEST(test_refused),
+	};
+
+	return RUN_TESTS("exec", tests);
 }

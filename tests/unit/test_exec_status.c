@@ -1,6 +1,4 @@
 /* taskd/exec_status.c: each exit status and signal, and that docs/exec.md has the same table. */
-#include <CUnit/Basic.h>
-#include <CUnit/CUnit.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +8,7 @@
 #include <unistd.h>
 
 #include "taskd/exec_status.h"
+#include "tests/unit/runner.h"
 
 static char sentence[128];
 
@@ -99,15 +98,11 @@ static void test_documentation(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("exec status", NULL, NULL);
-	CU_ADD_TEST(suite, test_codes);
-	CU_ADD_TEST(suite, test_sentences);
-	CU_ADD_TEST(suite, test_documentation);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_codes),
+		SUITE_TEST(test_sentences),
+		SUITE_TEST(test_documentation),
+	};
+
+	return RUN_TESTS("exec status", tests);
 }

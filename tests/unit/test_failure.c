@@ -1,9 +1,9 @@
 /* The default policy for failures, the built-in callbacks, and the cleaning of texts. */
-#include <CUnit/Basic.h>
 #include <string.h>
 
 #include "taskd/failure.h"
 #include "taskd/text.h"
+#include "tests/unit/runner.h"
 
 static struct tr_failure failure(uint32_t attempt, uint32_t max_attempts, uint32_t base_ms, uint32_t cap_ms)
 {
@@ -176,22 +176,18 @@ static void test_is_line(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite policy = CU_add_suite("failure", NULL, NULL);
-	CU_ADD_TEST(policy, test_backoff_doubles_up_to_the_cap);
-	CU_ADD_TEST(policy, test_backoff_never_overflows);
-	CU_ADD_TEST(policy, test_jitter_covers_the_whole_range);
-	CU_ADD_TEST(policy, test_retry_after);
-	CU_ADD_TEST(policy, test_bury);
-	CU_ADD_TEST(policy, test_built_in_callbacks);
-	CU_ADD_TEST(policy, test_kind_names);
-	CU_pSuite text = CU_add_suite("text", NULL, NULL);
-	CU_ADD_TEST(text, test_clean);
-	CU_ADD_TEST(text, test_cut_at_a_character);
-	CU_ADD_TEST(text, test_is_line);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_backoff_doubles_up_to_the_cap),
+		SUITE_TEST(test_backoff_never_overflows),
+		SUITE_TEST(test_jitter_covers_the_whole_range),
+		SUITE_TEST(test_retry_after),
+		SUITE_TEST(test_bury),
+		SUITE_TEST(test_built_in_callbacks),
+		SUITE_TEST(test_kind_names),
+		SUITE_TEST(test_clean),
+		SUITE_TEST(test_cut_at_a_character),
+		SUITE_TEST(test_is_line),
+	};
+
+	return RUN_TESTS("failure", tests);
 }

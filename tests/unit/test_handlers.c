@@ -3,6 +3,7 @@
  * arguments, progress, and that they stop when told.
  */
 #include "play_dispatcher.h"
+#include "tests/unit/runner.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -232,20 +233,16 @@ static void test_digest_stops(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("the demonstration's handlers", NULL, NULL);
-	CU_ADD_TEST(suite, test_small_limits);
-	CU_ADD_TEST(suite, test_edges_of_segments);
-	CU_ADD_TEST(suite, test_known_counts);
-	CU_ADD_TEST(suite, test_limits_refused);
-	CU_ADD_TEST(suite, test_count_stops);
-	CU_ADD_TEST(suite, test_digest);
-	CU_ADD_TEST(suite, test_digest_fails);
-	CU_ADD_TEST(suite, test_digest_stops);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_small_limits),
+		SUITE_TEST(test_edges_of_segments),
+		SUITE_TEST(test_known_counts),
+		SUITE_TEST(test_limits_refused),
+		SUITE_TEST(test_count_stops),
+		SUITE_TEST(test_digest),
+		SUITE_TEST(test_digest_fails),
+		SUITE_TEST(test_digest_stops),
+	};
+
+	return RUN_TESTS("the demonstration's handlers", tests);
 }

@@ -1,8 +1,8 @@
 /* Histograms: bucket limits and quantiles against numbers worked out by hand. */
-#include <CUnit/Basic.h>
 #include <stdlib.h>
 
 #include "shared/hist.h"
+#include "tests/unit/runner.h"
 
 static void test_bucket_limits(void)
 {
@@ -83,23 +83,12 @@ static void test_quantile_of_few(void)
 
 int main(void)
 {
-	static CU_TestInfo tests[] = {
+	static const struct suite_test tests[] = {
 		{ "bucket limits", test_bucket_limits },
 		{ "buckets join", test_buckets_join },
 		{ "quantiles", test_quantiles },
 		{ "quantile of few values", test_quantile_of_few },
-		CU_TEST_INFO_NULL,
-	};
-	static CU_SuiteInfo suites[] = {
-		{ "hist", NULL, NULL, NULL, NULL, tests },
-		CU_SUITE_INFO_NULL,
 	};
 
-	if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-		return 1;
-	CU_basic_set_mode(CU_BRM_NORMAL);
-	CU_ErrorCode error = CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return error != CUE_SUCCESS || failures > 0;
+	return RUN_TESTS("hist", tests);
 }

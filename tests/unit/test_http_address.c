@@ -1,11 +1,11 @@
 /* Which addresses the handler "http" may connect to, as a table. */
-#include <CUnit/Basic.h>
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 
 #include "taskd/http_address.h"
+#include "tests/unit/runner.h"
 
 static const struct http_address_rules strict = { 0 }, private_too = { .allow_private = true };
 
@@ -182,16 +182,12 @@ static void test_not_networks(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("addresses of http", NULL, NULL);
-	CU_ADD_TEST(suite, test_table);
-	CU_ADD_TEST(suite, test_other_families);
-	CU_ADD_TEST(suite, test_allowed_networks);
-	CU_ADD_TEST(suite, test_not_networks);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_table),
+		SUITE_TEST(test_other_families),
+		SUITE_TEST(test_allowed_networks),
+		SUITE_TEST(test_not_networks),
+	};
+
+	return RUN_TESTS("addresses of http", tests);
 }

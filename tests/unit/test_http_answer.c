@@ -1,10 +1,10 @@
 /* What an HTTP server's answer means for the task: its outcome, as a table, and its result. */
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "taskd/http_answer.h"
+#include "tests/unit/runner.h"
 
 #define MOST_MS 3600000u
 
@@ -139,18 +139,14 @@ static void test_longest(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("answers to http", NULL, NULL);
-	CU_ADD_TEST(suite, test_statuses);
-	CU_ADD_TEST(suite, test_expected);
-	CU_ADD_TEST(suite, test_retry_after);
-	CU_ADD_TEST(suite, test_messages);
-	CU_ADD_TEST(suite, test_results);
-	CU_ADD_TEST(suite, test_longest);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_statuses),
+		SUITE_TEST(test_expected),
+		SUITE_TEST(test_retry_after),
+		SUITE_TEST(test_messages),
+		SUITE_TEST(test_results),
+		SUITE_TEST(test_longest),
+	};
+
+	return RUN_TESTS("answers to http", tests);
 }

@@ -1,11 +1,11 @@
 /* The arguments of an "http" task: what becomes of them, and what is refused. */
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "taskd/http_arguments.h"
 #include "taskd/http_body.h"
+#include "tests/unit/runner.h"
 
 #define TASK_ID "019424f8-6088-7000-8000-00000000002a"
 #define TRACEPARENT "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -258,21 +258,17 @@ static void test_compact(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("arguments of http", NULL, NULL);
-	CU_ADD_TEST(suite, test_defaults);
-	CU_ADD_TEST(suite, test_everything);
-	CU_ADD_TEST(suite, test_bodies);
-	CU_ADD_TEST(suite, test_json_as_written);
-	CU_ADD_TEST(suite, test_headers);
-	CU_ADD_TEST(suite, test_refused_members);
-	CU_ADD_TEST(suite, test_refused_urls);
-	CU_ADD_TEST(suite, test_refused_headers);
-	CU_ADD_TEST(suite, test_compact);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_defaults),
+		SUITE_TEST(test_everything),
+		SUITE_TEST(test_bodies),
+		SUITE_TEST(test_json_as_written),
+		SUITE_TEST(test_headers),
+		SUITE_TEST(test_refused_members),
+		SUITE_TEST(test_refused_urls),
+		SUITE_TEST(test_refused_headers),
+		SUITE_TEST(test_compact),
+	};
+
+	return RUN_TESTS("arguments of http", tests);
 }

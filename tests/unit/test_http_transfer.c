@@ -14,6 +14,7 @@
 
 #include "play_transfers.h"
 #include "taskd/http_address.h"
+#include "tests/unit/runner.h"
 
 #define TIMEOUT_MS 20000
 
@@ -411,23 +412,19 @@ static int tear_down(void)
 
 int main(void)
 {
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_what_is_sent),
+		SUITE_TEST(test_statuses_and_bodies),
+		SUITE_TEST(test_retry_after),
+		SUITE_TEST(test_failures),
+		SUITE_TEST(test_time),
+		SUITE_TEST(test_aborted),
+		SUITE_TEST(test_addresses),
+		SUITE_TEST(test_addresses_behind_redirects),
+		SUITE_TEST(test_redirects),
+		SUITE_TEST(test_many_at_once),
+	};
+
 	signal(SIGPIPE, SIG_IGN);
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("http transfers", set_up, tear_down);
-	CU_ADD_TEST(suite, test_what_is_sent);
-	CU_ADD_TEST(suite, test_statuses_and_bodies);
-	CU_ADD_TEST(suite, test_retry_after);
-	CU_ADD_TEST(suite, test_failures);
-	CU_ADD_TEST(suite, test_time);
-	CU_ADD_TEST(suite, test_aborted);
-	CU_ADD_TEST(suite, test_addresses);
-	CU_ADD_TEST(suite, test_addresses_behind_redirects);
-	CU_ADD_TEST(suite, test_redirects);
-	CU_ADD_TEST(suite, test_many_at_once);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	return RUN_TESTS_WITHIN("http transfers", set_up, tear_down, tests);
 }

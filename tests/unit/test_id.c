@@ -1,8 +1,8 @@
 /* Ids: UUID version 7 to the bit, their order, their text, and a batch's consecutive ones. */
-#include <CUnit/Basic.h>
 #include <string.h>
 
 #include "shared/id.h"
+#include "tests/unit/runner.h"
 
 static const struct tr_id example = { { 0x01, 0x7f, 0x22, 0xe2, 0x79, 0xb0, 0x7c, 0xc3, 0x98, 0xc4, 0xdc, 0x0c,
 	0x0c, 0x07, 0x39, 0x8f } };
@@ -132,17 +132,15 @@ static void test_hash(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("id", NULL, NULL);
-	if (!suite || !CU_add_test(suite, "text", test_text) || !CU_add_test(suite, "text refused", test_text_refused) ||
-	    !CU_add_test(suite, "bits", test_bits) || !CU_add_test(suite, "order", test_order) ||
-	    !CU_add_test(suite, "unique", test_unique) || !CU_add_test(suite, "consecutive ids", test_steps) ||
-	    !CU_add_test(suite, "hash", test_hash))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		{ "text", test_text },
+		{ "text refused", test_text_refused },
+		{ "bits", test_bits },
+		{ "order", test_order },
+		{ "unique", test_unique },
+		{ "consecutive ids", test_steps },
+		{ "hash", test_hash },
+	};
+
+	return RUN_TESTS("id", tests);
 }

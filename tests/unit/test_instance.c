@@ -1,6 +1,4 @@
 /* taskd/instance.c: one taskd per instance, however the other one ends, and no way back to root. */
-#include <CUnit/Basic.h>
-#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -17,6 +15,7 @@
 
 #include "taskd/instance.h"
 #include "taskd/log.h"
+#include "tests/unit/runner.h"
 
 static char directory[] = "/tmp/test_instance.XXXXXX";
 static char lock_file[64], log_file[64];
@@ -249,19 +248,15 @@ static void test_surroundings(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
+	static const struct suite_test tests[] = {
+		{ "a second taskd is refused", test_refused },
+		{ "the lock lasts as long as any child", test_children_hold_it },
+		{ "lock files that cannot be", test_no_lock_file },
+		{ "root is dropped for good", test_drop_root },
+		{ "directories, modules and limits", test_surroundings },
+	};
+
 	/* What a killed process leaves behind becomes ours to wait for. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	CU_pSuite suite = CU_add_suite("instance", begin, end);
-	if (suite == NULL || CU_add_test(suite, "a second taskd is refused", test_refused) == NULL ||
-	    CU_add_test(suite, "the lock lasts as long as any child", test_children_hold_it) == NULL ||
-	    CU_add_test(suite, "lock files that cannot be", test_no_lock_file) == NULL ||
-	    CU_add_test(suite, "root is dropped for good", test_drop_root) == NULL ||
-	    CU_add_test(suite, "directories, modules and limits", test_surroundings) == NULL)
-		return 2;
-	CU_basic_run_tests();
-	int failures = (int)CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	return RUN_TESTS_WITHIN("instance", begin, end, tests);
 }

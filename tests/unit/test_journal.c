@@ -2,6 +2,7 @@
 #include <fcntl.h>
 
 #include "journal_fixture.h"
+#include "tests/unit/runner.h"
 
 static struct place place;
 
@@ -527,25 +528,22 @@ static void tear_down(void)
 
 int main(void)
 {
-	CU_initialize_registry();
-	CU_pSuite suite = CU_add_suite_with_setup_and_teardown("journal", NULL, NULL, set_up, tear_down);
-	CU_ADD_TEST(suite, a_task_comes_back_as_it_went_in);
-	CU_ADD_TEST(suite, an_update_changes_the_state_only);
-	CU_ADD_TEST(suite, large_texts_survive);
-	CU_ADD_TEST(suite, a_known_id_is_left_alone);
-	CU_ADD_TEST(suite, attempts_are_kept_replaced_and_removed);
-	CU_ADD_TEST(suite, a_person_can_read_it);
-	CU_ADD_TEST(suite, waiting_tasks_come_by_due_time_and_id);
-	CU_ADD_TEST(suite, a_start_finds_what_was_cut_off);
-	CU_ADD_TEST(suite, rows_that_make_no_sense_are_left_out);
-	CU_ADD_TEST(suite, commits_are_answered_in_order);
-	CU_ADD_TEST(suite, closing_finishes_what_was_handed_in);
-	CU_ADD_TEST(suite, retention_keeps_the_newest);
-	CU_ADD_TEST(suite, retention_removes_the_old);
-	CU_ADD_TEST(suite, removed_files_are_told);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(a_task_comes_back_as_it_went_in),
+		SUITE_TEST(an_update_changes_the_state_only),
+		SUITE_TEST(large_texts_survive),
+		SUITE_TEST(a_known_id_is_left_alone),
+		SUITE_TEST(attempts_are_kept_replaced_and_removed),
+		SUITE_TEST(a_person_can_read_it),
+		SUITE_TEST(waiting_tasks_come_by_due_time_and_id),
+		SUITE_TEST(a_start_finds_what_was_cut_off),
+		SUITE_TEST(rows_that_make_no_sense_are_left_out),
+		SUITE_TEST(commits_are_answered_in_order),
+		SUITE_TEST(closing_finishes_what_was_handed_in),
+		SUITE_TEST(retention_keeps_the_newest),
+		SUITE_TEST(retention_removes_the_old),
+		SUITE_TEST(removed_files_are_told),
+	};
+
+	return RUN_TESTS_EACH("journal", set_up, tear_down, tests);
 }

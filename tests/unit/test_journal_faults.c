@@ -7,8 +7,8 @@
 
 #include "faulty_vfs.h"
 #include "journal_fixture.h"
-#include "runner.h"
 #include "taskd/journal_db.h"
+#include "tests/unit/runner.h"
 
 #define TASKS 60     /* in a batch */
 #define POINTS_MAX 3000 /* more calls in one commit than this: something is wrong with the test */
@@ -387,18 +387,18 @@ static void what_was_acknowledged_survives_a_kill(void)
 int main(void)
 {
 	static const struct suite_test tests[] = {
-		{ "what_was_acknowledged_survives_a_kill", what_was_acknowledged_survives_a_kill },
-		{ "a_full_disk_is_survived", a_full_disk_is_survived },
-		{ "a_broken_disk_is_survived", a_broken_disk_is_survived },
-		{ "lack_of_memory_is_survived", lack_of_memory_is_survived },
-		{ "a_failed_sync_is_made_good", a_failed_sync_is_made_good },
-		{ "making_a_file_fails_whole", making_a_file_fails_whole },
-		{ "migrating_fails_whole", migrating_fails_whole },
-		{ "retention_fails_whole", retention_fails_whole },
-		{ "a_lock_of_another_program_is_said", a_lock_of_another_program_is_said },
+		SUITE_TEST(what_was_acknowledged_survives_a_kill),
+		SUITE_TEST(a_full_disk_is_survived),
+		SUITE_TEST(a_broken_disk_is_survived),
+		SUITE_TEST(lack_of_memory_is_survived),
+		SUITE_TEST(a_failed_sync_is_made_good),
+		SUITE_TEST(making_a_file_fails_whole),
+		SUITE_TEST(migrating_fails_whole),
+		SUITE_TEST(retention_fails_whole),
+		SUITE_TEST(a_lock_of_another_program_is_said),
 	};
 
 	if (!faulty_install())
 		return 2;
-	return run_suite("journal's faults", NULL, NULL, tests, sizeof tests / sizeof *tests);
+	return RUN_TESTS("journal's faults", tests);
 }

@@ -4,6 +4,7 @@
 
 #include "journal_fixture.h"
 #include "taskd/journal_db.h"
+#include "tests/unit/runner.h"
 
 #define FILE_MAX (4u << 20)
 #define VERSION_1_SUM 0x486e0355u
@@ -349,23 +350,20 @@ static void tear_down(void)
 
 int main(void)
 {
-	CU_initialize_registry();
-	CU_pSuite suite = CU_add_suite_with_setup_and_teardown("journal's file", NULL, NULL, set_up, tear_down);
-	CU_ADD_TEST(suite, a_missing_file_is_made_for_us_alone);
-	CU_ADD_TEST(suite, an_empty_file_becomes_a_journal);
-	CU_ADD_TEST(suite, foreign_files_are_refused);
-	CU_ADD_TEST(suite, a_newer_schema_is_refused);
-	CU_ADD_TEST(suite, damaged_files_are_refused);
-	CU_ADD_TEST(suite, a_wal_without_its_file_is_refused);
-	CU_ADD_TEST(suite, a_second_taskd_is_refused);
-	CU_ADD_TEST(suite, what_may_not_be_written_is_said);
-	CU_ADD_TEST(suite, migrations_run_once_and_whole);
-	CU_ADD_TEST(suite, a_version_1_journal_is_migrated);
-	CU_ADD_TEST(suite, a_version_2_journal_is_migrated);
-	CU_ADD_TEST(suite, the_wal_stays_bounded);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(a_missing_file_is_made_for_us_alone),
+		SUITE_TEST(an_empty_file_becomes_a_journal),
+		SUITE_TEST(foreign_files_are_refused),
+		SUITE_TEST(a_newer_schema_is_refused),
+		SUITE_TEST(damaged_files_are_refused),
+		SUITE_TEST(a_wal_without_its_file_is_refused),
+		SUITE_TEST(a_second_taskd_is_refused),
+		SUITE_TEST(what_may_not_be_written_is_said),
+		SUITE_TEST(migrations_run_once_and_whole),
+		SUITE_TEST(a_version_1_journal_is_migrated),
+		SUITE_TEST(a_version_2_journal_is_migrated),
+		SUITE_TEST(the_wal_stays_bounded),
+	};
+
+	return RUN_TESTS_EACH("journal's file", set_up, tear_down, tests);
 }

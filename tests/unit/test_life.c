@@ -1,8 +1,8 @@
 /* The life of a task: every cell of the table, written out again by hand. */
-#include <CUnit/Basic.h>
 #include <string.h>
 
 #include "taskd/life.h"
+#include "tests/unit/runner.h"
 
 static const struct {
 	const char *from;
@@ -68,14 +68,11 @@ static void test_ended_is_the_end(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("life", NULL, NULL);
-	CU_add_test(suite, "legal moves", test_legal_moves);
-	CU_add_test(suite, "nothing else", test_nothing_else);
-	CU_add_test(suite, "ended is the end", test_ended_is_the_end);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		{ "legal moves", test_legal_moves },
+		{ "nothing else", test_nothing_else },
+		{ "ended is the end", test_ended_is_the_end },
+	};
+
+	return RUN_TESTS("life", tests);
 }

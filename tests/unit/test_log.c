@@ -1,6 +1,4 @@
 /* taskd/log.c: what a line looks like, whatever its values are, and that lines of many threads stay whole. */
-#include <CUnit/Basic.h>
-#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,6 +10,7 @@
 #include <unistd.h>
 
 #include "taskd/log.h"
+#include "tests/unit/runner.h"
 
 static char origin[64]; /* "taskd[test PID] " */
 static int before = -1, reading = -1;
@@ -185,17 +184,13 @@ static void test_terminal(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("log", NULL, NULL);
-	if (suite == NULL || CU_add_test(suite, "fields", test_fields) == NULL ||
-	    CU_add_test(suite, "quoting", test_quoting) == NULL ||
-	    CU_add_test(suite, "long lines are cut", test_long) == NULL ||
-	    CU_add_test(suite, "lines of many threads stay whole", test_threads) == NULL ||
-	    CU_add_test(suite, "no priority on a terminal", test_terminal) == NULL)
-		return 2;
-	CU_basic_run_tests();
-	int failures = (int)CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		{ "fields", test_fields },
+		{ "quoting", test_quoting },
+		{ "long lines are cut", test_long },
+		{ "lines of many threads stay whole", test_threads },
+		{ "no priority on a terminal", test_terminal },
+	};
+
+	return RUN_TESTS("log", tests);
 }

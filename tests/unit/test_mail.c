@@ -1,5 +1,4 @@
 /* Mail: what is composed, to the byte; what is refused; delivery into a maildir. */
-#include <CUnit/Basic.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -12,6 +11,7 @@
 
 #include "taskd/mail_maildir.h"
 #include "taskd/mail_message.h"
+#include "tests/unit/runner.h"
 
 /* Its id says: made at 2025-01-02T03:04:05Z. */
 #define TASK_ID "019424f8-6088-7000-8000-00000000002a"
@@ -382,24 +382,19 @@ static void test_maildir_is_none(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite compose = CU_add_suite("mail message", NULL, NULL);
-	CU_ADD_TEST(compose, test_plain);
-	CU_ADD_TEST(compose, test_everything);
-	CU_ADD_TEST(compose, test_envelope);
-	CU_ADD_TEST(compose, test_headers_are_encoded_and_folded);
-	CU_ADD_TEST(compose, test_lines_are_short);
-	CU_ADD_TEST(compose, test_what_is_refused);
-	CU_ADD_TEST(compose, test_addresses);
-	CU_pSuite delivery = CU_add_suite("maildir", make_directory, remove_directory);
-	CU_ADD_TEST(delivery, test_maildir_delivers_once);
-	CU_ADD_TEST(delivery, test_maildir_replaces_what_was_left);
-	CU_ADD_TEST(delivery, test_maildir_cannot_be_written);
-	CU_ADD_TEST(delivery, test_maildir_is_none);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_plain),
+		SUITE_TEST(test_everything),
+		SUITE_TEST(test_envelope),
+		SUITE_TEST(test_headers_are_encoded_and_folded),
+		SUITE_TEST(test_lines_are_short),
+		SUITE_TEST(test_what_is_refused),
+		SUITE_TEST(test_addresses),
+		SUITE_TEST(test_maildir_delivers_once),
+		SUITE_TEST(test_maildir_replaces_what_was_left),
+		SUITE_TEST(test_maildir_cannot_be_written),
+		SUITE_TEST(test_maildir_is_none),
+	};
+
+	return RUN_TESTS_WITHIN("mail", make_directory, remove_directory, tests);
 }

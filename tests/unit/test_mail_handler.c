@@ -4,6 +4,7 @@
  */
 #include "play_dispatcher.h"
 #include "play_sink.h"
+#include "tests/unit/runner.h"
 
 #include <dirent.h>
 #include <sqlite3.h>
@@ -421,25 +422,21 @@ static void test_start(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("mail handler", set_up, sink_directory_remove);
-	CU_ADD_TEST(suite, test_start);
-	CU_ADD_TEST(suite, test_into_the_maildir);
-	CU_ADD_TEST(suite, test_maildir_needs_no_libcurl);
-	CU_ADD_TEST(suite, test_maildir_fails);
-	CU_ADD_TEST(suite, test_to_a_server);
-	CU_ADD_TEST(suite, test_threads);
-	CU_ADD_TEST(suite, test_out_of_time);
-	CU_ADD_TEST(suite, test_password_file);
-	CU_ADD_TEST(suite, test_wrong_configuration);
-	CU_ADD_TEST(suite, test_record_signup);
-	CU_ADD_TEST(suite, test_record_signup_fails_and_recovers);
-	CU_ADD_TEST(suite, test_record_signup_sees_a_removed_database);
-	CU_ADD_TEST(suite, test_send_email_notification);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_start),
+		SUITE_TEST(test_into_the_maildir),
+		SUITE_TEST(test_maildir_needs_no_libcurl),
+		SUITE_TEST(test_maildir_fails),
+		SUITE_TEST(test_to_a_server),
+		SUITE_TEST(test_threads),
+		SUITE_TEST(test_out_of_time),
+		SUITE_TEST(test_password_file),
+		SUITE_TEST(test_wrong_configuration),
+		SUITE_TEST(test_record_signup),
+		SUITE_TEST(test_record_signup_fails_and_recovers),
+		SUITE_TEST(test_record_signup_sees_a_removed_database),
+		SUITE_TEST(test_send_email_notification),
+	};
+
+	return RUN_TESTS_WITHIN("mail handler", set_up, sink_directory_remove, tests);
 }

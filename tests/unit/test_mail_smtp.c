@@ -6,6 +6,7 @@
 
 #include "play_sink.h"
 #include "play_transfers.h"
+#include "tests/unit/runner.h"
 
 #define TASK_ID "019424f8-6088-7000-8000-00000000002a"
 #define TIMEOUT_MS 10000
@@ -448,30 +449,26 @@ static int tear_down(void)
 
 int main(void)
 {
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_arrives_once_and_exactly),
+		SUITE_TEST(test_large_message),
+		SUITE_TEST(test_starttls),
+		SUITE_TEST(test_tls_from_the_start),
+		SUITE_TEST(test_tls_required_but_not_offered),
+		SUITE_TEST(test_authentication),
+		SUITE_TEST(test_recipient_refused),
+		SUITE_TEST(test_message_refused),
+		SUITE_TEST(test_connection_dropped),
+		SUITE_TEST(test_last_reply_lost),
+		SUITE_TEST(test_server_stalls),
+		SUITE_TEST(test_quit_is_not_waited_for),
+		SUITE_TEST(test_aborted),
+		SUITE_TEST(test_connections_are_reused),
+		SUITE_TEST(test_aborted_in_the_queue),
+		SUITE_TEST(test_kept_connection_has_gone),
+		SUITE_TEST(test_no_server),
+	};
+
 	signal(SIGPIPE, SIG_IGN);
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
-	CU_pSuite suite = CU_add_suite("mail by SMTP", set_up, tear_down);
-	CU_ADD_TEST(suite, test_arrives_once_and_exactly);
-	CU_ADD_TEST(suite, test_large_message);
-	CU_ADD_TEST(suite, test_starttls);
-	CU_ADD_TEST(suite, test_tls_from_the_start);
-	CU_ADD_TEST(suite, test_tls_required_but_not_offered);
-	CU_ADD_TEST(suite, test_authentication);
-	CU_ADD_TEST(suite, test_recipient_refused);
-	CU_ADD_TEST(suite, test_message_refused);
-	CU_ADD_TEST(suite, test_connection_dropped);
-	CU_ADD_TEST(suite, test_last_reply_lost);
-	CU_ADD_TEST(suite, test_server_stalls);
-	CU_ADD_TEST(suite, test_quit_is_not_waited_for);
-	CU_ADD_TEST(suite, test_aborted);
-	CU_ADD_TEST(suite, test_connections_are_reused);
-	CU_ADD_TEST(suite, test_aborted_in_the_queue);
-	CU_ADD_TEST(suite, test_kept_connection_has_gone);
-	CU_ADD_TEST(suite, test_no_server);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	return RUN_TESTS_WITHIN("mail by SMTP", set_up, tear_down, tests);
 }

@@ -2,7 +2,6 @@
  * The mailbox: both sides in one process, on one mapping, so that a race detector sees every
  * access; with real processes where a death is the matter.
  */
-#include <CUnit/Basic.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -17,6 +16,7 @@
 
 #include "taskd/mailbox_layout.h"
 #include "taskring/handler.h"
+#include "tests/unit/runner.h"
 
 #define DEADLINE_MS 20000 /* a wake-up that is later than this is a lost one */
 
@@ -473,23 +473,19 @@ static void test_throughput(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_pSuite suite = CU_add_suite("mailbox", NULL, NULL);
-	CU_ADD_TEST(suite, test_work_arrives_whole);
-	CU_ADD_TEST(suite, test_depth);
-	CU_ADD_TEST(suite, test_work_bytes_wrap_around);
-	CU_ADD_TEST(suite, test_revoke);
-	CU_ADD_TEST(suite, test_revoke_against_claim);
-	CU_ADD_TEST(suite, test_a_death_costs_what_was_claimed);
-	CU_ADD_TEST(suite, test_messages_wrap_around_and_wait_for_room);
-	CU_ADD_TEST(suite, test_a_full_ring_waits);
-	CU_ADD_TEST(suite, test_no_wake_up_is_lost);
-	CU_ADD_TEST(suite, test_no_wake_up_while_there_is_plenty);
-	CU_ADD_TEST(suite, test_throughput);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_work_arrives_whole),
+		SUITE_TEST(test_depth),
+		SUITE_TEST(test_work_bytes_wrap_around),
+		SUITE_TEST(test_revoke),
+		SUITE_TEST(test_revoke_against_claim),
+		SUITE_TEST(test_a_death_costs_what_was_claimed),
+		SUITE_TEST(test_messages_wrap_around_and_wait_for_room),
+		SUITE_TEST(test_a_full_ring_waits),
+		SUITE_TEST(test_no_wake_up_is_lost),
+		SUITE_TEST(test_no_wake_up_while_there_is_plenty),
+		SUITE_TEST(test_throughput),
+	};
+
+	return RUN_TESTS("mailbox", tests);
 }

@@ -3,7 +3,6 @@
  * anything anywhere in the mapping: it answers, and touches nothing outside (run it with the
  * address sanitizer).
  */
-#include <CUnit/Basic.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 
 #include "taskd/mailbox_layout.h"
 #include "taskring/handler.h"
+#include "tests/unit/runner.h"
 
 static uint64_t state = 0x243f6a8885a308d3ull;
 
@@ -280,21 +280,17 @@ static void test_cursors(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_pSuite suite = CU_add_suite("hostile worker", NULL, NULL);
-	CU_ADD_TEST(suite, test_the_memory_cannot_be_cut);
-	CU_ADD_TEST(suite, test_open_refuses_what_is_no_mailbox);
-	CU_ADD_TEST(suite, test_told);
-	CU_ADD_TEST(suite, test_random_mapping);
-	CU_ADD_TEST(suite, test_one_word_changed);
-	CU_ADD_TEST(suite, test_kinds);
-	CU_ADD_TEST(suite, test_lengths);
-	CU_ADD_TEST(suite, test_texts);
-	CU_ADD_TEST(suite, test_cursors);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_the_memory_cannot_be_cut),
+		SUITE_TEST(test_open_refuses_what_is_no_mailbox),
+		SUITE_TEST(test_told),
+		SUITE_TEST(test_random_mapping),
+		SUITE_TEST(test_one_word_changed),
+		SUITE_TEST(test_kinds),
+		SUITE_TEST(test_lengths),
+		SUITE_TEST(test_texts),
+		SUITE_TEST(test_cursors),
+	};
+
+	return RUN_TESTS("hostile worker", tests);
 }

@@ -1,6 +1,4 @@
 /* taskd/notify.c on real sockets: what a service manager reads, and what is made of its variables. */
-#include <CUnit/Basic.h>
-#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,6 +13,7 @@
 
 #include "taskd/log.h"
 #include "taskd/notify.h"
+#include "tests/unit/runner.h"
 
 static char name[64]; /* of the manager's socket */
 static char heard[1024];
@@ -179,21 +178,16 @@ static void test_manager_that_hangs(void)
 
 int main(void)
 {
+	static const struct suite_test tests[] = {
+		{ "a path", test_path },
+		{ "an abstract name", test_abstract_name },
+		{ "no manager", test_no_manager },
+		{ "the watchdog's variables", test_watchdog_variables },
+		{ "signs of life", test_signs_of_life },
+		{ "a manager that hangs", test_manager_that_hangs },
+	};
+
 	unsetenv("NOTIFY_SOCKET");
 	log_open("test", LOG_CRIT);
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("notify", NULL, NULL);
-	if (suite == NULL || CU_add_test(suite, "a path", test_path) == NULL ||
-	    CU_add_test(suite, "an abstract name", test_abstract_name) == NULL ||
-	    CU_add_test(suite, "no manager", test_no_manager) == NULL ||
-	    CU_add_test(suite, "the watchdog's variables", test_watchdog_variables) == NULL ||
-	    CU_add_test(suite, "signs of life", test_signs_of_life) == NULL ||
-	    CU_add_test(suite, "a manager that hangs", test_manager_that_hangs) == NULL)
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures == 0 ? 0 : 1;
+	return RUN_TESTS("notify", tests);
 }

@@ -3,6 +3,7 @@
  * what the worker does meanwhile and when it leaves.
  */
 #include "play_pending.h"
+#include "tests/unit/runner.h"
 
 #include <sched.h>
 
@@ -308,27 +309,23 @@ static void test_max_tasks_and_pending(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("pending", NULL, NULL);
-	CU_ADD_TEST(suite, test_many_pending_at_once);
-	CU_ADD_TEST(suite, test_messages_come_between_others);
-	CU_ADD_TEST(suite, test_texts_stay);
-	CU_ADD_TEST(suite, test_outcomes_from_callbacks);
-	CU_ADD_TEST(suite, test_loop_and_work_alternate);
-	CU_ADD_TEST(suite, test_waits_here_and_there);
-	CU_ADD_TEST(suite, test_timers_count_from_now);
-	CU_ADD_TEST(suite, test_two_threads);
-	CU_ADD_TEST(suite, test_stopped);
-	CU_ADD_TEST(suite, test_stopped_once);
-	CU_ADD_TEST(suite, test_soft_timeouts);
-	CU_ADD_TEST(suite, test_told_while_it_ran);
-	CU_ADD_TEST(suite, test_leaves_when_nothing_is_pending);
-	CU_ADD_TEST(suite, test_tells_many_while_leaving);
-	CU_ADD_TEST(suite, test_max_tasks_and_pending);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_many_pending_at_once),
+		SUITE_TEST(test_messages_come_between_others),
+		SUITE_TEST(test_texts_stay),
+		SUITE_TEST(test_outcomes_from_callbacks),
+		SUITE_TEST(test_loop_and_work_alternate),
+		SUITE_TEST(test_waits_here_and_there),
+		SUITE_TEST(test_timers_count_from_now),
+		SUITE_TEST(test_two_threads),
+		SUITE_TEST(test_stopped),
+		SUITE_TEST(test_stopped_once),
+		SUITE_TEST(test_soft_timeouts),
+		SUITE_TEST(test_told_while_it_ran),
+		SUITE_TEST(test_leaves_when_nothing_is_pending),
+		SUITE_TEST(test_tells_many_while_leaving),
+		SUITE_TEST(test_max_tasks_and_pending),
+	};
+
+	return RUN_TESTS("pending", tests);
 }

@@ -3,6 +3,7 @@
  * handlers get their resources and their file.
  */
 #include "play_pending.h"
+#include "tests/unit/runner.h"
 
 /* ---- handlers that do it wrongly --------------------------------------------------------- */
 
@@ -193,19 +194,15 @@ static void test_file(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("pending handlers", NULL, NULL);
-	CU_ADD_TEST(suite, test_misuse);
-	CU_ADD_TEST(suite, test_no_descriptors);
-	CU_ADD_TEST(suite, test_forks);
-	CU_ADD_TEST(suite, test_calls);
-	CU_ADD_TEST(suite, test_callback_calls);
-	CU_ADD_TEST(suite, test_resources);
-	CU_ADD_TEST(suite, test_file);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_misuse),
+		SUITE_TEST(test_no_descriptors),
+		SUITE_TEST(test_forks),
+		SUITE_TEST(test_calls),
+		SUITE_TEST(test_callback_calls),
+		SUITE_TEST(test_resources),
+		SUITE_TEST(test_file),
+	};
+
+	return RUN_TESTS("pending handlers", tests);
 }

@@ -1,10 +1,10 @@
 /* The record: what is allowed, in which words the rest is refused, and bytes from anybody. */
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "shared/record.h"
+#include "tests/unit/runner.h"
 
 static struct record_text text(const char *at)
 {
@@ -339,19 +339,17 @@ static void test_damaged(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("record", NULL, NULL);
-	if (!suite || !CU_add_test(suite, "there and back", test_round_trip) ||
-	    !CU_add_test(suite, "sealed", test_seal) || !CU_add_test(suite, "defaults", test_defaults) || !CU_add_test(suite, "names", test_names) ||
-	    !CU_add_test(suite, "texts refused", test_refused_texts) ||
-	    !CU_add_test(suite, "numbers refused", test_refused_numbers) ||
-	    !CU_add_test(suite, "queues refused", test_refused_queues) ||
-	    !CU_add_test(suite, "cut short", test_cut_short) || !CU_add_test(suite, "damaged", test_damaged))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		{ "there and back", test_round_trip },
+		{ "sealed", test_seal },
+		{ "defaults", test_defaults },
+		{ "names", test_names },
+		{ "texts refused", test_refused_texts },
+		{ "numbers refused", test_refused_numbers },
+		{ "queues refused", test_refused_queues },
+		{ "cut short", test_cut_short },
+		{ "damaged", test_damaged },
+	};
+
+	return RUN_TESTS("record", tests);
 }

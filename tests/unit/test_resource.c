@@ -1,7 +1,7 @@
 /* The open resources of a thread: when they are opened, checked and closed, and how often. */
 #include "shared/resource.h"
+#include "tests/unit/runner.h"
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -229,18 +229,15 @@ static void test_one_handle_twice(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("resource", NULL, NULL);
-	CU_ADD_TEST(suite, test_opened_once);
-	CU_ADD_TEST(suite, test_reopened_when_broken);
-	CU_ADD_TEST(suite, test_broken_while_used);
-	CU_ADD_TEST(suite, test_open_fails);
-	CU_ADD_TEST(suite, test_no_handle);
-	CU_ADD_TEST(suite, test_without_check_and_close);
-	CU_ADD_TEST(suite, test_one_handle_twice);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_opened_once),
+		SUITE_TEST(test_reopened_when_broken),
+		SUITE_TEST(test_broken_while_used),
+		SUITE_TEST(test_open_fails),
+		SUITE_TEST(test_no_handle),
+		SUITE_TEST(test_without_check_and_close),
+		SUITE_TEST(test_one_handle_twice),
+	};
+
+	return RUN_TESTS("resource", tests);
 }

@@ -507,5 +507,5 @@ int main(void)
 		{ "no system call", test_no_system_call },
 	};
 
-	return RUN_TESTS("ring", tests);
+	return RUN_RING_TESTS("ring", tests);
 }

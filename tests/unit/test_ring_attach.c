@@ -311,5 +311,5 @@ int main(void)
 		{ "interrupted while allocating", test_interrupted },
 	};
 
-	return RUN_TESTS("ring_attach", tests);
+	return RUN_RING_TESTS("ring_attach", tests);
 }

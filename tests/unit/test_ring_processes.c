@@ -447,5 +447,5 @@ int main(void)
 		{ "four producers, 50,000 batches each", test_stress },
 	};
 
-	return RUN_TESTS("ring_processes", tests);
+	return RUN_RING_TESTS("ring_processes", tests);
 }

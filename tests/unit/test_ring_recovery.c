@@ -440,5 +440,5 @@ int main(void)
 		{ "a truncated segment is rebuilt", test_truncated },
 	};
 
-	return RUN_TESTS("ring_recovery", tests);
+	return RUN_RING_TESTS("ring_recovery", tests);
 }

@@ -1,9 +1,9 @@
 /* The scheduler: order within a queue, turns between queues, time, and the heap against a sort. */
-#include <CUnit/Basic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "taskd/dispatch.h"
+#include "tests/unit/runner.h"
 
 #define NOW_MS 1000000
 
@@ -173,17 +173,14 @@ static void test_queue_names_are_bounded(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("scheduler", set_up, NULL);
-	CU_add_test(suite, "queue to pool", test_queue_to_pool);
-	CU_add_test(suite, "first come, first served", test_first_come_first_served);
-	CU_add_test(suite, "queues take turns", test_queues_take_turns);
-	CU_add_test(suite, "time", test_time);
-	CU_add_test(suite, "heap against sort", test_heap_against_sort);
-	CU_add_test(suite, "queue names are bounded", test_queue_names_are_bounded);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		{ "queue to pool", test_queue_to_pool },
+		{ "first come, first served", test_first_come_first_served },
+		{ "queues take turns", test_queues_take_turns },
+		{ "time", test_time },
+		{ "heap against sort", test_heap_against_sort },
+		{ "queue names are bounded", test_queue_names_are_bounded },
+	};
+
+	return RUN_TESTS_WITHIN("scheduler", set_up, NULL, tests);
 }

@@ -2,6 +2,7 @@
  * taskd/supervisor.c: its life from start to stop, with dispatchers that die, refuse, hang or do not
  * drain. Nothing is left of any of it.
  */
+#include "tests/unit/runner.h"
 #include "tests/unit/supervisor_world.h"
 
 static void test_dispatcher_dies(void)
@@ -166,21 +167,17 @@ static void test_silence(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 2;
+	static const struct suite_test tests[] = {
+		{ "a dispatcher that dies", test_dispatcher_dies },
+		{ "a dispatcher that refuses", test_refuses_to_start },
+		{ "drain", test_drain },
+		{ "a second signal", test_second_signal },
+		{ "reload", test_reload },
+		{ "the supervisor is killed", test_supervisor_killed },
+		{ "a silent dispatcher", test_silence },
+	};
+
 	/* What a supervisor leaves behind becomes ours: so it is seen. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	CU_pSuite suite = CU_add_suite("supervisor", begin, end);
-	if (suite == NULL || CU_add_test(suite, "a dispatcher that dies", test_dispatcher_dies) == NULL ||
-	    CU_add_test(suite, "a dispatcher that refuses", test_refuses_to_start) == NULL ||
-	    CU_add_test(suite, "drain", test_drain) == NULL ||
-	    CU_add_test(suite, "a second signal", test_second_signal) == NULL ||
-	    CU_add_test(suite, "reload", test_reload) == NULL ||
-	    CU_add_test(suite, "the supervisor is killed", test_supervisor_killed) == NULL ||
-	    CU_add_test(suite, "a silent dispatcher", test_silence) == NULL)
-		return 2;
-	CU_basic_run_tests();
-	int failures = (int)CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	return RUN_TESTS_WITHIN("supervisor", begin, end, tests);
 }

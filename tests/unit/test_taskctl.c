@@ -1,9 +1,9 @@
 /* What taskctl makes of its command line, and of texts that others have written. */
-#include <CUnit/Basic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "shared/tools/taskctl.h"
+#include "tests/unit/runner.h"
 
 #define NOW 1769853600123ll /* 2026-01-31T10:00:00.123Z */
 #define DAY (24 * 3600 * 1000ll)
@@ -236,19 +236,17 @@ static void test_any_bytes(void)
 
 int main(void)
 {
-	static CU_TestInfo tests[] = {
-		{ "times", test_times }, { "durations", test_durations }, { "states", test_states }, { "filter", test_filter },
-		{ "options of a task", test_task_options }, { "wrong lines", test_wrong_lines }, { "safe text", test_safe_text },
-		{ "cut text", test_cut_text }, { "any bytes", test_any_bytes }, CU_TEST_INFO_NULL,
+	static const struct suite_test tests[] = {
+		{ "times", test_times },
+		{ "durations", test_durations },
+		{ "states", test_states },
+		{ "filter", test_filter },
+		{ "options of a task", test_task_options },
+		{ "wrong lines", test_wrong_lines },
+		{ "safe text", test_safe_text },
+		{ "cut text", test_cut_text },
+		{ "any bytes", test_any_bytes },
 	};
-	CU_SuiteInfo suites[] = { { .pName = "taskctl", .pTests = tests }, CU_SUITE_INFO_NULL };
 
-	if (CU_initialize_registry() != CUE_SUCCESS ||
-	    CU_register_suites(suites) != CUE_SUCCESS)
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures ? 1 : 0;
+	return RUN_TESTS("taskctl", tests);
 }

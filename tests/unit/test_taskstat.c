@@ -379,11 +379,11 @@ static void test_output_fails(void)
 
 int main(void)
 {
-	static CU_TestInfo tests[] = {
+	static const struct suite_test tests[] = {
 		{ "columns", test_text }, { "JSON", test_json }, { "taskd's life", test_life },
 		{ "refusals", test_refusals }, { "exclusion", test_exclusion },
 		{ "--check", test_check }, { "--wait", test_wait }, { "OpenMetrics", test_openmetrics }, { "without a board", test_without_board },
-		{ "output that fails", test_output_fails }, CU_TEST_INFO_NULL,
+		{ "output that fails", test_output_fails },
 	};
 
 	/* Built as tests/test_taskstat beside taskstat. */
@@ -392,5 +392,5 @@ int main(void)
 	if (end == NULL)
 		return 1;
 	snprintf(program, sizeof program, "%.*s/taskstat", (int)(end - self), self);
-	return run_board_tests("taskstat", tests);
+	return RUN_BOARD_TESTS("taskstat", tests);
 }

@@ -1,5 +1,6 @@
 /* The worker as a process: how it starts, refuses to start, leaves, dies and keeps pace. */
 #include "play_dispatcher.h"
+#include "tests/unit/runner.h"
 
 #include <signal.h>
 #include <sysexits.h>
@@ -350,25 +351,21 @@ static void test_pace(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_pSuite suite = CU_add_suite("worker", NULL, NULL);
-	CU_ADD_TEST(suite, test_handlers_are_announced);
-	CU_ADD_TEST(suite, test_deaths);
-	CU_ADD_TEST(suite, test_callback_crashes);
-	CU_ADD_TEST(suite, test_killed_while_it_hangs);
-	CU_ADD_TEST(suite, test_max_tasks);
-	CU_ADD_TEST(suite, test_max_memory);
-	CU_ADD_TEST(suite, test_told_to_leave);
-	CU_ADD_TEST(suite, test_threads);
-	CU_ADD_TEST(suite, test_bad_plugins);
-	CU_ADD_TEST(suite, test_plugin_directory_missing);
-	CU_ADD_TEST(suite, test_plugin_does_not_want_to_start);
-	CU_ADD_TEST(suite, test_no_plugins);
-	CU_ADD_TEST(suite, test_pace);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_handlers_are_announced),
+		SUITE_TEST(test_deaths),
+		SUITE_TEST(test_callback_crashes),
+		SUITE_TEST(test_killed_while_it_hangs),
+		SUITE_TEST(test_max_tasks),
+		SUITE_TEST(test_max_memory),
+		SUITE_TEST(test_told_to_leave),
+		SUITE_TEST(test_threads),
+		SUITE_TEST(test_bad_plugins),
+		SUITE_TEST(test_plugin_directory_missing),
+		SUITE_TEST(test_plugin_does_not_want_to_start),
+		SUITE_TEST(test_no_plugins),
+		SUITE_TEST(test_pace),
+	};
+
+	return RUN_TESTS("worker", tests);
 }

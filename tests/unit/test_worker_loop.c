@@ -3,7 +3,6 @@
  * process, so that a race detector sees every access. A wake-up that is lost is a test that ends by
  * its deadline.
  */
-#include <CUnit/Basic.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "taskd/worker_loop.h"
+#include "tests/unit/runner.h"
 
 #define DEADLINE_S 30
 #define ROUNDS 20000u
@@ -153,14 +153,11 @@ static void test_idle(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("worker loop", NULL, NULL);
-	CU_ADD_TEST(suite, test_no_wake_up_is_lost);
-	CU_ADD_TEST(suite, test_retire_is_heard);
-	CU_ADD_TEST(suite, test_idle);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_no_wake_up_is_lost),
+		SUITE_TEST(test_retire_is_heard),
+		SUITE_TEST(test_idle),
+	};
+
+	return RUN_TESTS("worker loop", tests);
 }

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "app/guesses.h"
+#include "tests/unit/runner.h"
 
 static char reader[100], submitter[100], operator[100];
 static struct tokens *tokens, *closed; /* the second without a line for anybody */
@@ -386,15 +387,17 @@ static void test_guessing(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("access", set_up, clean_up);
-	if (!CU_ADD_TEST(suite, test_files) || !CU_ADD_TEST(suite, test_too_many) || !CU_ADD_TEST(suite, test_finding) ||
-	    !CU_ADD_TEST(suite, test_rights) || !CU_ADD_TEST(suite, test_login) || !CU_ADD_TEST(suite, test_cookies) ||
-	    !CU_ADD_TEST(suite, test_users) || !CU_ADD_TEST(suite, test_waits) || !CU_ADD_TEST(suite, test_guessing))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_files),
+		SUITE_TEST(test_too_many),
+		SUITE_TEST(test_finding),
+		SUITE_TEST(test_rights),
+		SUITE_TEST(test_login),
+		SUITE_TEST(test_cookies),
+		SUITE_TEST(test_users),
+		SUITE_TEST(test_waits),
+		SUITE_TEST(test_guessing),
+	};
+
+	return RUN_TESTS_WITHIN("access", set_up, clean_up, tests);
 }

@@ -1,9 +1,9 @@
 /* Answers that are not JSON, and what a client has already. */
-#include <CUnit/Basic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "app/web.h"
+#include "tests/unit/runner.h"
 
 static struct web_request request;
 
@@ -96,13 +96,10 @@ static void test_revalidation(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("answers", NULL, NULL);
-	if (!CU_ADD_TEST(suite, test_content) || !CU_ADD_TEST(suite, test_revalidation))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_content),
+		SUITE_TEST(test_revalidation),
+	};
+
+	return RUN_TESTS("answers", tests);
 }

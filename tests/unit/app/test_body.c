@@ -1,5 +1,6 @@
 /* Bodies as hostile clients send them: what is read, what is JSON, what is refused and how. */
 #include "tests/unit/app/web_fixture.h"
+#include "tests/unit/runner.h"
 
 /* JSON that is none, or more than we take: always 400, and where. */
 static void test_hostile_json(void)
@@ -144,14 +145,13 @@ static void test_sources(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("bodies", open_ring, close_ring);
-	if (!CU_ADD_TEST(suite, test_hostile_json) || !CU_ADD_TEST(suite, test_depth) || !CU_ADD_TEST(suite, test_name_length) ||
-	    !CU_ADD_TEST(suite, test_media_types) || !CU_ADD_TEST(suite, test_sources))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_hostile_json),
+		SUITE_TEST(test_depth),
+		SUITE_TEST(test_name_length),
+		SUITE_TEST(test_media_types),
+		SUITE_TEST(test_sources),
+	};
+
+	return RUN_TESTS_WITHIN("bodies", open_ring, close_ring, tests);
 }

@@ -6,6 +6,7 @@
 
 #include "app/time_text.h"
 #include "tests/unit/app/web_fixture.h"
+#include "tests/unit/runner.h"
 
 static char operator_line[100];
 static struct tokens *tokens;
@@ -566,18 +567,25 @@ static void test_times(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("endpoints", open_all, close_all);
-	if (!CU_ADD_TEST(suite, test_register) || !CU_ADD_TEST(suite, test_faults_publish_nothing) ||
-	    !CU_ADD_TEST(suite, test_calculations) || !CU_ADD_TEST(suite, test_callbacks) ||
-	    !CU_ADD_TEST(suite, test_not_added) || !CU_ADD_TEST(suite, test_steering) || !CU_ADD_TEST(suite, test_submitting) || !CU_ADD_TEST(suite, test_steering_many) || !CU_ADD_TEST(suite, test_lists) || !CU_ADD_TEST(suite, test_signups) ||
-	    !CU_ADD_TEST(suite, test_refusals) || !CU_ADD_TEST(suite, test_without_ring) ||
-	    !CU_ADD_TEST(suite, test_rendering) || !CU_ADD_TEST(suite, test_times) || !CU_ADD_TEST(suite, test_contents) ||
-	    !CU_ADD_TEST(suite, test_prefix) || !CU_ADD_TEST(suite, test_full))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_register),
+		SUITE_TEST(test_faults_publish_nothing),
+		SUITE_TEST(test_calculations),
+		SUITE_TEST(test_callbacks),
+		SUITE_TEST(test_not_added),
+		SUITE_TEST(test_steering),
+		SUITE_TEST(test_submitting),
+		SUITE_TEST(test_steering_many),
+		SUITE_TEST(test_lists),
+		SUITE_TEST(test_signups),
+		SUITE_TEST(test_refusals),
+		SUITE_TEST(test_without_ring),
+		SUITE_TEST(test_rendering),
+		SUITE_TEST(test_times),
+		SUITE_TEST(test_contents),
+		SUITE_TEST(test_prefix),
+		SUITE_TEST(test_full),
+	};
+
+	return RUN_TESTS_WITHIN("endpoints", open_all, close_all, tests);
 }

@@ -2,7 +2,6 @@
  * What a request becomes on its way through fcgi.c, and whose the descriptors are: a kept connection has
  * one of its own and one that is lent to libfcgi, and with a stream of events it leaves without either.
  */
-#include <CUnit/Basic.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,6 +14,7 @@
 #include "app/log.h"
 #include "app/stream.h"
 #include "tests/unit/app/fcgi_fixture.h"
+#include "tests/unit/runner.h"
 
 #define THREADS 2
 #define KEPT 20
@@ -274,18 +274,16 @@ static void test_parameters_that_are_missing(void)
 
 int main(void)
 {
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_kept_ones_keep_their_numbers),
+		SUITE_TEST(test_rare_numbers),
+		SUITE_TEST(test_hand_over),
+		SUITE_TEST(test_parameters),
+		SUITE_TEST(test_parameters_that_are_missing),
+	};
+
 	snprintf(path, sizeof(path), "/tmp/test-fcgi-%ld.sock", (long)getpid());
 	log_open(LOG_EMERG);
 	signal(SIGPIPE, SIG_IGN);
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("fcgi", NULL, NULL);
-	if (!CU_ADD_TEST(suite, test_kept_ones_keep_their_numbers) || !CU_ADD_TEST(suite, test_rare_numbers) ||
-	    !CU_ADD_TEST(suite, test_hand_over) || !CU_ADD_TEST(suite, test_parameters) ||
-	    !CU_ADD_TEST(suite, test_parameters_that_are_missing))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	return RUN_TESTS("fcgi", tests);
 }

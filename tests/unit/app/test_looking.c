@@ -10,6 +10,7 @@
 #include "app/time_text.h"
 #include "shared/board.h"
 #include "tests/unit/app/web_fixture.h"
+#include "tests/unit/runner.h"
 
 #define ENTRIES BOARD_BUCKET
 #define WORKERS 4
@@ -271,15 +272,15 @@ static void test_times(void)
 
 int main(void)
 {
-	CU_TestInfo tests[] = { { "no_board", test_no_board }, { "stats", test_stats }, { "workers", test_workers },
-		{ "queues_and_handlers", test_queues_and_handlers }, { "ring", test_ring }, { "dead_lane", test_dead_lane },
-		{ "times", test_times }, CU_TEST_INFO_NULL };
-	CU_SuiteInfo suites[] = { { "looking", open_ring, close_ring, NULL, NULL, tests }, CU_SUITE_INFO_NULL };
-	if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-		return 1;
-	CU_basic_set_mode(CU_BRM_NORMAL);
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		{ "no_board", test_no_board },
+		{ "stats", test_stats },
+		{ "workers", test_workers },
+		{ "queues_and_handlers", test_queues_and_handlers },
+		{ "ring", test_ring },
+		{ "dead_lane", test_dead_lane },
+		{ "times", test_times },
+	};
+
+	return RUN_TESTS_WITHIN("looking", open_ring, close_ring, tests);
 }

@@ -4,6 +4,7 @@
  * next request is served as if nothing had been.
  */
 #include "tests/unit/app/web_fixture.h"
+#include "tests/unit/runner.h"
 
 static long allocations_left; /* negative: as many as are wanted */
 
@@ -96,16 +97,13 @@ static void test_task(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_requests),
+		SUITE_TEST(test_task),
+	};
+
 	json_set_alloc_funcs(limited_malloc, free);
 	allocations_left = -1;
 	setenv("TASKRING_SIGNUP_DB", "/nowhere/signups.db", 1);
-	CU_pSuite suite = CU_add_suite("memory", open_with_tokens, close_with_tokens);
-	if (!CU_ADD_TEST(suite, test_requests) || !CU_ADD_TEST(suite, test_task))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	return RUN_TESTS_WITHIN("memory", open_with_tokens, close_with_tokens, tests);
 }

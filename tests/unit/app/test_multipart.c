@@ -2,13 +2,13 @@
  * app/multipart.c and app/header_value.c: what browsers send is read, however it is cut into reads;
  * everything else is refused.
  */
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "app/header_value.h"
 #include "app/multipart.h"
+#include "tests/unit/runner.h"
 
 #define TYPE "multipart/form-data; boundary=XyZ"
 #define HEAD(field) "Content-Disposition: form-data; name=\"" field "\""
@@ -283,15 +283,15 @@ static void test_boundaries(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("multipart", NULL, NULL);
-	if (!CU_ADD_TEST(suite, test_every_split) || !CU_ADD_TEST(suite, test_every_end) ||
-	    !CU_ADD_TEST(suite, test_look_alikes) || !CU_ADD_TEST(suite, test_heads) || !CU_ADD_TEST(suite, test_limits) ||
-	    !CU_ADD_TEST(suite, test_damage) || !CU_ADD_TEST(suite, test_boundaries))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_every_split),
+		SUITE_TEST(test_every_end),
+		SUITE_TEST(test_look_alikes),
+		SUITE_TEST(test_heads),
+		SUITE_TEST(test_limits),
+		SUITE_TEST(test_damage),
+		SUITE_TEST(test_boundaries),
+	};
+
+	return RUN_TESTS("multipart", tests);
 }

@@ -1,5 +1,4 @@
 /* The description of the interface: each row and each table in OpenAPI's words, and every reference leads somewhere. */
-#include <CUnit/Basic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 
 #include "app/endpoints.h"
 #include "app/openapi.h"
+#include "tests/unit/runner.h"
 
 static _Atomic long allocations_left = -1; /* negative: as many as are wanted */
 
@@ -357,16 +357,16 @@ static void test_asked_at_once(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_schemas),
+		SUITE_TEST(test_named_schemas),
+		SUITE_TEST(test_rows),
+		SUITE_TEST(test_security),
+		SUITE_TEST(test_every_route),
+		SUITE_TEST(test_memory),
+		SUITE_TEST(test_asked_at_once),
+	};
+
 	json_set_alloc_funcs(limited_malloc, free);
-	CU_pSuite suite = CU_add_suite("openapi", NULL, NULL);
-	if (!CU_ADD_TEST(suite, test_schemas) || !CU_ADD_TEST(suite, test_named_schemas) || !CU_ADD_TEST(suite, test_rows) || !CU_ADD_TEST(suite, test_security) ||
-	    !CU_ADD_TEST(suite, test_every_route) || !CU_ADD_TEST(suite, test_memory) ||
-	    !CU_ADD_TEST(suite, test_asked_at_once))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	return RUN_TESTS("openapi", tests);
 }

@@ -1,5 +1,4 @@
 /* What comes in from a client and from the command line: heads of requests, e-mail addresses, options. */
-#include <CUnit/Basic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,6 +6,7 @@
 #include "app/email.h"
 #include "app/options.h"
 #include "app/request_head.h"
+#include "tests/unit/runner.h"
 
 static struct web_request request;
 
@@ -226,16 +226,18 @@ static void test_options(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("request", NULL, NULL);
-	if (!CU_ADD_TEST(suite, test_paths) || !CU_ADD_TEST(suite, test_queries) || !CU_ADD_TEST(suite, test_long_paths) ||
-	    !CU_ADD_TEST(suite, test_missing_variables) || !CU_ADD_TEST(suite, test_request_ids) ||
-	    !CU_ADD_TEST(suite, test_trace) || !CU_ADD_TEST(suite, test_lengths) || !CU_ADD_TEST(suite, test_emails) ||
-	    !CU_ADD_TEST(suite, test_email_lengths) || !CU_ADD_TEST(suite, test_options))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_paths),
+		SUITE_TEST(test_queries),
+		SUITE_TEST(test_long_paths),
+		SUITE_TEST(test_missing_variables),
+		SUITE_TEST(test_request_ids),
+		SUITE_TEST(test_trace),
+		SUITE_TEST(test_lengths),
+		SUITE_TEST(test_emails),
+		SUITE_TEST(test_email_lengths),
+		SUITE_TEST(test_options),
+	};
+
+	return RUN_TESTS("request", tests);
 }

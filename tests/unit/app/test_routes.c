@@ -1,5 +1,4 @@
 /* Rows of a route table: which one a request finds, what its path and query become, what rows may be wrong about. */
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +6,7 @@
 #include <unistd.h>
 
 #include "app/web.h"
+#include "tests/unit/runner.h"
 
 static struct web_answer nothing(const struct web_request *request, struct background_tasks *background)
 {
@@ -294,15 +294,15 @@ static int clean_up(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("routes", NULL, clean_up);
-	if (!CU_ADD_TEST(suite, test_finding) || !CU_ADD_TEST(suite, test_values) || !CU_ADD_TEST(suite, test_query_faults) ||
-	    !CU_ADD_TEST(suite, test_path_faults) || !CU_ADD_TEST(suite, test_rows) || !CU_ADD_TEST(suite, test_table) ||
-	    !CU_ADD_TEST(suite, test_traces))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_finding),
+		SUITE_TEST(test_values),
+		SUITE_TEST(test_query_faults),
+		SUITE_TEST(test_path_faults),
+		SUITE_TEST(test_rows),
+		SUITE_TEST(test_table),
+		SUITE_TEST(test_traces),
+	};
+
+	return RUN_TESTS_WITHIN("routes", NULL, clean_up, tests);
 }

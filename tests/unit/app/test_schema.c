@@ -2,13 +2,13 @@
  * Schemas: what passes, what does not, and what is said of it. Each row is a value and the faults
  * that it must have, as "place:type" in their order.
  */
-#include <CUnit/Basic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "app/schema.h"
+#include "tests/unit/runner.h"
 
 /* At file scope, as all tables: there what they are made of lives as long as they do. */
 static const struct schema pattern_schema = { .types = SCHEMA_STRING, .pattern = PATTERN("^(a|b)+c{2}$") };
@@ -354,19 +354,25 @@ static int clean_up(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("schema", NULL, clean_up);
-	if (!CU_ADD_TEST(suite, test_types) || !CU_ADD_TEST(suite, test_lengths) || !CU_ADD_TEST(suite, test_choices) ||
-	    !CU_ADD_TEST(suite, test_patterns) || !CU_ADD_TEST(suite, test_pattern_is_linear) ||
-	    !CU_ADD_TEST(suite, test_pattern_threads) || !CU_ADD_TEST(suite, test_formats) || !CU_ADD_TEST(suite, test_uris) ||
-	    !CU_ADD_TEST(suite, test_date_times) || !CU_ADD_TEST(suite, test_bounds) ||
-	    !CU_ADD_TEST(suite, test_integral_numbers_become_integers) || !CU_ADD_TEST(suite, test_objects) ||
-	    !CU_ADD_TEST(suite, test_maps) || !CU_ADD_TEST(suite, test_many_faults) || !CU_ADD_TEST(suite, test_from_text) ||
-	    !CU_ADD_TEST(suite, test_messages) || !CU_ADD_TEST(suite, test_wrong_tables))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_types),
+		SUITE_TEST(test_lengths),
+		SUITE_TEST(test_choices),
+		SUITE_TEST(test_patterns),
+		SUITE_TEST(test_pattern_is_linear),
+		SUITE_TEST(test_pattern_threads),
+		SUITE_TEST(test_formats),
+		SUITE_TEST(test_uris),
+		SUITE_TEST(test_date_times),
+		SUITE_TEST(test_bounds),
+		SUITE_TEST(test_integral_numbers_become_integers),
+		SUITE_TEST(test_objects),
+		SUITE_TEST(test_maps),
+		SUITE_TEST(test_many_faults),
+		SUITE_TEST(test_from_text),
+		SUITE_TEST(test_messages),
+		SUITE_TEST(test_wrong_tables),
+	};
+
+	return RUN_TESTS_WITHIN("schema", NULL, clean_up, tests);
 }

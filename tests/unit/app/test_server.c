@@ -4,7 +4,6 @@
  * is slow holds one only for so long, a stop is prompt and cuts nothing off, hostile lengths are
  * answered, a dead process is replaced.
  */
-#include <CUnit/Basic.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -25,6 +24,7 @@
 #include "app/log.h"
 #include "app/master.h"
 #include "tests/unit/app/fcgi_fixture.h"
+#include "tests/unit/runner.h"
 
 #define THREADS 2
 #define BODY_LIMIT 1000
@@ -691,23 +691,26 @@ static void test_master(void)
 
 int main(void)
 {
+	/* The master first: a process with threads does not fork well under a sanitizer. */
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_master),
+		SUITE_TEST(test_listen),
+		SUITE_TEST(test_kept_connections_hold_no_thread),
+		SUITE_TEST(test_bodies),
+		SUITE_TEST(test_nonsense),
+		SUITE_TEST(test_stop_finishes_what_is_in_hand),
+		SUITE_TEST(test_cut_off),
+		SUITE_TEST(test_idle_ones_give_way),
+		SUITE_TEST(test_nobody_gives_way),
+		SUITE_TEST(test_crowd),
+		SUITE_TEST(test_slow_ones),
+		SUITE_TEST(test_abort),
+		SUITE_TEST(test_large_head),
+		SUITE_TEST(test_unread_body),
+		SUITE_TEST(test_error_line),
+	};
+
 	snprintf(path, sizeof(path), "/tmp/test-server-%ld.sock", (long)getpid());
 	log_open(LOG_EMERG);
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("server", NULL, NULL);
-	/* The master first: a process with threads does not fork well under a sanitizer. */
-	if (!CU_ADD_TEST(suite, test_master) || !CU_ADD_TEST(suite, test_listen) ||
-	    !CU_ADD_TEST(suite, test_kept_connections_hold_no_thread) || !CU_ADD_TEST(suite, test_bodies) ||
-	    !CU_ADD_TEST(suite, test_nonsense) || !CU_ADD_TEST(suite, test_stop_finishes_what_is_in_hand) ||
-	    !CU_ADD_TEST(suite, test_cut_off) || !CU_ADD_TEST(suite, test_idle_ones_give_way) ||
-	    !CU_ADD_TEST(suite, test_nobody_gives_way) || !CU_ADD_TEST(suite, test_crowd) ||
-	    !CU_ADD_TEST(suite, test_slow_ones) || !CU_ADD_TEST(suite, test_abort) ||
-	    !CU_ADD_TEST(suite, test_large_head) || !CU_ADD_TEST(suite, test_unread_body) ||
-	    !CU_ADD_TEST(suite, test_error_line))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	return RUN_TESTS("server", tests);
 }

@@ -1,5 +1,4 @@
 /* Pages out of a directory: what is found in it, what a path gets, and that nothing else is to be had. */
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +6,7 @@
 #include <unistd.h>
 
 #include "app/static.h"
+#include "tests/unit/runner.h"
 
 static char directory[] = "/tmp/test-static-XXXXXX";
 static struct static_files *files;
@@ -194,15 +194,15 @@ static void test_limits(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("static", set_up, tear_down);
-	if (!CU_ADD_TEST(suite, test_reading) || !CU_ADD_TEST(suite, test_files) || !CU_ADD_TEST(suite, test_nothing_else) ||
-	    !CU_ADD_TEST(suite, test_ways_there) || !CU_ADD_TEST(suite, test_methods) || !CU_ADD_TEST(suite, test_tags) ||
-	    !CU_ADD_TEST(suite, test_limits))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_reading),
+		SUITE_TEST(test_files),
+		SUITE_TEST(test_nothing_else),
+		SUITE_TEST(test_ways_there),
+		SUITE_TEST(test_methods),
+		SUITE_TEST(test_tags),
+		SUITE_TEST(test_limits),
+	};
+
+	return RUN_TESTS_WITHIN("static", set_up, tear_down, tests);
 }

@@ -679,7 +679,7 @@ static void test_no_board(void)
 
 int main(void)
 {
-	CU_TestInfo tests[] = {
+	static const struct suite_test tests[] = {
 		{ "records", test_records },
 		{ "ids", test_ids },
 		{ "one task to its end", test_one_task_to_its_end },
@@ -697,8 +697,7 @@ int main(void)
 		{ "a stop is polite", test_stop_is_polite },
 		{ "hostile texts", test_hostile_texts },
 		{ "no board", test_no_board },
-		CU_TEST_INFO_NULL,
 	};
 
-	return run_board_tests("stream", tests);
+	return RUN_BOARD_TESTS("stream", tests);
 }

@@ -2,7 +2,6 @@
  * app/upload.c and POST /files over a real ring and spool directory: what a body holds ends up in
  * one file, once; whatever goes wrong leaves none, and no descriptor.
  */
-#include <CUnit/Basic.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,6 +16,7 @@
 
 #include "app/request_head.h"
 #include "app/web.h"
+#include "tests/unit/runner.h"
 
 #define FORM "multipart/form-data; boundary=B"
 #define PART(parameters) "--B\r\nContent-Disposition: form-data; " parameters "\r\n\r\n"
@@ -396,16 +396,18 @@ static int close_world(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("upload", open_world, close_world);
-	if (!CU_ADD_TEST(suite, test_plain) || !CU_ADD_TEST(suite, test_forms) || !CU_ADD_TEST(suite, test_names) ||
-	    !CU_ADD_TEST(suite, test_size) || !CU_ADD_TEST(suite, test_broken) || !CU_ADD_TEST(suite, test_space) ||
-	    !CU_ADD_TEST(suite, test_at_once) || !CU_ADD_TEST(suite, test_endpoint) || !CU_ADD_TEST(suite, test_refusals) ||
-	    !CU_ADD_TEST(suite, test_full_ring))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_plain),
+		SUITE_TEST(test_forms),
+		SUITE_TEST(test_names),
+		SUITE_TEST(test_size),
+		SUITE_TEST(test_broken),
+		SUITE_TEST(test_space),
+		SUITE_TEST(test_at_once),
+		SUITE_TEST(test_endpoint),
+		SUITE_TEST(test_refusals),
+		SUITE_TEST(test_full_ring),
+	};
+
+	return RUN_TESTS_WITHIN("upload", open_world, close_world, tests);
 }
