@@ -16,8 +16,8 @@ static void test_many_pending_at_once(void)
 	char args[64];
 
 	begin(1);
-	for (int i = 0; i < MANY; i++) { /* the last one is the first to end, by 500 ms */
-		snprintf(args, sizeof args, "{\"ms\":%d}", 1000 - i * 500 / MANY);
+	for (int i = 0; i < MANY; i++) { /* the last one is the first to end, by 1.5 s */
+		snprintf(args, sizeof args, "{\"ms\":%d}", 2000 - i * 1500 / MANY);
 		last = push(0, "wait", args);
 		first = first ? first : last;
 	}
@@ -33,17 +33,17 @@ static void test_many_pending_at_once(void)
 static void test_messages_come_between_others(void)
 {
 	begin(1);
-	uint64_t slow = push(0, "wait", "{\"ms\":60,\"say\":true}");
-	uint64_t quick = push(0, "wait", "{\"ms\":20,\"say\":true}");
+	uint64_t slow = push(0, "wait", "{\"ms\":900,\"say\":true}");
+	uint64_t quick = push(0, "wait", "{\"ms\":300,\"say\":true}");
 	uint64_t plain = push(0, "succeed", NULL);
 	await(0, slow);
 	CU_ASSERT(ones[plain].place == 1 && ones[quick].place == 2 && ones[slow].place == 3);
 	CU_ASSERT_EQUAL(ones[plain].pending, 0);
 	CU_ASSERT_EQUAL(ones[slow].pending, 1);
 	CU_ASSERT_STRING_EQUAL(ones[quick].log,
-	    "waited 20 ms in wait\narguments {\"ms\":20,\"say\":true}\n");
+	    "waited 300 ms in wait\narguments {\"ms\":300,\"say\":true}\n");
 	CU_ASSERT_STRING_EQUAL(ones[slow].log,
-	    "waited 60 ms in wait\narguments {\"ms\":60,\"say\":true}\n");
+	    "waited 900 ms in wait\narguments {\"ms\":900,\"say\":true}\n");
 	CU_ASSERT(ones[slow].results == 1 && ones[slow].progressed == 1);
 	leave();
 }
