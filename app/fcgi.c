@@ -27,6 +27,7 @@
 #include "app/connections.h"
 #include "app/log.h"
 #include "app/request_head.h"
+#include "app/seats.h"
 #include "app/stream.h"
 
 #define SECOND_NS 1000000000ll
@@ -36,6 +37,7 @@
 
 struct fcgi_server {
 	struct connections *connections;
+	struct seats *seats;
 	struct fcgi_settings settings;
 };
 
@@ -46,6 +48,7 @@ struct server_thread {
 	void *context;
 	FCGX_Request fcgx;
 	struct connection *connection;
+	struct seat seat;
 	struct web_request request; /* 4 KB with its texts: not on each call's stack */
 	struct fcgi_answer answered;
 	int64_t body_left_ns; /* how long the body may still be waited for */
@@ -62,9 +65,11 @@ struct fcgi_server *fcgi_server_new(int listen_fd, const struct fcgi_settings *s
 	if (server == NULL)
 		return NULL;
 	server->settings = *settings;
-	server->connections = connections_new(listen_fd, settings->connections);
+	server->seats = seats_new(settings->awake);
+	server->connections = server->seats != NULL ? connections_new(listen_fd, settings->connections) : NULL;
 	if (server->connections == NULL) {
 		int saved = errno;
+		seats_free(&server->seats);
 		free(server);
 		errno = saved;
 		return NULL;
@@ -77,6 +82,7 @@ void fcgi_server_free(struct fcgi_server **server)
 	if (*server == NULL)
 		return;
 	connections_free(&(*server)->connections);
+	seats_free(&(*server)->seats);
 	free(*server);
 	*server = NULL;
 }
@@ -315,6 +321,15 @@ static enum connection_end serve_connection(struct server_thread *thread)
 
 /* ---- a thread's life --------------------------------------------------------------------- */
 
+/* NULL: there will be no more. */
+static struct connection *next_connection(struct server_thread *thread)
+{
+	seats_wait(thread->server->seats, &thread->seat);
+	struct connection *connection = connections_take(thread->server->connections);
+	seats_serve(thread->server->seats, &thread->seat);
+	return connection;
+}
+
 void fcgi_server_run(struct fcgi_server *server, fcgi_answer_fn *answer, void *context)
 {
 	struct server_thread *thread = calloc(1, sizeof(*thread));
@@ -326,13 +341,15 @@ void fcgi_server_run(struct fcgi_server *server, fcgi_answer_fn *answer, void *c
 	thread->server = server;
 	thread->answer = answer;
 	thread->context = context;
-	while ((thread->connection = connections_take(server->connections)) != NULL) {
+	seats_join(server->seats, &thread->seat);
+	while ((thread->connection = next_connection(thread)) != NULL) {
 		enum connection_end end = serve_connection(thread);
 		if (end == CONNECTION_KEPT)
 			connections_give_back(server->connections, thread->connection);
 		else if (end == CONNECTION_ENDED)
 			connections_end(server->connections, thread->connection);
 	}
+	seats_leave(server->seats, &thread->seat);
 	FCGX_Free(&thread->fcgx, 0);
 	free(thread);
 }
@@ -340,9 +357,11 @@ void fcgi_server_run(struct fcgi_server *server, fcgi_answer_fn *answer, void *c
 void fcgi_server_stop(struct fcgi_server *server)
 {
 	connections_stop(server->connections);
+	seats_open(server->seats);
 }
 
 void fcgi_server_cut_off(struct fcgi_server *server)
 {
 	connections_cut_off(server->connections);
+	seats_open(server->seats);
 }

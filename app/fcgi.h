@@ -19,6 +19,7 @@ struct fcgi_settings {
 	 */
 	unsigned timeout_ms;
 	unsigned bytes_per_s;
+	unsigned awake; /* threads that take requests, besides those that are held up (seats.h); 0: all */
 	const char *user_parameter; /* in which the web server says whom it has recognized; NULL: none is looked at */
 };
 

@@ -14,6 +14,7 @@
 
 #define THREADS_MEMORY 4 /* by default */
 #define THREADS_DISK 32
+#define AWAKE_LEAST 2 /* one may be held up for a moment */
 
 typedef bool set_fn(struct options *options, const char *argument);
 
@@ -292,6 +293,13 @@ static int read_option(struct options *options, int letter)
 	return letter == 'h' ? 0 : 2;
 }
 
+/* Where requests wait for nothing, more threads than processors would only wake each other up. */
+static unsigned count_awake(void)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	return processors > AWAKE_LEAST ? (unsigned)processors : AWAKE_LEAST;
+}
+
 int options_read(int argc, char **argv, struct options *options)
 {
 	*options = (struct options){
@@ -322,6 +330,8 @@ int options_read(int argc, char **argv, struct options *options)
 	/* A thread that waits for the disk does nothing else: as many requests as there are threads share an fsync. */
 	if (options->threads == 0)
 		options->threads = options->web.durability == TR_DISK ? THREADS_DISK : THREADS_MEMORY;
+	if (options->web.durability == TR_MEMORY)
+		options->fcgi.awake = count_awake();
 	if (options->web.upload.at_once == 0)
 		options->web.upload.at_once = options->threads / 2 > 0 ? options->threads / 2 : 1;
 	if (optind == argc && options->fcgi.user_parameter != NULL && options->token_file == NULL) {

@@ -90,7 +90,8 @@ static void *thread_main(void *context)
 
 static void start_with(unsigned connections, unsigned timeout_ms)
 {
-	settings = (struct fcgi_settings){ .connections = connections, .timeout_ms = timeout_ms, .bytes_per_s = 1000 };
+	settings = (struct fcgi_settings){ .connections = connections, .timeout_ms = timeout_ms, .bytes_per_s = 1000,
+		.awake = 1 }; /* the other thread must do where that one is held up */
 	listen_fd = listen_open(path, 0600);
 	CU_ASSERT_FATAL(listen_fd >= 0);
 	server = fcgi_server_new(listen_fd, &settings);
