@@ -2,7 +2,6 @@
  * Who may take requests: as many threads as there are seats, one more for each that is held up, and all of
  * them at the end.
  */
-#include <CUnit/Basic.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 
 #include "app/seats.h"
 #include "shared/clock.h"
+#include "tests/unit/runner.h"
 
 #define PATIENCE_NS 5000000000ll
 #define OTHERS 3
@@ -161,14 +161,12 @@ static void test_enough_for_all(void)
 
 int main(void)
 {
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	CU_pSuite suite = CU_add_suite("seats", NULL, NULL);
-	if (!CU_ADD_TEST(suite, test_one_seat) || !CU_ADD_TEST(suite, test_leaving) || !CU_ADD_TEST(suite, test_opening) ||
-	    !CU_ADD_TEST(suite, test_enough_for_all))
-		return 1;
-	CU_basic_run_tests();
-	unsigned failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures > 0;
+	static const struct suite_test tests[] = {
+		SUITE_TEST(test_one_seat),
+		SUITE_TEST(test_leaving),
+		SUITE_TEST(test_opening),
+		SUITE_TEST(test_enough_for_all),
+	};
+
+	return RUN_TESTS("seats", tests);
 }
