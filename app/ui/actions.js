@@ -4,7 +4,9 @@
  */
 import * as api from './api.js';
 import { byId, setText, toast } from './dom.js';
-import { count } from './format.js';
+import { count, exact } from './format.js';
+
+const COUNT_STEPS_MAX = 20;
 
 export const ACTIONS = {
 	retry: { label: 'Retry', verb: 'Queue again', text: 'It gets as many attempts as it had at first.', states: ['dead'] },
@@ -78,18 +80,35 @@ export async function actOnSelected(name, tasks) {
 	return true;
 }
 
+/* How many match; where that takes too many steps, how many at least: { matched, more }. */
+async function countMatching(path, filter) {
+	let matched = 0, cursor = null;
+	for (let steps = 0; steps < COUNT_STEPS_MAX; steps++) {
+		const step = await api.post(path, undefined, { ...filter, all: 'true', cursor, dry_run: 'true' });
+		matched += step.matched;
+		cursor = step.next;
+		if (cursor === null)
+			break;
+	}
+	return { matched, more: cursor !== null };
+}
+
 /* All that match, page after page. `filter` as GET /tasks takes it. */
 export async function actOnMatching(name, filter, described) {
 	const action = ACTIONS[name];
 	const path = `tasks/${name}`;
-	let dry;
+	let found;
 	try {
-		dry = await api.post(path, undefined, { ...filter, all: 'true', dry_run: 'true' });
+		found = await countMatching(path, filter);
 	} catch (error) {
 		return failed(error);
 	}
-	const many = `${dry.next ? 'at least ' : ''}${count(dry.matched)}`;
-	if (!(await confirm(`${action.label}: all that match?`, `${many} tasks match now (${described}). ${action.text}`, action.verb, action.danger)))
+	if (found.matched === 0 && !found.more) {
+		toast(`${action.label}: nothing matches that is ${action.states.join(' or ')}`, true);
+		return false;
+	}
+	const many = `${found.more ? 'At least ' : ''}${exact(found.matched)} task${found.matched === 1 && !found.more ? ' matches' : 's match'}`;
+	if (!(await confirm(`${action.label}: all that match?`, `${many} now (${described}). ${action.text}`, action.verb, action.danger)))
 		return false;
 	let asked = 0;
 	let cursor = null;

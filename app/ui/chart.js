@@ -4,15 +4,17 @@ import uPlot from './vendor/uPlot.esm.js';
 import { h, setText } from './dom.js';
 
 const charts = new Set();
+const WHOLE = Array.from({ length: 13 }, (_, i) => [1, 2, 5].map((each) => each * 10 ** i)).flat();
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const font = () => `11px ${getComputedStyle(document.body).fontFamily}`;
 
 /*
  * series: [{ label, colour (a custom property), fill }]; format(value) -> text. { element, set(columns) }: columns[0]
- * are times in s since 1970. `log`: a logarithmic scale, for values that differ by powers of ten. `span_s`: how
+ * are times in s since 1970. mark(value, step) -> text, for the scale, where format() is too coarse; `whole`: only whole
+ * numbers are marked. `log`: a logarithmic scale, for values that differ by powers of ten. `span_s`: how
  * much of it is shown at most, up to the newest, and at least a fifth of that.
  */
-export function chart({ id, title, series, format, log, span_s, height = 170 }) {
+export function chart({ id, title, series, format, mark = format, whole, log, span_s, height = 170 }) {
 	const values = series.map(() => h('b', { class: 'number' }, '–'));
 	const legend = h('ul', { class: 'legend' }, series.map((each, i) => {
 		const swatch = h('i', { 'aria-hidden': 'true' });
@@ -34,7 +36,8 @@ export function chart({ id, title, series, format, log, span_s, height = 170 }) 
 			width: Math.max(plot.clientWidth, 200), height, legend: { show: false },
 			cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
 			scales: { x: { time: true, range: (u, low, high) => recent(low, high, span_s) }, y: log ? { distr: 3, range: (u, low, high) => logRange(low, high) } : { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-			axes: [{ ...axis, size: 24, space: 76, values: (u, splits) => splits.map(timeOnly(splits)) }, { ...axis, ...(log ? { grid: { ...axis.grid, filter: onlyDecades } } : {}), size: 62, space: 32, values: (u, splits) => splits.map((v) => (v === null ? '' : format(v))),
+			axes: [{ ...axis, size: 24, space: 76, values: (u, splits) => splits.map(timeOnly(splits)) }, { ...axis, ...(log ? { grid: { ...axis.grid, filter: onlyDecades } } : {}), size: 62, space: 32, ...(whole ? { incrs: WHOLE } : {}),
+				values: (u, splits, at, space, step) => splits.map((v) => (v === null ? '' : mark(v, step))),
 				...(log ? { filter: onlyDecades } : {}) }],
 			series: [{}, ...series.map((each) => ({ label: each.label, stroke: colour(each.colour), width: 1.5, spanGaps: Boolean(each.spanGaps),
 				fill: each.fill ? `${colour(each.colour)}22` : undefined, points: { size: 4, fill: colour(each.colour), ...(each.spanGaps ? { show: true } : {}) } }))],

@@ -42,21 +42,22 @@ export const byId = (id) => document.getElementById(id);
 
 const FOCUSABLE = 'a[href], button, input, select, textarea, summary';
 
-/* Does `change`; whoever of `element`'s children had the focus has it afterwards, by its place among them. */
+/* Does `change`; whoever of `element`'s children had the focus has it afterwards, by its id, or its place among them. */
 export function keepFocus(element, change) {
-	const at = [...element.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+	const all = () => [...element.querySelectorAll(FOCUSABLE)];
+	const had = document.activeElement, at = all().indexOf(had);
 	change();
 	if (at >= 0)
-		element.querySelectorAll(FOCUSABLE)[at]?.focus({ preventScroll: true });
+		(had.id ? byId(had.id) : all()[at])?.focus({ preventScroll: true });
 }
 
 /*
  * A table of items. columns: [{ name, cell(item) -> node or text, class }]. key(item) says which row is which: rows
  * whose item has not changed are left alone, with focus and selection.
  */
-export function table({ id, caption, columns, key, empty, rowAttributes }) {
+export function table({ id, caption, columns, key, empty = 'Nothing here.', rowAttributes }) {
 	const body = h('tbody');
-	const nothing = h('p', { class: 'empty' }, empty ?? 'Nothing here.');
+	const nothing = h('p', { class: 'empty' }, empty);
 	const element = h('div', { class: 'scroll' },
 		h('table', { id },
 			h('caption', { class: 'sr' }, caption),
@@ -70,7 +71,14 @@ export function table({ id, caption, columns, key, empty, rowAttributes }) {
 		keepFocus(row, () => row.replaceChildren(...cells));
 	}
 	function set(items, salt = '') {
-		const kept = new Set();
+		/* First what has gone, so that no other row has to be moved, which would take the focus from it. */
+		const kept = new Set(items.map((item) => String(key(item))));
+		for (const [name, entry] of rows) {
+			if (!kept.has(name)) {
+				entry.row.remove();
+				rows.delete(name);
+			}
+		}
 		items.forEach((item, place) => {
 			const name = String(key(item));
 			const shown = JSON.stringify(item) + salt;
@@ -83,20 +91,13 @@ export function table({ id, caption, columns, key, empty, rowAttributes }) {
 				fill(entry.row, item);
 				entry.shown = shown;
 			}
-			kept.add(name);
 			if (body.children[place] !== entry.row)
 				body.insertBefore(entry.row, body.children[place] ?? null);
 		});
-		for (const [name, entry] of rows) {
-			if (!kept.has(name)) {
-				entry.row.remove();
-				rows.delete(name);
-			}
-		}
 		nothing.hidden = items.length > 0;
 		element.classList.toggle('none', items.length === 0);
 	}
-	return { element, set, body };
+	return { element, set, sayEmpty: (text) => setText(nothing, text ?? empty) };
 }
 
 export function heading(title, ...rest) {

@@ -17,6 +17,14 @@ export function rate(perSecond) {
 	return `${perSecond < 10 ? perSecond.toFixed(1) : count(perSecond)}/s`;
 }
 
+/* The same for the marks of a scale, which lie `step` apart: as many places as tell one from the next. */
+export function rateMark(perSecond, step) {
+	let places = 0;
+	while (places < 6 && Math.abs(step * 10 ** places - Math.round(step * 10 ** places)) > 1e-6)
+		places++;
+	return perSecond === 0 ? '0/s' : `${places > 0 ? perSecond.toFixed(places) : count(perSecond)}/s`;
+}
+
 const number = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)).replace(/\.0+$/, '');
 
 export function duration(ms) {
@@ -55,6 +63,10 @@ export function bytes(value) {
 }
 
 export const percent = (part, all) => (all > 0 ? `${number((100 * part) / all)} %` : '–');
+
+const SIGNALS = { 4: 'SIGILL', 6: 'SIGABRT', 7: 'SIGBUS', 8: 'SIGFPE', 9: 'SIGKILL', 11: 'SIGSEGV', 15: 'SIGTERM', 24: 'SIGXCPU' };
+/* How a process ended. */
+export const exitOf = (signal, code) => (signal ? (SIGNALS[signal] ?? `signal ${signal}`) : `exit ${code}`);
 
 export const shortId = (id) => id.slice(-12);
 

@@ -100,7 +100,7 @@ async function look() {
 		trouble(error);
 	}
 	if (mine === shown && isLive() && mine.view.every_ms)
-		timer = setTimeout(look, mine.view.every_ms);
+		timer = setTimeout(() => isLive() && look(), mine.view.every_ms);
 }
 
 const lookAgain = () => look();

@@ -41,13 +41,14 @@ export function timeline(task) {
 	const stages = stagesOf(task);
 	if (stages.length === 0)
 		return null;
-	const all = Math.max(1, stages.reduce((sum, stage) => sum + (stage.to - stage.from), 0));
+	const all = stages.reduce((sum, stage) => sum + (stage.to - stage.from), 0);
 	const bars = stages.map((stage) => {
-		const bar = h('i', { class: stage.kind, title: `${stage.name}: ${format.duration(stage.to - stage.from)}` });
-		bar.style.flexGrow = Math.max(LEAST_PART, (stage.to - stage.from) / all);
+		const bar = h('i', { class: stage.kind, title: `${stage.name}: ${format.between(stage.from, stage.to)}` });
+		/* Where all of it took less than a millisecond, each is as wide. */
+		bar.style.flexGrow = all > 0 ? Math.max(LEAST_PART, (stage.to - stage.from) / all) : 1;
 		return bar;
 	});
 	const SHOWN = 12;
 	return h('section', { class: 'timeline', id: 'timeline', 'aria-label': 'Time line' }, h('div', { class: 'stages', 'aria-hidden': 'true' }, bars),
-		h('ol', { class: 'legend' }, stages.slice(-SHOWN).map((stage) => h('li', null, h('i', { class: stage.kind, 'aria-hidden': 'true' }), `${stage.name} `, h('b', null, format.duration(stage.to - stage.from))))));
+		h('ol', { class: 'legend' }, stages.slice(-SHOWN).map((stage) => h('li', null, h('i', { class: stage.kind, 'aria-hidden': 'true' }), `${stage.name} `, h('b', null, format.between(stage.from, stage.to))))));
 }

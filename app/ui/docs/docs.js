@@ -1,6 +1,26 @@
 // Starts Swagger UI on the description that this server gives. Addresses are relative to this page,
 // so it works under any path prefix; nothing is asked of any other server.
+// Light or dark is what the system prefers, or what was chosen here or on the dashboard.
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => document.documentElement.classList.contains("dark-mode");
+
+function applyTheme() {
+	const chosen = localStorage.getItem("theme");
+	document.documentElement.classList.toggle("dark-mode", chosen ? chosen === "dark" : prefersDark.matches);
+}
+
+function switchTheme() {
+	if (isDark() === prefersDark.matches)
+		localStorage.setItem("theme", isDark() ? "light" : "dark");
+	else
+		localStorage.removeItem("theme"); // what the system prefers needs no choice
+	applyTheme();
+}
+
+prefersDark.addEventListener("change", applyTheme);
+applyTheme();
 window.addEventListener("DOMContentLoaded", () => {
+	document.getElementById("theme").addEventListener("click", switchTheme);
 	window.SwaggerUIBundle({
 		url: new URL("../openapi.json", document.baseURI).href,
 		dom_id: "#api",

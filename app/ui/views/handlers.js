@@ -21,7 +21,7 @@ export function handlers(query, { signal }) {
 	};
 	const shown = table({ id: 'handlers', caption: 'Handlers', key: (handler) => handler.name, empty: 'No worker has told of its handlers yet.', columns: [
 		{ name: 'Handler', cell: (handler) => [h('a', { href: `#/tasks?handler=${encodeURIComponent(handler.name)}` }, handler.name),
-			handler.doc && h('div', { class: 'dim small' }, handler.doc)] },
+			handler.doc && h('div', { class: 'dim small' }, handler.doc), handler.started === 0 && h('span', { class: 'sr idle' }, 'has not run')] },
 		{ name: 'Rate', class: 'number', cell: (handler) => (handler.rate === null ? '–' : format.rate(handler.rate)) },
 		{ name: 'Started', class: 'number', cell: (handler) => format.count(handler.started) },
 		{ name: 'Failed', class: 'number', cell: (handler) => (handler.failed > 0

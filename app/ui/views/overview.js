@@ -48,7 +48,7 @@ function makeCards() {
 }
 
 function makeLive() {
-	const throughput = chart({ id: 'chart-rates', title: 'Tasks', span_s: SHOWN_S, format: (v) => format.rate(v), series: [
+	const throughput = chart({ id: 'chart-rates', title: 'Tasks', span_s: SHOWN_S, format: (v) => format.rate(v), mark: format.rateMark, series: [
 		{ label: 'accepted', colour: '--c-accepted' }, { label: 'succeeded', colour: '--c-good', fill: true }, { label: 'failed', colour: '--c-bad' }] });
 	const durations = (id, title) => chart({ id, title, log: true, span_s: SHOWN_S, format: format.duration,
 		series: QUANTILES.map(([, label, colour]) => ({ label, colour, spanGaps: true })) });
@@ -75,7 +75,7 @@ function withIdle(rows, step_ms) {
 
 /* By minute or hour, as the journal keeps it: still there after a restart. */
 function makeHistory(span, signal) {
-	const counts = chart({ id: 'history-counts', title: `Tasks by ${span}`, span_s: HISTORY[span].span_s, format: format.count, series: [
+	const counts = chart({ id: 'history-counts', title: `Tasks by ${span}`, span_s: HISTORY[span].span_s, whole: true, format: format.count, series: [
 		{ label: 'accepted', colour: '--c-accepted' }, { label: 'succeeded', colour: '--c-good', fill: true },
 		{ label: 'failed attempts', colour: '--c-bad' }, { label: 'dead', colour: '--c-dead' }] });
 	const quantiles = chart({ id: 'history-quantiles', title: 'Wait and run, p99', log: true, span_s: HISTORY[span].span_s, format: format.duration,

@@ -1,7 +1,7 @@
 /* One task: where it is and why, its time line, attempts, log, arguments, result, and the request's other tasks. */
 import { ACTIONS, actOnOne, allows, editAndRetry } from '../actions.js';
 import * as api from '../api.js';
-import { h, heading, replace, setText, table } from '../dom.js';
+import { h, heading, keepFocus, replace, setText, table } from '../dom.js';
 import * as format from '../format.js';
 import { jsonView } from '../json_view.js';
 import { ENDED, follow, POLL_MS } from '../live.js';
@@ -44,14 +44,14 @@ function progressOf(task) {
 		h('span', { id: 'task-progress-text' }, total > 0 ? `${format.percent(done, total)} · ${format.count(done)} of ${format.count(total)}` : done > 0 ? `${format.count(done)} done` : '', text ? ` · ${text}` : '')];
 }
 
-const exitOf = (attempt) => (attempt.signal ? `signal ${attempt.signal}` : attempt.exit_code ? `exit ${attempt.exit_code}` : '–');
+const exitOf = (attempt) => (attempt.signal || attempt.exit_code ? format.exitOf(attempt.signal, attempt.exit_code) : '–');
 
 const attemptsTable = () => table({ id: 'attempts', caption: 'Attempts', key: (attempt) => attempt.number, empty: 'None is written down.', columns: [
 	{ name: '#', class: 'number', cell: (attempt) => String(attempt.number) },
 	{ name: 'Outcome', cell: (attempt) => h('span', { class: `state ${(attempt.outcome || 'running').replace(' ', '_')}` }, attempt.outcome ?? 'running') },
 	{ name: 'Started', cell: (attempt) => (attempt.started ? format.timeOfDay(attempt.started) : '–') },
 	{ name: 'Took', class: 'number', cell: (attempt) => (attempt.ended && attempt.started ? format.between(format.ms(attempt.started), format.ms(attempt.ended)) : format.since(attempt.started)) },
-	{ name: 'Message', class: 'wide', cell: (attempt) => attempt.message ?? '' },
+	{ name: 'Message', class: 'wide', cell: (attempt) => (attempt.above ? h('span', { class: 'dim' }, 'as above') : attempt.message ?? '') },
 	{ name: 'Verdict', cell: (attempt) => attempt.verdict ?? '–' },
 	{ name: 'Exit', cell: exitOf },
 	{ name: 'Peak memory', class: 'number', cell: (attempt) => format.bytesFromKb(attempt.peak_memory_kb) },
@@ -94,22 +94,39 @@ function siblings(task) {
 			h('code', { class: 'dim small' }, format.shortId(each.id))))));
 }
 
-export function task(query, { signal, argument: id, lookAgain }) {
+/* The message that stands above all is not said again by the attempt that left it. */
+function attemptsOf(task) {
+	const list = task.attempts ?? [];
+	const last = list.at(-1);
+	return last?.message && last.message === task.error ? [...list.slice(0, -1), { ...last, above: true }] : list;
+}
+
+export function task(query, { signal, argument: id, lookAgain, isLive }) {
 	const top = h('div'), why = h('p', { class: 'why', id: 'why', role: 'status' }), line = h('div'), error = h('p', { class: 'error-text', id: 'task-error' });
 	const live = h('div', { class: 'progress', 'aria-live': 'polite', 'aria-atomic': 'true' }), details = h('div'), data = h('div', { class: 'columns' }), others = h('div');
 	const attempts = attemptsTable(), log = logView();
 	const attemptsSection = h('section', { 'aria-labelledby': 'attempts-title' }, h('h2', { id: 'attempts-title' }, 'Attempts'), attempts.element);
 	const how = h('span', { class: 'dim small', id: 'task-live' });
 	const element = h('div', { id: 'task', 'data-task': id }, top, why, live, error, line, details, attemptsSection, log.element, data, others);
-	let close = null, soon = null, isOver = false, shownData = '';
+	let close = null, soon = null, isOver = false, shownTop = '', shownData = '';
 	const done = () => setTimeout(lookAgain, 300);
 
-	function show(task) {
-		element.dataset.state = task.state;
+	/* Left alone while it is the same: somebody may be about to press a button, or be asked about it. */
+	function showTop(task) {
+		const now = JSON.stringify([task.state, task.cancelling, task.handler, task.arguments !== undefined, api.may('steer')]);
+		if (now !== shownTop)
+			keepFocus(top, () => fillTop(task));
+		shownTop = now;
+	}
+	function fillTop(task) {
 		replace(top, h('nav', { class: 'crumbs', 'aria-label': 'Way back' }, h('a', { href: '#/tasks' }, 'Tasks'), ' / ', h('a', { href: `#/tasks?handler=${encodeURIComponent(task.handler)}` }, task.handler)),
 			heading(task.handler, h('span', { id: 'task-state' }, format.state(task.state)), task.cancelling && h('span', { class: 'state cancelled' }, 'being cancelled'), how,
 				h('span', { class: 'spacer' }), h('span', { class: 'group' }, actions(task, done))),
 			h('p', { class: 'dim small' }, h('code', { id: 'task-id' }, task.id)));
+	}
+	function show(task) {
+		element.dataset.state = task.state;
+		showTop(task);
 		/* Of one that is over, state and error say it. */
 		const explained = ENDED.includes(task.state) || task.state === 'running' ? '' : task.explanation ?? '';
 		setText(why, explained);
@@ -119,16 +136,16 @@ export function task(query, { signal, argument: id, lookAgain }) {
 		error.hidden = !task.error;
 		error.classList.toggle('quiet', task.state === 'cancelled' || task.state === 'succeeded');
 		replace(line, timeline(task));
-		replace(details, facts(task));
+		keepFocus(details, () => replace(details, facts(task)));
 		attemptsSection.hidden = task.attempts === undefined;
-		attempts.set(task.attempts ?? []);
+		attempts.set(attemptsOf(task));
 		log.set(task.log, task.log_dropped);
 		const json = JSON.stringify([task.arguments, task.result]);
 		if (json !== shownData) {
 			replace(data, task.arguments !== undefined && jsonView('arguments', 'Arguments', task.arguments), jsonView('result', 'Result', task.result));
 			shownData = json;
 		}
-		replace(others, siblings(task));
+		keepFocus(others, () => replace(others, siblings(task)));
 	}
 	function showProgress(task) {
 		const parts = progressOf(task);
@@ -146,7 +163,8 @@ export function task(query, { signal, argument: id, lookAgain }) {
 		if (kind === 'progress' && said?.progress?.total > 0)
 			showProgress({ state: 'running', progress: said.progress });
 		clearTimeout(soon);
-		soon = setTimeout(lookAgain, kind === 'progress' ? 500 : 50);
+		if (isLive())
+			soon = setTimeout(lookAgain, kind === 'progress' ? 500 : 50);
 	}
 	const view = {
 		element, every_ms: POLL_MS,

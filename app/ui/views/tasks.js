@@ -2,7 +2,7 @@
  * Many tasks, the newest first, a page at a time. The filters stand in the address bar: a page can be sent to
  * somebody, and Back works. Pages are cut by id, so a million tasks are as quick as ten.
  */
-import { ACTIONS, actOnMatching, actOnSelected } from '../actions.js';
+import { ACTIONS, actOnMatching, actOnSelected, allows } from '../actions.js';
 import * as api from '../api.js';
 import { byId, h, heading, replace, setText, table } from '../dom.js';
 import * as format from '../format.js';
@@ -170,7 +170,7 @@ export function tasks(query, { signal, lookAgain, go }) {
 		const matching = names.filter((name) => filter.state.length === 0 || filter.state.some((state) => ACTIONS[name].states.includes(state)));
 		replace(bar, h('label', { class: 'check' }, all, selected.size > 0 ? `${selected.size} selected` : 'All on this page'),
 			api.may('steer') && selected.size > 0 && h('span', { class: 'group', role: 'group', 'aria-label': 'Act on the selected tasks' },
-				names.map((name) => button(name, ACTIONS[name].label, () => actOnSelected(name, [...selected.values()])))),
+				names.filter((name) => [...selected.values()].some((task) => allows(name, task.state))).map((name) => button(name, ACTIONS[name].label, () => actOnSelected(name, [...selected.values()])))),
 			api.may('steer') && selected.size === 0 && !isEmpty(filter) && matching.length > 0 && h('details', { class: 'menu', id: 'matching' }, h('summary', { class: 'button' }, 'All that match…'),
 				h('div', { class: 'group' }, matching.map((name) => button(name, ACTIONS[name].label, () => actOnMatching(name, filter, describe(filter)))))));
 	}
@@ -187,12 +187,17 @@ export function tasks(query, { signal, lookAgain, go }) {
 				const first = page.length === 0;
 				const answer = await fetchPage(filter, cursor, signal, (part) => first && list.set(part));
 				page = answer.tasks;
-				for (const id of selected.keys())
-					if (!page.some((task) => task.id === id))
+				for (const id of [...selected.keys()]) {
+					const now = page.find((task) => task.id === id);
+					if (now)
+						selected.set(id, now);
+					else
 						selected.delete(id);
+				}
 				list.set(page);
 				if (!bar.contains(document.activeElement) && bar.querySelector('details[open]') === null)
 					showBar();
+				list.sayEmpty(answer.next === null ? null : 'None of the newest matches. “Older” looks on.');
 				older.hidden = answer.next === null;
 				if (answer.next !== null)
 					older.href = address(filter, answer.next);

@@ -5,8 +5,6 @@ import * as format from '../format.js';
 
 const TASKS_SHOWN = 8;
 
-const SIGNALS = { 6: 'SIGABRT', 9: 'SIGKILL', 11: 'SIGSEGV', 15: 'SIGTERM', 7: 'SIGBUS', 8: 'SIGFPE', 4: 'SIGILL' };
-
 function running(worker) {
 	if (worker.running_count === 0)
 		return h('span', { class: 'dim' }, 'nothing');
@@ -19,7 +17,7 @@ function running(worker) {
 function lastExit(exit) {
 	if (exit === null)
 		return '–';
-	return [exit.signal ? (SIGNALS[exit.signal] ?? `signal ${exit.signal}`) : `exit ${exit.code}`, ', ', format.when(exit.at),
+	return [format.exitOf(exit.signal, exit.code), ', ', format.when(exit.at),
 		exit.peak_memory_kb > 0 && h('div', { class: 'dim small' }, `peak ${format.bytesFromKb(exit.peak_memory_kb)}`)];
 }
 
