@@ -1,7 +1,8 @@
 /*
  * A handler for tests of what shows tasks: it says what its arguments tell it to say, as a task of hostile
- * origin may. {"logs": [TEXT...], "progress": TEXT, "result": any, "hold": FILE, "error": TEXT}: with `hold`
- * it stays half done until that file is there; with `error` it fails for good.
+ * origin may. {"logs": [TEXT...], "progress": TEXT, "result": any, "hold": FILE, "times": N,
+ * "error": TEXT}: with `hold` it stays half done until that file is there; its first N attempts fail; with `error` it
+ * fails for good.
  */
 #include <jansson.h>
 #include <stdlib.h>
@@ -42,6 +43,8 @@ static enum tr_outcome say_all(struct tr_task *task, const json_t *args)
 		(void)tr_result_json(task, text);
 		free(text);
 	}
+	if (tr_task_attempt(task) <= json_integer_value(json_object_get(args, "times")))
+		return tr_fail(task, "not at the first attempt");
 	return error != NULL ? tr_fail_permanently(task, "%s", error) : TR_SUCCESS;
 }
 

@@ -9,7 +9,7 @@ MODULES=$CHECKOUT/build/npm/tests
 
 # taskd with the demonstration's handlers and those for tests, a responder with the pages, nginx. Everybody may
 # read and submit; ada may steer, with TOKEN.
-start_instance() {
+start_instance() { # [OPTION of the responder...]
 	local made
 	[ -z "${SAN:-}" ] || skip "what the browser does is the same with a sanitizer"
 	command -v node >/dev/null || fail "there is no node"
@@ -17,13 +17,13 @@ start_instance() {
 	"$CHECKOUT/conf/npm-packages.sh" "$CHECKOUT/tests/browser" "$MODULES" 2>"$WORK/npm" || fail "$(cat "$WORK/npm")"
 	[ -e "$BUILD/ui/dashboard/index.html" ] || fail "the pages were not built; what says 'make all'?"
 	mkdir "$WORK/plugins"
-	cp "$BUILD"/handlers/*.so "$TOOLS"/plugins/{say,outcomes}.so "$WORK/plugins"
+	cp "$BUILD"/handlers/*.so "$TOOLS"/plugins/{say,outcomes,faults}.so "$WORK/plugins"
 	PLUGIN_DIR=$WORK/plugins configure '' 'pool default { processes = 2 threads = 2 }'
 	start_taskd
 	made=$("$BUILD/taskring-app" -N ada:operator)
 	TOKEN=${made%%$'\n'*}
 	(umask 077 && printf '%s\nanybody submitter\n' "${made#*$'\n'}" >"$RUN/tokens")
-	start_app -p 1 -t 4 -J "$RUN/journal.db" -W "$BUILD/ui" -T "$RUN/tokens"
+	start_app -p 1 -t 4 -J "$RUN/journal.db" -W "$BUILD/ui" -T "$RUN/tokens" "$@"
 	start_nginx 1 2
 	wait_until 15 reaches_responder
 	BASE=http://127.0.0.1:$PORT
@@ -129,6 +129,98 @@ test_pages() {
 	browse pages "$RUNNING" "$DEAD" "$shots"
 	touch "$WORK/go"
 	wait_row "$RUNNING" succeeded
+	stop_instance
+}
+
+wait_rows() { # STATE ID...
+	local id
+	for id in "${@:2}"; do
+		wait_row "$id" "$1"
+	done
+}
+
+test_filters() {
+	local -A id
+	start_instance
+	id[succeeded]=$(push -H noop -q alpha -a '{"email":"ada@example.org"}')
+	wait_row "${id[succeeded]}" succeeded
+	id[dead]=$(push -H fail_permanently -m 1 -q beta -a '{"email":"grace@example.org","list":[1,{"deep":7}]}')
+	wait_row "${id[dead]}" dead
+	id[scheduled]=$(push -H noop -D 3600000 -q alpha -a '{"name":"ada"}')
+	wait_row "${id[scheduled]}" scheduled
+	id[retrying]=$(push -H fail_times -m 9 -B 3600000 -q beta -a '{"times":9}')
+	wait_row "${id[retrying]}" retrying
+	jq -n '$ARGS.named' --arg succeeded "${id[succeeded]}" --arg dead "${id[dead]}" --arg scheduled "${id[scheduled]}" --arg retrying "${id[retrying]}" >"$WORK/ids"
+	browse filters "$WORK/ids"
+	stop_instance
+}
+
+test_many_by_button() {
+	local name
+	local -a all
+	start_instance
+	push -H fail_times -m 1 -c 3 -q retry -a '{"times":1}' >"$WORK/retry"
+	push -H fail_permanently -m 1 -c 2 -q other >"$WORK/other"
+	push -H noop -D 3600000 -c 2 -q run >"$WORK/run_now"
+	push -H noop -D 3600000 -c 4 -q cancel >"$WORK/cancel"
+	push -H noop -D 3600000 -c 3 -q some >"$WORK/some"
+	push -H fail_permanently -m 1 -c 2 -q discard -a '{"text":"give-up"}' >"$WORK/discard"
+	push -H noop -q mail >/dev/null
+	for name in retry other discard; do
+		mapfile -t all <"$WORK/$name"
+		wait_rows dead "${all[@]}"
+	done
+	for name in run_now cancel some; do
+		mapfile -t all <"$WORK/$name"
+		wait_rows scheduled "${all[@]}"
+	done
+	jq -n '$ARGS.named | map_values(split("\n") | map(select(. != "")))' --rawfile retry "$WORK/retry" --rawfile other "$WORK/other" --rawfile run "$WORK/run_now" \
+		--rawfile cancel "$WORK/cancel" --rawfile some "$WORK/some" --rawfile discard "$WORK/discard" >"$WORK/ids"
+	browse steer "$WORK/ids"
+	stop_instance
+}
+
+test_task_page() {
+	local crashed retried
+	local -a together
+	start_instance
+	crashed=$(push -H crash -m 2 -B 20)
+	retried=$(push -H say -m 3 -B 20 -a '{"times":1,"logs":["begun"],"one":{"two":{"three":"below"}}}')
+	post /register '{"email":"ada@example.org","name":"Ada"}'
+	expect "POST /register" 202 "$STATUS"
+	wait_row "$crashed" dead
+	wait_row "$retried" succeeded
+	mapfile -t together < <(jq -r '.tasks[].id' "$WORK/body")
+	wait_rows succeeded "${together[@]}"
+	browse task "$crashed" "$retried" "${together[@]:0:2}"
+	stop_instance
+}
+
+test_hidden() {
+	local running
+	start_instance
+	running=$(push -H say -a "{\"progress\":\"half\",\"hold\":\"$WORK/go\"}")
+	wait_state "$running" running
+	browse hidden "$running" "$WORK/go"
+	stop_instance
+}
+
+test_charts() {
+	start_instance
+	browse charts
+	stop_instance
+}
+
+# The same under a path of the web server's: nothing is asked outside of it.
+test_prefix() {
+	local id
+	start_instance -P /tools/x
+	BASE=$BASE/tools/x
+	browse docs
+	browse calculation
+	id=$(push -H sleep -a '{"ms":600000}')
+	browse cancel first "$id"
+	wait_row "$id" cancelled
 	stop_instance
 }
 
