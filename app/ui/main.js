@@ -231,21 +231,22 @@ const KEYS = {
 	d: switchTheme,
 	p: () => setPaused(!paused),
 	r: look,
-	g: () => { goUntil = Date.now() + 1500; },
+	g: (event) => { goUntil = event.timeStamp + 1500; },
 };
 
 function onKey(event) {
 	if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]') ||
 		event.target.closest?.('input:not([type=checkbox]), textarea, select'))
 		return;
-	const gone = goUntil > Date.now() ? GO[event.key] : undefined;
+	/* By when the keys were pressed, not by when a busy page comes to them. */
+	const gone = goUntil > event.timeStamp ? GO[event.key] : undefined;
 	goUntil = 0;
 	if (gone !== undefined) {
 		event.preventDefault();
 		location.hash = gone;
 	} else if (KEYS[event.key]) {
 		event.preventDefault();
-		KEYS[event.key]();
+		KEYS[event.key](event);
 	}
 }
 
