@@ -141,11 +141,27 @@ export async function pauseQueue(queue, resume) {
 	return true;
 }
 
+/* A new task's id. A dead one is replaced by it, which keeps its options and its secrets; of any other it is a copy. */
+async function addEdited(task, args) {
+	if (task.state === 'dead')
+		return (await api.post(`tasks/${task.id}/retry`, { args })).new.id;
+	const answer = await api.post('tasks', { handler: task.handler, args, queue: task.queue, max_attempts: task.max_attempts,
+		...(task.on_failure ? { on_failure: task.on_failure } : {}) });
+	if (byId('edit-discard').checked && allows('discard', task.state))
+		await send('discard', task.id);
+	return answer.tasks[0].id;
+}
+
 /* A new task with edited arguments. Answers its id, or null. */
 export async function editAndRetry(task) {
 	const dialog = byId('edit'), text = byId('edit-arguments'), fault = byId('edit-fault');
+	const isDead = task.state === 'dead';
 	text.value = JSON.stringify(task.arguments ?? {}, null, 2);
-	setText(fault, text.value.includes('"***"') ? 'Secret values are shown as "***": put the real ones in.' : '');
+	const hidden = text.value.includes('"***"');
+	setText(byId('edit-text'), isDead ? `A task like this one is added with these arguments, and this one is discarded.${hidden ? ' What reads "***" stays what it was.' : ''}` :
+		'A new task is added with these arguments.');
+	byId('edit-discard').parentElement.hidden = isDead || !allows('discard', task.state);
+	setText(fault, hidden && !isDead ? 'Secret values are shown as "***": put the real ones in.' : '');
 	for (;;) {
 		if ((await ask(dialog, text)) !== 'ok')
 			return null;
@@ -157,12 +173,9 @@ export async function editAndRetry(task) {
 			continue;
 		}
 		try {
-			const answer = await api.post('tasks', { handler: task.handler, args: edited, queue: task.queue, max_attempts: task.max_attempts,
-				...(task.on_failure ? { on_failure: task.on_failure } : {}) });
-			if (byId('edit-discard').checked && allows('discard', task.state))
-				await send('discard', task.id);
+			const id = await addEdited(task, edited);
 			toast('A new task was added');
-			return answer.tasks[0].id;
+			return id;
 		} catch (error) {
 			setText(fault, error.message);
 		}

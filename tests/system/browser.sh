@@ -82,9 +82,10 @@ test_cancel_by_button() {
 test_edit_and_retry() {
 	local id
 	start_instance
-	id=$(push -H say -a '{"month":13,"error":"no such month"}')
+	id=$(push -H say -t 60000 -B 1234 -a '{"month":13,"error":"no such month"}')
 	wait_row "$id" dead
 	browse edit "$id"
+	expect "the new one's options" "60000|1234" "$(sql 'SELECT hard_timeout_ms, backoff_base_ms FROM task ORDER BY id DESC LIMIT 1')"
 	stop_instance
 }
 
