@@ -13,6 +13,18 @@ const watchBar = () => {
 	}).observe(document.querySelector('#main'), { subtree: true, childList: true, attributes: true, characterData: true });
 };
 
+/* What a look is answered comes late: the bar has moved on by then. Events go straight through. */
+async function delayLooks(page, path) {
+	await page.route((url) => url.pathname === path, async (route) => {
+		const response = await route.fetch();
+		const { state } = await response.json();
+		const seen = await page.evaluate(() => window.values.length);
+		if (state === 'running' && seen > 0)
+			await page.waitForFunction((count) => window.values.length > count, seen, { timeout: 1000 }).catch(() => {});
+		await route.fulfill({ response });
+	});
+}
+
 await check(async (browser) => {
 	const page = await open(browser);
 	await page.locator('#title').waitFor();
@@ -23,9 +35,10 @@ await check(async (browser) => {
 	const id = await page.evaluate(async (address) => {
 		const answer = await fetch(address, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"limit": 1000000000}' });
 		const { tasks } = await answer.json();
-		location.hash = `#/tasks/${tasks[0].id}`;
 		return tasks[0].id;
 	}, `${BASE}/calculations`);
+	await delayLooks(page, `${new URL(BASE).pathname.replace(/\/$/, '')}/tasks/${id}`);
+	await page.evaluate((fragment) => { location.hash = fragment; }, `#/tasks/${id}`);
 	await page.locator('#task-live', { hasText: 'live' }).waitFor();
 	await showsState(page, 'succeeded');
 	await page.locator('#task-progress-text', { hasText: '100 %' }).waitFor();

@@ -108,7 +108,7 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 	const attemptsSection = h('section', { 'aria-labelledby': 'attempts-title' }, h('h2', { id: 'attempts-title' }, 'Attempts'), attempts.element);
 	const how = h('span', { class: 'dim small', id: 'task-live' });
 	const element = h('div', { id: 'task', 'data-task': id }, top, why, live, error, line, details, attemptsSection, log.element, data, others);
-	let close = null, soon = null, isOver = false, shownTop = '', shownData = '';
+	let close = null, soon = null, isOver = false, shownTop = '', shownData = '', heardAt = 0;
 	const done = () => setTimeout(lookAgain, 300);
 
 	/* Left alone while it is the same: somebody may be about to press a button, or be asked about it. */
@@ -124,14 +124,16 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 				h('span', { class: 'spacer' }), h('span', { class: 'group' }, actions(task, done))),
 			h('p', { class: 'dim small' }, h('code', { id: 'task-id' }, task.id)));
 	}
-	function show(task) {
+	/* `asked`: when, by performance.now(). An event that came since knows better how far the task is. */
+	function show(task, asked) {
 		element.dataset.state = task.state;
 		showTop(task);
 		/* Of one that is over, state and error say it. */
 		const explained = ENDED.includes(task.state) || task.state === 'running' ? '' : task.explanation ?? '';
 		setText(why, explained);
 		why.hidden = explained === '';
-		showProgress(task);
+		if (task.state !== 'running' || asked > heardAt)
+			showProgress(task);
 		setText(error, task.error ?? '');
 		error.hidden = !task.error;
 		error.classList.toggle('quiet', task.state === 'cancelled' || task.state === 'succeeded');
@@ -160,8 +162,12 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 		}
 	}
 	function onEvent(kind, said) {
-		if (kind === 'progress' && said?.progress?.total > 0)
+		/* One that lags behind what was answered meanwhile does not take the bar back. */
+		const bar = live.querySelector('progress');
+		if (kind === 'progress' && said?.progress?.total > 0 && !(bar?.max === said.progress.total && bar.value > said.progress.done)) {
+			heardAt = performance.now();
 			showProgress({ state: 'running', progress: said.progress });
+		}
 		clearTimeout(soon);
 		if (isLive())
 			soon = setTimeout(lookAgain, kind === 'progress' ? 500 : 50);
@@ -169,8 +175,9 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 	const view = {
 		element, every_ms: POLL_MS,
 		async look() {
+			const asked = performance.now();
 			const answer = await api.get(`tasks/${id}`, null, signal);
-			show(answer);
+			show(answer, asked);
 			isOver = ENDED.includes(answer.state);
 			view.every_ms = isOver ? 10000 : POLL_MS;
 			if (!isOver && close === null && !signal.aborted)
