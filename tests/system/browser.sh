@@ -185,7 +185,7 @@ test_task_page() {
 	local crashed retried
 	local -a together
 	start_instance
-	crashed=$(push -H crash -m 2 -B 20)
+	crashed=$(push -H crash -m 2 -B 1000) # full jitter: with a short one there may be no pause at all
 	retried=$(push -H say -m 3 -B 20 -a '{"times":1,"logs":["begun"],"one":{"two":{"three":"below"}}}')
 	post /register '{"email":"ada@example.org","name":"Ada"}'
 	expect "POST /register" 202 "$STATUS"
