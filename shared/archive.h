@@ -64,7 +64,7 @@ struct redactor;
 struct archive_query {
 	const struct tr_task_filter *filter;
 	const struct tr_id *before;
-	size_t rows_most; /* so many are looked at */
+	size_t work_most; /* so much is done: 1 for each row, 1 more for each looked up, 1 more for each 256 bytes of it */
 	const struct redactor *redactor; /* where the filter has a text or arguments; else NULL */
 };
 /* A task that matches. Its result is the callee's. False: enough. */

@@ -4,8 +4,10 @@
  *
  * Tasks are listed by their id, which is the key of the table: the walk goes down the table and
  * passes over what does not match. States that few of many tasks are in have indices of their own;
- * their ids are merged from there, and each is looked up. However rare a match is, one call looks
- * at no more than query->rows_most rows.
+ * their ids are merged from there, and each is looked up. SQLite reads all columns that are asked for before it
+ * gives a row, and arguments and results can be large: for a name the walk asks for the first columns only,
+ * and what matches is looked up, which costs less than half as much again where all do. However rare a match
+ * is, one call does no more than query->work_most.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +16,19 @@
 #include "filter.h"
 #include "redact.h"
 
+#define WORK_BYTES 256 /* that are read cost as much as a row that is passed over */
+
 #define IS(state) (1u << (state))
 #define WAITING (IS(TR_SCHEDULED) | IS(TR_QUEUED) | IS(TR_RETRYING))
 /* So many waiting tasks are sorted by id, since their index is by time; more are found by the walk. */
 #define SORTED_MOST 20000
 #define QUOTE(x) #x
 #define QUOTED(x) QUOTE(x)
+
+/* What a row is passed over by; all of these stand before its large columns. */
+enum passing_column { PASSING_id, PASSING_state, PASSING_handler, PASSING_queue, PASSING_created_ns };
+#define FROM_ALL "SELECT id, state, handler, queue, created_ns FROM task WHERE id < ?1 ORDER BY id DESC"
+#define WHOLE_FROM_ALL ARCHIVE_SELECT " < ?1 ORDER BY id DESC"
 
 /* Word for word as in the indices of taskd/journal_schema.c, or SQLite does not use them. */
 #define FROM_WAITING "FROM task INDEXED BY task_waiting WHERE state < 4 AND state <> 2 AND NOT blocked"
@@ -84,6 +93,12 @@ static char *compose_rare(const struct tr_task_filter *filter)
 	return sqlite3_str_finish(sql);
 }
 
+/* Whether the walk gives whole rows: most of them match, or have to be looked into. */
+static bool walks_whole(const struct tr_task_filter *filter)
+{
+	return (!filter->handler && !filter->queue) || filter->text || filter_asks_arguments(filter);
+}
+
 static int prepare_walk(struct archive *archive, const struct archive_query *query, bool *rare, sqlite3_stmt **walk)
 {
 	int code = is_rare(archive, query->filter, rare);
@@ -92,7 +107,7 @@ static int prepare_walk(struct archive *archive, const struct archive_query *que
 	if (code != SQLITE_OK)
 		return code;
 	if (!*rare)
-		return prepare(archive, ARCHIVE_SELECT " < ?1 ORDER BY id DESC", query->before, NULL, walk);
+		return prepare(archive, walks_whole(query->filter) ? WHOLE_FROM_ALL : FROM_ALL, query->before, NULL, walk);
 	char *sql = compose_rare(query->filter);
 	code = sql ? prepare(archive, sql, query->before, query->filter->queue, walk) : SQLITE_NOMEM;
 	sqlite3_free(sql);
@@ -106,7 +121,9 @@ struct walk {
 	struct archive *archive;
 	const struct archive_query *query;
 	bool rare;              /* its rows are ids only */
+	bool whole;             /* else: they are whole, or have the first columns only */
 	sqlite3_stmt *rows, *extract;
+	size_t work;            /* done so far, see WORK_BYTES */
 	bool bad_path, no_memory;
 };
 
@@ -176,38 +193,56 @@ static bool row_matches(struct walk *walk, sqlite3_stmt *row, const struct tr_id
 	return (!missing && !filter_asks_arguments(filter)) || arguments_match(walk, row, task.handler, missing);
 }
 
-/* The walk's row in full: itself, or what its id leads to; NULL: it has gone. An SQLite code. */
-static int find_row(const struct walk *walk, const struct tr_id *id, sqlite3_stmt **row)
+/* Whether the walk's row may match, as far as its first columns say. */
+static bool may_match(const struct walk *walk, const struct tr_id *id)
+{
+	const struct filtered task = {
+		.id = id,
+		.state = sqlite3_column_int64(walk->rows, PASSING_state),
+		.created_ms = sqlite3_column_int64(walk->rows, PASSING_created_ns) / 1000000,
+		.handler = (const char *)sqlite3_column_text(walk->rows, PASSING_handler),
+		.queue = (const char *)sqlite3_column_text(walk->rows, PASSING_queue),
+	};
+
+	return filter_fits(walk->query->filter, &task);
+}
+
+/* The walk's row in full: itself, or what its id leads to; NULL: it has gone, or cannot match. An SQLite code. */
+static int find_row(struct walk *walk, const struct tr_id *id, sqlite3_stmt **row)
 {
 	sqlite3_stmt *find = walk->archive->find;
+	int code = SQLITE_ROW;
 
-	*row = walk->rows;
-	if (!walk->rare)
+	*row = NULL;
+	if (!walk->rare && !walk->whole && !may_match(walk, id))
 		return SQLITE_OK;
-	sqlite3_reset(find);
-	sqlite3_bind_blob(find, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
-	int code = sqlite3_step(find);
-	*row = code == SQLITE_ROW ? find : NULL;
+	if (!walk->rare && walk->whole) {
+		*row = walk->rows;
+	} else {
+		sqlite3_bind_blob(find, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
+		code = sqlite3_step(find);
+		*row = code == SQLITE_ROW ? find : NULL;
+		walk->work++;
+	}
+	if (*row)
+		walk->work += (size_t)(sqlite3_column_bytes(*row, ARCHIVE_args) + sqlite3_column_bytes(*row, ARCHIVE_error) +
+		    sqlite3_column_bytes(*row, ARCHIVE_result)) / WORK_BYTES;
 	return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-/* Takes the walk's row, if it matches. *go_on: it was not enough yet. */
+/* Takes the row that the walk is at, if it matches. *go_on: it was not enough yet. */
 static enum tr_result take_row(struct walk *walk, const struct tr_id *id, archive_row_fn *take, void *context, bool *go_on)
 {
 	struct tr_task_status status;
 	sqlite3_stmt *row;
-	enum tr_result result = TR_OK;
+	enum tr_result result = find_row(walk, id, &row) == SQLITE_OK ? TR_OK : TR_SYSTEM;
 
-	if (find_row(walk, id, &row) != SQLITE_OK) {
-		sqlite3_reset(walk->archive->find);
-		return TR_SYSTEM;
-	}
 	if (row && row_matches(walk, row, id)) {
 		result = archive_read_status(row, id, &status);
 		if (result == TR_OK)
 			*go_on = take(context, &status);
 	}
-	if (walk->rare)
+	if (row != walk->rows)
 		sqlite3_reset(walk->archive->find);
 	return walk->no_memory ? TR_NO_MEMORY : result;
 }
@@ -218,7 +253,7 @@ static enum tr_result walk_down(struct walk *walk, archive_row_fn *take, void *c
 	enum tr_result result = TR_OK;
 	bool go_on = true;
 
-	for (size_t looked = 0; go_on && result == TR_OK && looked < walk->query->rows_most; looked++) {
+	for (; go_on && result == TR_OK && walk->work < walk->query->work_most; walk->work++) {
 		*code = sqlite3_step(walk->rows);
 		if (*code != SQLITE_ROW) {
 			*reached = none;
@@ -239,7 +274,7 @@ static enum tr_result walk_down(struct walk *walk, archive_row_fn *take, void *c
 enum tr_result archive_list(struct archive *archive, const struct archive_query *query, archive_row_fn *take,
     void *context, struct tr_id *reached)
 {
-	struct walk walk = { .archive = archive, .query = query };
+	struct walk walk = { .archive = archive, .query = query, .whole = walks_whole(query->filter) };
 	enum tr_result result = archive_connect(archive);
 
 	*reached = *query->before;

@@ -16,7 +16,7 @@
 #include "id.h"
 #include "redact.h"
 
-#define ROWS_LOOKED_AT 20000 /* of the journal, in one call */
+#define WORK_MOST 20000 /* in the journal, in one call: so many rows are passed over, or 5 MB read */
 
 struct listing {
 	const struct tr_task_filter *filter;
@@ -163,7 +163,7 @@ static bool take_archived(void *context, struct tr_task_status *status)
 static struct tr_id merge(struct listing *listing, struct taskring *client, const struct tr_id *before)
 {
 	static const struct tr_id none;
-	const struct archive_query query = { .filter = listing->filter, .before = before, .rows_most = ROWS_LOOKED_AT,
+	const struct archive_query query = { .filter = listing->filter, .before = before, .work_most = WORK_MOST,
 		.redactor = listing->redactor };
 	struct tr_id reached = none;
 
