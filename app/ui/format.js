@@ -70,6 +70,9 @@ export const exitOf = (signal, code) => (signal ? (SIGNALS[signal] ?? `signal ${
 
 export const shortId = (id) => id.slice(-12);
 
+/* When an id was made, as a time in an answer: its first 48 bits are ms since 1970. */
+export const timeOfId = (id) => new Date(parseInt(id.replaceAll('-', '').slice(0, 12), 16)).toISOString();
+
 /* ms since 1970 of a time in an answer: RFC 3339, or null. */
 export const ms = (text) => (text ? Date.parse(text) : null);
 

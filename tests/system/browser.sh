@@ -232,4 +232,13 @@ test_keyboard() {
 	stop_instance
 }
 
+test_far_pages() {
+	local id
+	start_instance
+	id=$(push -H fail_permanently -m 1)
+	wait_row "$id" dead
+	browse far "$id"
+	stop_instance
+}
+
 run_tests "$@"

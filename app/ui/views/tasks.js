@@ -11,6 +11,7 @@ const STATES = ['scheduled', 'queued', 'running', 'retrying', 'succeeded', 'dead
 const LIMIT = 50;
 const ARGUMENTS_MAX = 4;
 const LOOKS_MAX = 20; /* short pages that are joined before one is shown */
+const PACE_MS = 3000, PACE_LOOKS = 10; /* between two looks, and so many times as long as one takes */
 
 /* The filter as GET /tasks takes it, of what stands in the address bar. */
 function filterOf(query) {
@@ -147,6 +148,17 @@ export function tasks(query, { signal, lookAgain, go }) {
 	const looking = h('span', { class: 'dim', id: 'tasks-looking', role: 'status' });
 	const newest = h('a', { class: 'button', id: 'page-newest', href: address(filter), hidden: cursor === null }, '← Newest');
 	const older = h('a', { class: 'button', id: 'page-older', hidden: true }, 'Older →');
+	const looked = h('p', { class: 'dim', id: 'tasks-looked', role: 'status', hidden: true });
+	/* Few of many tasks match, and those below have not been looked at: nobody is to take that for the end. */
+	function showEnd(answer) {
+		const short = answer.next !== null && answer.tasks.length < LIMIT;
+		list.sayEmpty(short ? 'None of the newest matches. “Older” looks on.' : null);
+		looked.hidden = !short;
+		replace(looked, short && ['Looked back to tasks of ', format.when(format.timeOfId(answer.next)), '.']);
+		older.hidden = answer.next === null;
+		if (answer.next !== null)
+			older.href = address(filter, answer.next);
+	}
 	const again = (done) => {
 		if (done)
 			selected.clear();
@@ -176,16 +188,17 @@ export function tasks(query, { signal, lookAgain, go }) {
 	}
 
 	showBar();
-	return {
-		element: h('div', null, heading('Tasks', looking), filterForm(filter, go), bar, list.element,
+	list.sayEmpty('Looking…');
+	const view = {
+		element: h('div', null, heading('Tasks', looking), filterForm(filter, go), bar, list.element, looked,
 			h('nav', { class: 'pager', 'aria-label': 'Pages of the list' }, newest, older)),
 		/* The first page is live; an older one does not change much. */
-		every_ms: cursor === null ? 3000 : 0,
+		every_ms: cursor === null ? PACE_MS : 0,
 		async look() {
-			const slow = setTimeout(() => setText(looking, 'looking…'), 400);
+			const slow = setTimeout(() => setText(looking, 'looking…'), 400), begun = performance.now();
 			try {
 				const first = page.length === 0;
-				const answer = await fetchPage(filter, cursor, signal, (part) => first && list.set(part));
+				const answer = await fetchPage(filter, cursor, signal, (part) => first && part.length > 0 && list.set(part));
 				page = answer.tasks;
 				for (const id of [...selected.keys()]) {
 					const now = page.find((task) => task.id === id);
@@ -197,14 +210,14 @@ export function tasks(query, { signal, lookAgain, go }) {
 				list.set(page);
 				if (!bar.contains(document.activeElement) && bar.querySelector('details[open]') === null)
 					showBar();
-				list.sayEmpty(answer.next === null ? null : 'None of the newest matches. “Older” looks on.');
-				older.hidden = answer.next === null;
-				if (answer.next !== null)
-					older.href = address(filter, answer.next);
+				showEnd(answer);
+				if (view.every_ms)
+					view.every_ms = Math.max(PACE_MS, PACE_LOOKS * (performance.now() - begun));
 			} finally {
 				clearTimeout(slow);
 				setText(looking, '');
 			}
 		},
 	};
+	return view;
 }
