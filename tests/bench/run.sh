@@ -63,6 +63,8 @@ rm -rf "$build/bench/journal"
 echo
 "${0%/*}/tasks.sh" || status=1
 echo
+"${0%/*}/million.sh" || status=1
+echo
 "${0%/*}/http.sh" || status=1
 echo
 "${0%/*}/web.sh" || status=1
