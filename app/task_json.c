@@ -65,7 +65,8 @@ const struct schema task_list_schema = {
 		{ "tasks", REQUIRED, { .types = SCHEMA_ARRAY, .items = &(const struct schema){
 			.types = SCHEMA_OBJECT, .fields = (const struct schema_field[]){ TASK_FIELDS, { 0 } } } } },
 		{ "next", REQUIRED, { .types = SCHEMA_STRING | SCHEMA_NULL,
-			.description = "The path of the next page; null: this is the last one" } },
+			.description = "The path of the next page, also of one that is short or empty because few of many tasks match; "
+			    "null: this is the last one" } },
 		{ 0 },
 	},
 };
