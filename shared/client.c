@@ -167,9 +167,10 @@ static enum tr_result publish_once(struct taskring *client, uint32_t *lane_hint,
 	return result;
 }
 
-static bool is_full(enum tr_result result)
+/* What taskd can end: it retires, and recycles the lanes of producers that have ended. */
+static bool is_without_room(enum tr_result result)
 {
-	return result == TR_RING_FULL || result == TR_LANE_FULL;
+	return result == TR_RING_FULL || result == TR_LANE_FULL || result == TR_NO_LANE;
 }
 
 static uint64_t oldest(const struct taskring *client)
@@ -195,8 +196,8 @@ static enum tr_result publish_patiently(struct taskring *client, uint32_t *lane_
 	do {
 		nanosleep(&nap, NULL); /* a signal makes it shorter */
 		result = publish_once(client, lane_hint, batch, bytes, position, error);
-	} while (is_full(result) && clock_ns(CLOCK_MONOTONIC) < until_ns && !atomic_load(&client->hopeless));
-	if (is_full(result) && oldest(client) == before)
+	} while (is_without_room(result) && clock_ns(CLOCK_MONOTONIC) < until_ns && !atomic_load(&client->hopeless));
+	if (is_without_room(result) && oldest(client) == before)
 		atomic_store(&client->hopeless, true);
 	return result;
 }
@@ -207,12 +208,12 @@ enum tr_result client_publish(struct taskring *client, uint32_t *lane_hint, cons
 	enum tr_result result = publish_once(client, lane_hint, batch, bytes, position, error);
 	bool hopeless = atomic_load_explicit(&client->hopeless, memory_order_relaxed);
 
-	if (is_full(result) && room_wait_ms && !hopeless)
+	if (is_without_room(result) && room_wait_ms && !hopeless)
 		result = publish_patiently(client, lane_hint, batch, bytes, room_wait_ms, position, error);
 	if (result == TR_OK && hopeless)
 		atomic_store(&client->hopeless, false);
 	struct ring *ring = atomic_load(&client->ring);
-	if (ring && (is_full(result) || result == TR_NO_LANE))
+	if (ring && is_without_room(result))
 		ring_count_refused(ring);
 	return result;
 }

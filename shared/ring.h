@@ -152,6 +152,9 @@ void ring_retire(struct ring_consumer *consumer, uint64_t position);
  * A lane is recycled when its owner's lock is gone and all that it published is retired.
  */
 void ring_audit(struct ring_consumer *consumer);
+/* The lanes alone, sooner: a producer that found none free since the last look waits for one. */
+bool ring_lanes_wanted(const struct ring_consumer *consumer);
+void ring_audit_lanes(struct ring_consumer *consumer);
 struct ring_report ring_consumer_report(struct ring_consumer *consumer);
 struct ring_lane_info ring_lane_info(const struct ring_consumer *consumer, uint32_t lane);
 

@@ -16,6 +16,7 @@ struct ring_consumer {
 	uint64_t head;    /* next position to take */
 	uint64_t retired; /* next position to retire */
 	struct ring_lane_watch *lanes;
+	uint64_t lanes_wanted; /* when the lanes were looked at last */
 	struct ring_report report;
 };
 

@@ -11,6 +11,7 @@
  *   header.retired    the consumer (advisory: for gauges and peeking)
  *   header.sleeps     the consumer
  *   header.refused    producers; shown only
+ *   header.lanes_wanted  producers; has the consumer look for lanes of the dead
  *   lane word         its owner once (free -> owned), the consumer once (owned -> free); the owner
  *                     again, the same, when it finds it scribbled on or truncated
  *   cells             producers (empty -> full), the consumer (full -> empty of the next lap)
@@ -42,12 +43,14 @@ struct ring_header {
 	_Alignas(64) _Atomic uint64_t tail;
 	_Alignas(64) _Atomic uint64_t retired;
 	_Alignas(64) _Atomic uint32_t sleeps;
-	_Alignas(64) _Atomic uint64_t refused; /* batches; zero where an older program made the ring */
+	_Alignas(64) _Atomic uint64_t refused; /* batches; zero where an older program made the ring, as */
+	_Atomic uint64_t lanes_wanted;         /* claims that found no free lane */
 };
 static_assert(offsetof(struct ring_header, tail) == 64, "bump RING_VERSION");
 static_assert(offsetof(struct ring_header, retired) == 128, "bump RING_VERSION");
 static_assert(offsetof(struct ring_header, sleeps) == 192, "bump RING_VERSION");
 static_assert(offsetof(struct ring_header, refused) == 256, "bump RING_VERSION");
+static_assert(offsetof(struct ring_header, lanes_wanted) == 264, "bump RING_VERSION");
 
 /* Generation: even while free, odd while owned; each owner has its own. */
 struct ring_lane_word {

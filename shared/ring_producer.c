@@ -82,7 +82,9 @@ static enum tr_result claim_lane(struct ring *ring, struct ring_lane **claimed)
 	if (result != TR_OK) {
 		free(outstanding);
 		free(lane);
-		wake_consumer(ring); /* it may find a dead owner's lane to recycle */
+		/* It may find a dead owner's lane to recycle. */
+		atomic_fetch_add_explicit(&ring->header->lanes_wanted, 1, memory_order_relaxed);
+		wake_consumer(ring);
 	}
 	return result;
 }

@@ -200,6 +200,18 @@ static void audit_lane(struct ring_consumer *consumer, uint32_t lane)
 		recycle(consumer, lane);
 }
 
+bool ring_lanes_wanted(const struct ring_consumer *consumer)
+{
+	return atomic_load_explicit(&consumer->ring->header->lanes_wanted, memory_order_relaxed) != consumer->lanes_wanted;
+}
+
+void ring_audit_lanes(struct ring_consumer *consumer)
+{
+	consumer->lanes_wanted = atomic_load_explicit(&consumer->ring->header->lanes_wanted, memory_order_relaxed);
+	for (uint32_t lane = 0; lane < consumer->ring->geometry.lanes; lane++)
+		audit_lane(consumer, lane);
+}
+
 /* We keep our own copy; but whoever comes to attach would be refused. */
 static void audit_header(struct ring_consumer *consumer)
 {
@@ -217,8 +229,7 @@ void ring_audit(struct ring_consumer *consumer)
 {
 	audit_header(consumer);
 	audit_cells(consumer, audit_tail(consumer));
-	for (uint32_t lane = 0; lane < consumer->ring->geometry.lanes; lane++)
-		audit_lane(consumer, lane);
+	ring_audit_lanes(consumer);
 }
 
 /* ---- a truncated segment ----------------------------------------------------------------- */

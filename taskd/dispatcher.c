@@ -34,6 +34,8 @@
 #define NAPS_EMPTY 5
 #define LOOP_EVERY 64        /* turns under load between two looks at the event loop */
 #define REBALANCE_MS 2
+#define HEARTBEAT_MS 1000
+#define LANES_MS 10 /* a look costs a system call for each lane that is owned */
 
 struct loop {
 	uv_loop_t uv;
@@ -43,6 +45,7 @@ struct loop {
 	uv_idle_t idle;
 	struct dispatcher dispatcher;
 	int64_t heartbeat_ms; /* the next */
+	int64_t lanes_ms; /* the next look for lanes of the dead, if one is wanted */
 	int64_t window_ns; /* is_loaded() */
 	uint64_t window_done;
 	bool loaded;
@@ -200,6 +203,15 @@ static int64_t earlier(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+/* Whether *next_ms has come, which is then so much later. */
+static bool is_time(const struct dispatcher *dispatcher, int64_t *next_ms, int64_t every_ms)
+{
+	if (*next_ms > dispatcher->now_ms && *next_ms <= dispatcher->now_ms + every_ms) /* beyond: the clock was set back */
+		return false;
+	*next_ms = dispatcher->now_ms + every_ms;
+	return true;
+}
+
 /* One look at everything. Returns how much was done; *next_ms is when time alone will give work. */
 static unsigned turn(struct loop *loop, int64_t *next_ms)
 {
@@ -222,10 +234,10 @@ static unsigned turn(struct loop *loop, int64_t *next_ms)
 	*next_ms = earlier(*next_ms, recorder_tick(dispatcher));
 	done += workforce_assign(dispatcher); /* what a commit let into the window */
 	*next_ms = earlier(*next_ms, earlier(dispatcher->next_due_ms, board_rows_tick(dispatcher)));
-	if (loop->heartbeat_ms <= dispatcher->now_ms || loop->heartbeat_ms > dispatcher->now_ms + 1000) {
+	if (is_time(dispatcher, &loop->heartbeat_ms, HEARTBEAT_MS))
 		heartbeat(dispatcher);
-		loop->heartbeat_ms = dispatcher->now_ms + 1000;
-	}
+	if (ring_lanes_wanted(dispatcher->ring) && is_time(dispatcher, &loop->lanes_ms, LANES_MS))
+		ring_audit_lanes(dispatcher->ring);
 	*next_ms = earlier(*next_ms, earlier(dispatcher->next_deadline_ms, loop->heartbeat_ms));
 	if (dispatcher->pushed_ahead || dispatcher->stops_wait)
 		*next_ms = earlier(*next_ms, dispatcher->now_ms + REBALANCE_MS);

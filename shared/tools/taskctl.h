@@ -103,6 +103,8 @@ int64_t now_ms(void); /* since 1970 */
 int request_open(struct request *request, bool needs_ring);
 /* Says why `what` failed, and answers the exit status that goes with it. */
 int say_result(const char *what, enum tr_result result, const char *text);
+/* The ring is full, or its lanes are taken, some by producers that have just ended: both pass by taskd's doing. */
+bool is_without_room(enum tr_result result);
 /* To standard error, "taskctl: " before it. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* False: said that it is no id. */

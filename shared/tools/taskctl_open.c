@@ -46,6 +46,11 @@ int say_result(const char *what, enum tr_result result, const char *text)
 	}
 }
 
+bool is_without_room(enum tr_result result)
+{
+	return result == TR_RING_FULL || result == TR_LANE_FULL || result == TR_NO_LANE;
+}
+
 bool read_id(const char *text, struct tr_id *id)
 {
 	if (tr_id_parse(text, id))

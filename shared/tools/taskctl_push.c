@@ -99,7 +99,7 @@ int publish(struct request *request, struct background_tasks *background)
 		enum tr_result result = background_tasks_publish(background, (uint32_t)(durable_ms < UINT32_MAX ? durable_ms : UINT32_MAX));
 		if (result == TR_OK)
 			return EXIT_DONE;
-		if (result != TR_RING_FULL && result != TR_LANE_FULL)
+		if (!is_without_room(result))
 			return say_result("publishing", result, background_tasks_error(background));
 		if (room_ms <= 0) {
 			say("publishing: the ring stays full");

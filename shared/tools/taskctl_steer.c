@@ -30,7 +30,7 @@ static enum tr_result ask(const struct steering *steering, const struct tr_id *i
 
 	for (;; wait_ms -= ROOM_LOOK_MS) {
 		enum tr_result result = steering->verb->ask(steering->request->ring, id);
-		if ((result != TR_RING_FULL && result != TR_LANE_FULL) || wait_ms <= 0)
+		if (!is_without_room(result) || wait_ms <= 0)
 			return result;
 		poll(NULL, 0, ROOM_LOOK_MS);
 	}
@@ -64,7 +64,7 @@ static int steer_one(struct steering *steering, const char *text)
 		say("%s: it is %s and cannot be %s", text, tr_state_name(state), verb->participle);
 		return EXIT_NOT_POSSIBLE;
 	}
-	if (result == TR_RING_FULL || result == TR_LANE_FULL) {
+	if (is_without_room(result)) {
 		say("%s: the ring stays full", text);
 		return EXIT_TIMED_OUT;
 	}
@@ -122,7 +122,7 @@ static bool ask_one(void *context, const struct tr_task_status *status)
 	}
 	if (result == TR_INVALID || result == TR_NOT_FOUND)
 		return true; /* it has become another's since it was listed; the counts tell */
-	if (result == TR_RING_FULL || result == TR_LANE_FULL) {
+	if (is_without_room(result)) {
 		say("the ring stays full; the rest was not asked for");
 		failed(steering, EXIT_TIMED_OUT);
 	} else {

@@ -68,6 +68,4 @@ echo
 "${0%/*}/http.sh" || status=1
 echo
 "${0%/*}/web.sh" || status=1
-echo
-"${0%/*}/many.sh" || status=1
 exit $status

@@ -557,6 +557,18 @@ test_drain() {
 	wait "$TASKD"
 }
 
+# The one lane is the last one's until taskd has taken over what that one published.
+test_lane_of_one_that_ended() {
+	local i
+	configure 'ring { lanes = 1 }'
+	start_taskd
+	for ((i = 0; i < 10; i++)); do
+		add succeed
+	done
+	await task_succeeded=10
+	stop_taskd
+}
+
 # A full disk or a closed pipe is no success.
 test_output_fails() {
 	local status=0

@@ -381,13 +381,17 @@ static void test_no_lane(void)
 	rings[64] = attach(&geometry);
 	struct ring_consumer *consumer = consume(&geometry);
 	CU_ASSERT_EQUAL(ring_consumer_report(consumer).lanes_owned, 64);
+	CU_ASSERT_FALSE(ring_lanes_wanted(consumer));
 	CU_ASSERT_EQUAL(publish(rings[64], 8, 64, 0), TR_NO_LANE);
+	CU_ASSERT_TRUE(ring_lanes_wanted(consumer));
 	ring_detach(&rings[20]);
 	ring_audit(consumer); /* its batch is not retired */
+	CU_ASSERT_FALSE(ring_lanes_wanted(consumer));
 	CU_ASSERT_EQUAL(publish(rings[64], 8, 64, 0), TR_NO_LANE);
+	CU_ASSERT_TRUE(ring_lanes_wanted(consumer));
 	take_all(consumer);
 	retire_all(consumer);
-	ring_audit(consumer);
+	ring_audit_lanes(consumer);
 	CU_ASSERT_EQUAL(publish(rings[64], 8, 64, 0), TR_OK);
 	CU_ASSERT_EQUAL(rings[64]->lanes[0]->number, 20);
 	CU_ASSERT_EQUAL(rings[64]->lanes[0]->generation, 3);

@@ -162,7 +162,7 @@ TR_API void background_tasks_concurrent(struct background_tasks *background, boo
 TR_API void background_tasks_durability(struct background_tasks *background, enum tr_durability durability);
 
 /*
- * Publishing waits for room, up to so many ms; 0, as at first: never. When somebody has waited in vain and
+ * Publishing waits for room, or a lane, up to so many ms; 0, as at first: never. When somebody has waited in vain and
  * taskd has taken over nothing in that time, nobody who uses the same instance waits, until there is room again.
  */
 TR_API void background_tasks_room_wait(struct background_tasks *background, uint32_t room_wait_ms);
