@@ -282,8 +282,8 @@ enum tr_result archive_list(struct archive *archive, const struct archive_query 
 		return result;
 	int code = prepare_walk(archive, query, &walk.rare, &walk.rows);
 	if (code == SQLITE_OK && filter_asks_arguments(query->filter))
-		code = sqlite3_prepare_v2(archive->connection, "SELECT CASE WHEN json_valid(?1) THEN json_extract(?1, ?2) "
-		    "ELSE json_extract('{}', ?2) END", -1, &walk.extract, NULL);
+		code = sqlite3_prepare_v2(archive->connection, "SELECT CASE json_type(args, ?2) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
+		    "ELSE json_extract(args, ?2) END FROM (SELECT CASE WHEN json_valid(?1) THEN ?1 ELSE '{}' END AS args)", -1, &walk.extract, NULL);
 	if (code == SQLITE_OK)
 		result = !walk.extract || paths_ok(&walk) ? walk_down(&walk, take, context, reached, &code) : TR_INVALID;
 	sqlite3_finalize(walk.rows);

@@ -118,14 +118,15 @@ static void test_arguments(void)
 	EXPECT_TEXT(FOUND(.args = { { "email", "bob@example.org" } }), "b");
 	EXPECT_TEXT(FOUND(.args = { { "email", "bob@example" } }), "");
 	EXPECT_TEXT(FOUND(.args = { { "n", "5" } }), "a");
-	EXPECT_TEXT(FOUND(.args = { { "yes", "1" } }), "a");
+	EXPECT_TEXT(FOUND(.args = { { "yes", "true" } }), "a");
+	EXPECT_TEXT(FOUND(.args = { { "yes", "1" } }), "");
 	EXPECT_TEXT(FOUND(.args = { { "deep.list[1]", "two" } }), "a");
 	EXPECT_TEXT(FOUND(.args = { { "deep.list", "[1,\"two\"]" } }), "a");
 	EXPECT_TEXT(FOUND(.args = { { "[0]", "Ada" } }), "f");
 	EXPECT_TEXT(FOUND(.args = { { "token", "hunter2" } }), "");
 	EXPECT_TEXT(FOUND(.args = { { "email", "ada@example.org" } }), "a"); /* of d nobody knows what is secret */
-	EXPECT_TEXT(FOUND(.args = { { "n", "5" }, { "yes", "1" } }), "a");
-	EXPECT_TEXT(FOUND(.args = { { "n", "5" }, { "yes", "0" } }), "");
+	EXPECT_TEXT(FOUND(.args = { { "n", "5" }, { "yes", "true" } }), "a");
+	EXPECT_TEXT(FOUND(.args = { { "n", "5" }, { "yes", "false" } }), "");
 	EXPECT_TEXT(FOUND(.text = "two", .args = { { "n", "5" } }), "a");
 	EXPECT_TEXT(FOUND(.text = "three", .args = { { "n", "5" } }), "");
 	/* What has changed since on the board still has to fit. */

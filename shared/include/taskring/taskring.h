@@ -393,7 +393,7 @@ struct tr_task_filter {
 	int64_t from_ms, to_ms;      /* made at or after, and before; ms since 1970, 0: no bound */
 	/*
 	 * The arguments' member at `path`, as SQLite's JSON paths without "$." (email, user.name, items[0]), is
-	 * `value`, compared as text: numbers as SQLite writes them, true is 1. It matches no secret member, and
+	 * `value`, compared as text: numbers as SQLite writes them, true and false as JSON does. It matches no secret member, and
 	 * nothing of a spool file. The first with path NULL ends the list.
 	 */
 	struct {
