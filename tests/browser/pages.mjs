@@ -25,8 +25,23 @@ const PAGES = [
 	['ring', '/dashboard/#/ring', '#ring tbody tr, #lanes tbody tr'],
 	['docs', '/docs/', '.opblock', (page) => page.locator('[data-path="/register"]').click()],
 ];
+
+/* An operation with parameters, tried out, and one of another method. */
+async function tryItOut(page) {
+	await page.keyboard.press('Escape');
+	for (const [method, path] of [['delete', '/tasks/{id}'], ['get', '/tasks']]) {
+		const block = page.locator(`.opblock-${method}`, { has: page.locator(`[data-path="${path}"]`) });
+		await block.locator('.opblock-summary-control').click();
+		await block.getByRole('button', { name: 'Try it out' }).click();
+		if (method === 'get')
+			await block.getByRole('button', { name: 'Execute' }).click();
+	}
+	await page.locator('.live-responses-table td.response-col_status', { hasText: '200' }).waitFor();
+}
+
 /* What opens over a page: the same, and who must be logged in for it. */
 const DIALOGS = [
+	['docs-try', '/docs/', '.opblock', tryItOut, true],
 	['login', '/dashboard/#/queues', '#queues tbody tr', (page) => page.locator('#login-open').click()],
 	['edit', taskPath(dead), `#task[data-task="${dead}"]`, (page) => page.locator('#task-edit').click(), true],
 	['confirm', taskPath(dead), `#task[data-task="${dead}"]`, (page) => page.locator('#task-discard').click(), true],
@@ -46,7 +61,7 @@ async function look(page, name, sizes, faults) {
 		await page.emulateMedia({ colorScheme });
 		for (const [width, size] of sizes) {
 			await page.setViewportSize(size);
-			await page.screenshot({ path: join(directory, `${name}-${colorScheme}-${width}.png`), fullPage: name !== 'docs' });
+			await page.screenshot({ path: join(directory, `${name}-${colorScheme}-${width}.png`), fullPage: !name.startsWith('docs') });
 			const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 			if (over > 0)
 				faults.push(`${name}, ${width}: ${over} pixels too wide`);

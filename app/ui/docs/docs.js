@@ -19,8 +19,19 @@ function switchTheme() {
 
 prefersDark.addEventListener("change", applyTheme);
 applyTheme();
+
+// What Swagger UI leaves out: names of its fields, and keys to scroll by.
+function mend() {
+	document.getElementById("servers")?.setAttribute("aria-label", "Server"); // its own label is empty
+	for (const list of document.querySelectorAll("tr[data-param-name] select:not([aria-label])"))
+		list.setAttribute("aria-label", list.closest("tr").dataset.paramName);
+	for (const text of document.querySelectorAll(".microlight:not([tabindex])"))
+		text.tabIndex = 0;
+}
+
 window.addEventListener("DOMContentLoaded", () => {
 	document.getElementById("theme").addEventListener("click", switchTheme);
+	new MutationObserver(mend).observe(document.getElementById("api"), { childList: true, subtree: true });
 	window.SwaggerUIBundle({
 		url: new URL("../openapi.json", document.baseURI).href,
 		dom_id: "#api",
@@ -29,6 +40,5 @@ window.addEventListener("DOMContentLoaded", () => {
 		persistAuthorization: false, // a token is forgotten with the page
 		showMutatedRequest: false,
 		validatorUrl: null, // no badge from elsewhere
-		onComplete: () => document.getElementById("servers")?.setAttribute("aria-label", "Server"), // its own label is empty
 	});
 });
