@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
-import { BASE, TOKEN, check, closeClean, getTask, open, showsState, taskPath, untilState } from './harness.mjs';
+import { BASE, NARROW, TOKEN, WIDE, check, closeClean, getTask, open, showsState, taskPath, untilState } from './harness.mjs';
 
 const ids = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const statesOf = (list) => Promise.all(list.map(async (id) => (await getTask(id)).state));
@@ -81,9 +81,13 @@ await check(async (browser) => {
 	await onMatching(page, 'discard', 'state=dead&text=give-up', ids.discard, 'dead', 'cancelled');
 	assert.deepEqual(await statesOf(ids.other), same(ids.other, 'dead'), 'those that do not match');
 	await openList(page, 'queue=run', ids.run.length);
+	await page.setViewportSize(NARROW);
 	await page.locator('#matching > summary').click();
+	for (const { left, right } of await page.locator('#matching [data-action]').evaluateAll((all) => all.map((each) => each.getBoundingClientRect().toJSON())))
+		assert.ok(left >= 0 && right <= NARROW.width, `on a phone, a button from ${left} to ${right}`);
 	await page.locator('#matching [data-action="run"]').click();
 	await page.locator('.toast', { hasText: 'nothing matches' }).waitFor();
+	await page.setViewportSize(WIDE);
 	await onSelected(page);
 	await onQueue(page);
 	await closeClean(page);
