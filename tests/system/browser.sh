@@ -225,6 +225,23 @@ test_prefix() {
 	stop_instance
 }
 
+# The history is written at the end of each minute, and of taskd.
+test_overview() {
+	start_instance
+	push -H succeed -c 12 -s >/dev/null
+	push -H fail_permanently -m 1 -s >/dev/null
+	await task_succeeded=12 task_dead=1
+	stop_taskd
+	start_taskd
+	push -H noop -D 3600000 -c 2 -s >/dev/null
+	push -H say -a "{\"hold\":\"$WORK/go\"}" >"$WORK/id"
+	await task_running=1 task_scheduled=2
+	browse overview
+	touch "$WORK/go"
+	wait_row "$(cat "$WORK/id")" succeeded
+	stop_instance
+}
+
 test_keyboard() {
 	start_instance
 	fill_instance
