@@ -84,7 +84,7 @@ export async function actOnSelected(name, tasks) {
 async function countMatching(path, filter) {
 	let matched = 0, cursor = null;
 	for (let steps = 0; steps < COUNT_STEPS_MAX; steps++) {
-		const step = await api.post(path, undefined, { ...filter, all: 'true', cursor, dry_run: 'true' });
+		const step = await api.post(path, undefined, { ...filter, cursor, dry_run: 'true' });
 		matched += step.matched;
 		cursor = step.next;
 		if (cursor === null)
@@ -114,7 +114,7 @@ export async function actOnMatching(name, filter, described) {
 	let cursor = null;
 	try {
 		do {
-			const step = await api.post(path, undefined, { ...filter, all: 'true', cursor });
+			const step = await api.post(path, undefined, { ...filter, cursor });
 			asked += step.asked;
 			cursor = step.next;
 			if (cursor)
