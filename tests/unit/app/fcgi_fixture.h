@@ -4,8 +4,8 @@
 #ifndef FCGI_FIXTURE_H
 #define FCGI_FIXTURE_H
 
-#include <CUnit/Basic.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,9 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "app/log.h"
+#include "tests/unit/runner.h"
 
 #define PATIENCE_MS 5000
 
@@ -137,5 +140,15 @@ static inline bool is_asked(int fd)
 	unsigned char head[8];
 	return receive(fd, head, sizeof(head)) && memcmp(head, asked, sizeof(head)) == 0;
 }
+
+/* main()'s work; `path` is a socket of its own. */
+static inline int run_server_tests(const char *suite, const struct suite_test *tests, size_t count)
+{
+	snprintf(path, sizeof(path), "/tmp/%s-%ld.sock", suite, (long)getpid());
+	log_open(LOG_EMERG);
+	signal(SIGPIPE, SIG_IGN);
+	return run_suite(suite, NULL, NULL, tests, count);
+}
+#define RUN_SERVER_TESTS(suite, tests) run_server_tests(suite, tests, sizeof(tests) / sizeof((tests)[0]))
 
 #endif

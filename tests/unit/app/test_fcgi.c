@@ -282,8 +282,5 @@ int main(void)
 		SUITE_TEST(test_parameters_that_are_missing),
 	};
 
-	snprintf(path, sizeof(path), "/tmp/test-fcgi-%ld.sock", (long)getpid());
-	log_open(LOG_EMERG);
-	signal(SIGPIPE, SIG_IGN);
-	return RUN_TESTS("fcgi", tests);
+	return RUN_SERVER_TESTS("test-fcgi", tests);
 }
