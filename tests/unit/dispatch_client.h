@@ -41,4 +41,45 @@ static inline void dispatch(void)
 	settle();
 }
 
+/* ---- what goes into its batch -------------------------------------------------------------- */
+
+static inline enum tr_result add_to_batch(const char *handler, const char *args)
+{
+	return background_tasks_add(batch, handler, args, NULL);
+}
+
+static inline char *text_of_bytes(size_t bytes)
+{
+	char *text = malloc(bytes + 1);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	memset(text, 'a', bytes);
+	text[bytes] = '\0';
+	return text;
+}
+
+/* Fills the client's lane with one batch after the other; nobody takes them. */
+static inline unsigned fill_lane(void)
+{
+	struct background_tasks *filler;
+	unsigned published = 0;
+	char *args = text_of_bytes(TR_ARGS_INLINE_MAX);
+
+	CU_ASSERT_EQUAL_FATAL(background_tasks_new(&filler, client), TR_OK);
+	for (;;) {
+		CU_ASSERT_EQUAL_FATAL(background_tasks_add(filler, "filler", args, NULL), TR_OK);
+		if (background_tasks_publish(filler, 0) != TR_OK)
+			break;
+		published++;
+	}
+	EXPECT_TEXT(background_tasks_error(filler), tr_result_text(TR_LANE_FULL));
+	/* The rest, to the last slot. */
+	background_tasks_clear(filler);
+	while (background_tasks_add(filler, "filler", NULL, NULL) == TR_OK && background_tasks_publish(filler, 0) == TR_OK)
+		published++;
+	background_tasks_free(&filler);
+	free(args);
+	return published;
+}
+
 #endif

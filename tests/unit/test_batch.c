@@ -1,46 +1,11 @@
 /*
  * The producer's public functions against a dispatcher without its loop: every limit is refused with
- * its field named, a batch is whole or absent, large arguments leave no file behind, a forked child
- * is refused, and a task is found wherever it is.
+ * its field named, a batch is whole or absent, an answer waits for the disk, a forked child is refused.
  */
 #include "tests/unit/dispatch_client.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-
-#include "shared/client.h"
-#include "shared/clock.h"
-#include "shared/spool.h"
-
-static enum tr_result add(const char *handler, const char *args)
-{
-	return background_tasks_add(batch, handler, args, NULL);
-}
-
-static char *text_of_bytes(size_t bytes)
-{
-	char *text = malloc(bytes + 1);
-
-	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
-	memset(text, 'a', bytes);
-	text[bytes] = '\0';
-	return text;
-}
-
-static unsigned files_in_spool(void)
-{
-	DIR *dir = opendir(world.spool);
-	unsigned files = 0;
-
-	while (readdir(dir))
-		files++;
-	closedir(dir);
-	return files - 2;
-}
 
 /* ---- limits ------------------------------------------------------------------------------ */
 
@@ -58,7 +23,7 @@ static void test_texts_refused(void)
 	char *long_name = text_of_bytes(TR_NAME_MAX + 1), *long_trace = text_of_bytes(TR_TRACE_MAX + 1);
 
 	open_client();
-	CU_ASSERT_EQUAL(add("good", NULL), TR_OK);
+	CU_ASSERT_EQUAL(add_to_batch("good", NULL), TR_OK);
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		refused(names[i], NULL, NULL, "handler");
 		if (!*names[i])
@@ -106,7 +71,7 @@ static void test_numbers_refused(void)
 	};
 
 	open_client();
-	CU_ASSERT_EQUAL(add("good", NULL), TR_OK);
+	CU_ASSERT_EQUAL(add_to_batch("good", NULL), TR_OK);
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
 		refused("h", NULL, &rows[i].options, rows[i].field);
 	refused("h", NULL, &rows[7].options, "delay_ms");
@@ -157,18 +122,18 @@ static void test_batch_limits(void)
 
 	open_client();
 	for (unsigned i = 0; i < TR_BATCH_MAX; i++)
-		CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
-	CU_ASSERT_EQUAL(add("h", NULL), TR_TOO_LARGE);
+		CU_ASSERT_EQUAL(add_to_batch("h", NULL), TR_OK);
+	CU_ASSERT_EQUAL(add_to_batch("h", NULL), TR_TOO_LARGE);
 	EXPECT_TEXT(background_tasks_error(batch), "a batch holds at most 256 tasks");
 	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
 	CU_ASSERT_EQUAL(background_tasks_count(batch), 0);
 	/* A quarter of a lane of 1,024 slots of 256 bytes, less the frame: three of these, not four. */
 	for (unsigned i = 0; i < 3; i++)
-		CU_ASSERT_EQUAL(add("h", args), TR_OK);
-	CU_ASSERT_EQUAL(add("h", args), TR_TOO_LARGE);
+		CU_ASSERT_EQUAL(add_to_batch("h", args), TR_OK);
+	CU_ASSERT_EQUAL(add_to_batch("h", args), TR_TOO_LARGE);
 	EXPECT_TEXT(background_tasks_error(batch), "the batch would have 65920 bytes; allowed are 65520");
 	CU_ASSERT_EQUAL(background_tasks_count(batch), 3);
-	CU_ASSERT_EQUAL(add("h", NULL), TR_OK); /* a smaller one still fits */
+	CU_ASSERT_EQUAL(add_to_batch("h", NULL), TR_OK); /* a smaller one still fits */
 	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
 	world.config.queue_window = 1000;
 	dispatch();
@@ -184,9 +149,9 @@ static void test_ids_are_consecutive(void)
 
 	open_client();
 	for (int round = 0; round < 2; round++) {
-		CU_ASSERT_EQUAL(add(".", NULL), TR_INVALID); /* leaves nothing, not even a gap */
+		CU_ASSERT_EQUAL(add_to_batch(".", NULL), TR_INVALID); /* leaves nothing, not even a gap */
 		for (int i = 0; i < 3; i++)
-			CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
+			CU_ASSERT_EQUAL(add_to_batch("h", NULL), TR_OK);
 		first[round] = background_tasks_id(batch, 0);
 		for (int i = 0; i < 3; i++)
 			EXPECT_ID(background_tasks_id(batch, (size_t)i), id_step(&first[round], i));
@@ -204,357 +169,11 @@ static void test_clear_and_empty(void)
 {
 	open_client();
 	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
-	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
+	CU_ASSERT_EQUAL(add_to_batch("h", NULL), TR_OK);
 	background_tasks_clear(batch);
 	CU_ASSERT_EQUAL(background_tasks_count(batch), 0);
 	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
 	CU_ASSERT_EQUAL(ring_published(world.dispatcher.ring), 0);
-	close_client();
-}
-
-/* ---- large arguments --------------------------------------------------------------------- */
-
-#define LARGE 20000
-
-static void expect_spool_file(struct tr_id id, const char *args)
-{
-	char path[200], text[TR_ID_TEXT_SIZE], *found = calloc(1, LARGE + 2);
-
-	snprintf(path, sizeof path, "%s/%s", world.spool, tr_id_format(&id, text));
-	FILE *file = fopen(path, "r");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-	CU_ASSERT_EQUAL(fread(found, 1, LARGE + 2, file), LARGE);
-	CU_ASSERT_STRING_EQUAL(found, args);
-	fclose(file);
-	free(found);
-}
-
-static void test_spool(void)
-{
-	char *args = text_of_bytes(LARGE);
-
-	open_client();
-	CU_ASSERT_EQUAL(add("h", args), TR_OK);
-	CU_ASSERT_EQUAL(files_in_spool(), 0); /* nameless until it is published */
-	background_tasks_clear(batch);
-	CU_ASSERT_EQUAL(files_in_spool(), 0);
-	CU_ASSERT_EQUAL(add("h", args), TR_OK);
-	CU_ASSERT_EQUAL(add("small", NULL), TR_OK);
-	const struct tr_id id = background_tasks_id(batch, 0);
-	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
-	CU_ASSERT_EQUAL(files_in_spool(), 1);
-	expect_spool_file(id, args);
-	dispatch();
-	EXPECT_TEXT(sql("SELECT flags, args_bytes, length(args) FROM task WHERE id = x'%s'", hex(id)), "5|20000|0");
-	EXPECT_ID(run_next(EV_SUCCEEDED), id);
-	dispatch();
-	CU_ASSERT_EQUAL(files_in_spool(), 0); /* taskd removes it with the task's end */
-	free(args);
-	close_client();
-}
-
-static void test_spool_limits(void)
-{
-	const struct tr_open_options nowhere = { .spool_dir = "/nonexistent" };
-	char *args = text_of_bytes(TR_ARGS_MAX + 1);
-	struct tr_error error;
-
-	open_client();
-	CU_ASSERT_EQUAL(add("h", args), TR_TOO_LARGE);
-	EXPECT_TEXT(background_tasks_error(batch), "args: larger than 16777216 bytes");
-	args[TR_ARGS_MAX] = '\0';
-	CU_ASSERT_EQUAL(add("h", args), TR_OK);
-	close_client();
-	args[LARGE] = '\0';
-	CU_ASSERT_EQUAL_FATAL(tr_open(&client, world.instance, NULL, &error), TR_OK);
-	CU_ASSERT_EQUAL_FATAL(background_tasks_new(&batch, client), TR_OK);
-	CU_ASSERT_EQUAL(add("h", args), TR_TOO_LARGE);
-	EXPECT_TEXT(background_tasks_error(batch), "args: larger than 16384 bytes, and no spool directory was given");
-	close_client();
-	CU_ASSERT_EQUAL_FATAL(tr_open(&client, world.instance, &nowhere, &error), TR_OK);
-	CU_ASSERT_EQUAL_FATAL(background_tasks_new(&batch, client), TR_OK);
-	CU_ASSERT_EQUAL(add("h", args), TR_SYSTEM);
-	EXPECT_TEXT(background_tasks_error(batch), "making a spool file in /nonexistent: No such file or directory");
-	CU_ASSERT_EQUAL(background_tasks_count(batch), 0);
-	close_client();
-	free(args);
-}
-
-#define REFUSED_BY_FILLING 2
-
-/* Fills the client's lane with one batch after the other; nobody takes them. */
-static unsigned fill_lane(void)
-{
-	struct background_tasks *filler;
-	unsigned published = 0;
-	char *args = text_of_bytes(TR_ARGS_INLINE_MAX);
-
-	CU_ASSERT_EQUAL_FATAL(background_tasks_new(&filler, client), TR_OK);
-	for (;;) {
-		CU_ASSERT_EQUAL_FATAL(background_tasks_add(filler, "filler", args, NULL), TR_OK);
-		if (background_tasks_publish(filler, 0) != TR_OK)
-			break;
-		published++;
-	}
-	EXPECT_TEXT(background_tasks_error(filler), tr_result_text(TR_LANE_FULL));
-	/* The rest, to the last slot. */
-	background_tasks_clear(filler);
-	while (background_tasks_add(filler, "filler", NULL, NULL) == TR_OK && background_tasks_publish(filler, 0) == TR_OK)
-		published++;
-	background_tasks_free(&filler);
-	free(args);
-	return published;
-}
-
-/* A publication that fails leaves no file and the batch as it was; tried again, it is whole. */
-static void test_failed_publish(void)
-{
-	char *args = text_of_bytes(LARGE);
-
-	open_client();
-	world.config.queue_window = 10000;
-	const unsigned fillers = fill_lane();
-	CU_ASSERT_EQUAL(add("h", args), TR_OK);
-	CU_ASSERT_EQUAL(add("next", NULL), TR_OK);
-	const struct tr_id id = background_tasks_id(batch, 0);
-	for (int i = 0; i < 3; i++) {
-		CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_LANE_FULL);
-		EXPECT_TEXT(background_tasks_error(batch), tr_result_text(TR_LANE_FULL));
-		CU_ASSERT_EQUAL(files_in_spool(), 0);
-		CU_ASSERT_EQUAL(background_tasks_count(batch), 2);
-	}
-	dispatch();
-	/* What was sealed for the first try is not what the second one wants. */
-	background_tasks_concurrent(batch, true);
-	CU_ASSERT_EQUAL(add("third", NULL), TR_OK);
-	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
-	CU_ASSERT_EQUAL(background_tasks_count(batch), 0);
-	CU_ASSERT_EQUAL(files_in_spool(), 1);
-	expect_spool_file(id, args);
-	dispatch();
-	EXPECT_TEXT(sql("SELECT handler, flags, place, places, blocked FROM task WHERE handler <> 'filler' ORDER BY id"),
-	    "h|4|0|3|0 next|0|1|3|0 third|0|2|3|0");
-	CU_ASSERT_EQUAL((unsigned)atoi(sql("SELECT count(*) FROM task")), fillers + 3);
-	free(args);
-	close_client();
-}
-
-/* ---- waiting for room -------------------------------------------------------------------- */
-
-static long naps_of_this_thread(void)
-{
-	struct rusage usage;
-
-	CU_ASSERT_EQUAL(getrusage(RUSAGE_THREAD, &usage), 0);
-	return usage.ru_nvcsw;
-}
-
-/* Of the thread that publishes: how often it has waited. */
-static long naps_of(long thread)
-{
-	char path[64], line[128];
-	long naps = -1;
-
-	snprintf(path, sizeof path, "/proc/self/task/%ld/status", thread);
-	FILE *status = fopen(path, "r");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(status);
-	while (fgets(line, sizeof line, status))
-		if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
-			naps = atol(line + 24);
-	fclose(status);
-	return naps;
-}
-
-struct relief {
-	long thread, naps;
-};
-
-/* taskd goes on when the publishing thread has looked for room some times in vain. */
-static void *bring_relief(void *context)
-{
-	const struct relief *relief = context;
-
-	while (naps_of(relief->thread) < relief->naps + 10)
-		sched_yield();
-	dispatch();
-	return NULL;
-}
-
-static void test_room_wait(void)
-{
-	pthread_t reliever;
-
-	open_client();
-	world.config.queue_window = 10000;
-	fill_lane();
-	struct relief relief = { .thread = syscall(SYS_gettid) };
-	background_tasks_room_wait(batch, 60000);
-	CU_ASSERT_EQUAL(add("late", NULL), TR_OK);
-	relief.naps = naps_of_this_thread();
-	CU_ASSERT_EQUAL_FATAL(pthread_create(&reliever, NULL, bring_relief, &relief), 0);
-	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
-	pthread_join(reliever, NULL);
-	CU_ASSERT_EQUAL(ring_refused(atomic_load(&client->ring)), REFUSED_BY_FILLING);
-	dispatch();
-	EXPECT_TEXT(sql("SELECT count(*) FROM task WHERE handler = 'late'"), "1");
-	close_client();
-}
-
-/* Where nothing moves one waits in vain, and the next is told at once; until there was room. */
-static void test_room_wait_in_vain(void)
-{
-	open_client();
-	world.config.queue_window = 10000;
-	fill_lane();
-	background_tasks_room_wait(batch, 50);
-	for (int round = 0; round < 2; round++) {
-		CU_ASSERT_EQUAL(add("late", NULL), TR_OK);
-		int64_t began_ns = clock_ns(CLOCK_MONOTONIC);
-		CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_LANE_FULL);
-		CU_ASSERT_TRUE(clock_ns(CLOCK_MONOTONIC) - began_ns >= 50000000);
-		for (int i = 0; i < 3; i++) {
-			long before = naps_of_this_thread();
-			CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_LANE_FULL);
-			CU_ASSERT_EQUAL(naps_of_this_thread(), before);
-		}
-		CU_ASSERT_EQUAL(background_tasks_count(batch), 1);
-		dispatch();
-		CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
-		fill_lane();
-	}
-	CU_ASSERT_EQUAL(ring_refused(atomic_load(&client->ring)), 3 * REFUSED_BY_FILLING + 8);
-	dispatch();
-	EXPECT_TEXT(sql("SELECT count(*) FROM task WHERE handler = 'late'"), "2");
-	close_client();
-}
-
-/* ---- owned files ------------------------------------------------------------------------- */
-
-static int make_file(const char *text)
-{
-	struct tr_error error;
-	int fd = tr_spool_file(client, &error);
-
-	CU_ASSERT_FATAL(fd >= 0);
-	EXPECT_TEXT(error.text, "");
-	CU_ASSERT_EQUAL(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	return fd;
-}
-
-/* What the file that the task owns holds; NULL: it owns none. */
-static const char *owned(struct tr_id id)
-{
-	static char found[64];
-	char path[200], name[SPOOL_NAME_SIZE];
-
-	snprintf(path, sizeof path, "%s/%s", world.spool, spool_name(&id, SPOOL_FILE, name));
-	FILE *file = fopen(path, "r");
-	if (!file)
-		return NULL;
-	found[fread(found, 1, sizeof found - 1, file)] = '\0';
-	fclose(file);
-	return found;
-}
-
-static bool is_open(int fd)
-{
-	struct stat status;
-
-	return fstat(fd, &status) == 0;
-}
-
-static void test_attach(void)
-{
-	char *args = text_of_bytes(LARGE);
-
-	open_client();
-	CU_ASSERT_EQUAL(add("first", NULL), TR_OK);
-	CU_ASSERT_EQUAL(add("owner", args), TR_OK);
-	CU_ASSERT_EQUAL(background_tasks_attach(batch, make_file("hello")), TR_OK);
-	CU_ASSERT_EQUAL(add("last", NULL), TR_OK);
-	CU_ASSERT_EQUAL(files_in_spool(), 0);
-	const struct tr_id id = background_tasks_id(batch, 1);
-	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
-	CU_ASSERT_EQUAL(files_in_spool(), 2);
-	EXPECT_TEXT(owned(id), "hello");
-	expect_spool_file(id, args);
-	dispatch();
-	EXPECT_TEXT(sql("SELECT handler, flags FROM task ORDER BY id"), "first|1 owner|13 last|1");
-	run_next(EV_SUCCEEDED);
-	dispatch();
-	EXPECT_TEXT(owned(id), "hello"); /* another task's end is none of its business */
-	EXPECT_ID(run_next(EV_SUCCEEDED), id);
-	dispatch();
-	CU_ASSERT_EQUAL(files_in_spool(), 0);
-	free(args);
-	close_client();
-}
-
-/* The file is the batch's, whatever happens: it is closed, and nothing has got a name. */
-static void test_attach_refused(void)
-{
-	const struct tr_open_options without = { 0 };
-	char path[200];
-
-	open_client();
-	int fd = make_file("nobody's");
-	CU_ASSERT_EQUAL(background_tasks_attach(batch, fd), TR_INVALID);
-	EXPECT_TEXT(background_tasks_error(batch), "file: no task was added that could own it");
-	CU_ASSERT_FALSE(is_open(fd));
-	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
-	CU_ASSERT_EQUAL(background_tasks_attach(batch, make_file("first")), TR_OK);
-	fd = make_file("second");
-	CU_ASSERT_EQUAL(background_tasks_attach(batch, fd), TR_INVALID);
-	EXPECT_TEXT(background_tasks_error(batch), "file: the task owns one already");
-	CU_ASSERT_FALSE(is_open(fd));
-	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
-	snprintf(path, sizeof path, "%s/named", world.directory);
-	fd = open(path, O_RDWR | O_CREAT, 0600);
-	CU_ASSERT_EQUAL(background_tasks_attach(batch, fd), TR_INVALID);
-	EXPECT_TEXT(background_tasks_error(batch), "file: not one that tr_spool_file() made");
-	CU_ASSERT_FALSE(is_open(fd));
-	CU_ASSERT_EQUAL(background_tasks_attach(batch, open(world.spool, O_RDONLY | O_DIRECTORY)), TR_INVALID);
-	CU_ASSERT_EQUAL(background_tasks_attach(batch, -1), TR_INVALID);
-	const struct tr_id id = background_tasks_id(batch, 0);
-	background_tasks_clear(batch);
-	CU_ASSERT_EQUAL(files_in_spool(), 0);
-	/* A file that is in another file system cannot get its name: nothing is published. */
-	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
-	CU_ASSERT_EQUAL(background_tasks_attach(batch, memfd_create("elsewhere", 0)), TR_OK);
-	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_SYSTEM);
-	CU_ASSERT_EQUAL(ring_published(world.dispatcher.ring), 0);
-	CU_ASSERT_PTR_NULL(owned(id));
-	close_client();
-
-	struct tr_error error;
-	CU_ASSERT_EQUAL_FATAL(tr_open(&client, world.instance, &without, &error), TR_OK);
-	CU_ASSERT_EQUAL(tr_spool_file(client, &error), -1);
-	EXPECT_TEXT(error.text, "no spool directory was given to tr_open()");
-	CU_ASSERT_EQUAL(tr_spool_file(client, NULL), -1);
-	tr_close(&client);
-}
-
-/* As arguments: after a publication that failed there is no file, and the next one has it whole, also when empty. */
-static void test_attach_failed_publish(void)
-{
-	open_client();
-	world.config.queue_window = 10000;
-	fill_lane();
-	CU_ASSERT_EQUAL(add("large", NULL), TR_OK);
-	CU_ASSERT_EQUAL(background_tasks_attach(batch, make_file("not empty")), TR_OK);
-	CU_ASSERT_EQUAL(add("empty", NULL), TR_OK);
-	CU_ASSERT_EQUAL(background_tasks_attach(batch, make_file("")), TR_OK);
-	const struct tr_id id = background_tasks_id(batch, 0), next = background_tasks_id(batch, 1);
-	for (int i = 0; i < 3; i++) {
-		CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_LANE_FULL);
-		CU_ASSERT_EQUAL(files_in_spool(), 0);
-	}
-	dispatch();
-	CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
-	EXPECT_TEXT(owned(id), "not empty");
-	EXPECT_TEXT(owned(next), "");
-	dispatch();
-	EXPECT_TEXT(sql("SELECT handler, flags FROM task WHERE handler <> 'filler' ORDER BY id"), "large|9 empty|9");
 	close_client();
 }
 
@@ -564,7 +183,7 @@ static void test_disk_timeout(void)
 {
 	open_client();
 	background_tasks_durability(batch, TR_DISK);
-	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
+	CU_ASSERT_EQUAL(add_to_batch("h", NULL), TR_OK);
 	const int64_t before_ms = real_ms();
 	CU_ASSERT_EQUAL(background_tasks_publish(batch, 30), TR_NOT_DURABLE);
 	CU_ASSERT_TRUE(real_ms() - before_ms >= 30);
@@ -588,7 +207,7 @@ static void test_disk(void)
 
 	open_client();
 	background_tasks_durability(batch, TR_DISK);
-	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
+	CU_ASSERT_EQUAL(add_to_batch("h", NULL), TR_OK);
 	const uint64_t syncs = stat_of(STAT_journal_fsyncs);
 	CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, publish_durably, (void *)&result), 0);
 	while (result < 0)
@@ -607,10 +226,10 @@ static void test_disk_and_the_board_of_the_past(void)
 	board_durable(world.dispatcher.writer, 1000);
 	board_life(world.dispatcher.writer, BOARD_STOPPED);
 	background_tasks_durability(batch, TR_DISK);
-	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
+	CU_ASSERT_EQUAL(add_to_batch("h", NULL), TR_OK);
 	CU_ASSERT_EQUAL(background_tasks_publish(batch, 10), TR_NOT_DURABLE);
 	board_life(world.dispatcher.writer, BOARD_RUNNING);
-	CU_ASSERT_EQUAL(add("h", NULL), TR_OK);
+	CU_ASSERT_EQUAL(add_to_batch("h", NULL), TR_OK);
 	CU_ASSERT_EQUAL(background_tasks_publish(batch, 10), TR_OK);
 	close_client();
 }
@@ -626,7 +245,7 @@ static int child_work(void)
 	struct taskring *own;
 	struct tr_error error;
 
-	if (add("h", NULL) != TR_FORKED || background_tasks_publish(batch, 0) != TR_FORKED)
+	if (add_to_batch("h", NULL) != TR_FORKED || background_tasks_publish(batch, 0) != TR_FORKED)
 		return 1;
 	if (background_tasks_new(&other, client) != TR_FORKED || other)
 		return 2;
@@ -648,7 +267,7 @@ static void test_forked_child(void)
 	int status = -1;
 
 	open_client();
-	CU_ASSERT_EQUAL(add("parent", NULL), TR_OK);
+	CU_ASSERT_EQUAL(add_to_batch("parent", NULL), TR_OK);
 	fflush(NULL);
 	pid_t pid = fork();
 	if (pid == 0)
@@ -671,18 +290,11 @@ int main(void)
 		{ "batch limits", test_batch_limits },
 		{ "ids are consecutive", test_ids_are_consecutive },
 		{ "clear and empty", test_clear_and_empty },
-		{ "spool", test_spool },
-		{ "spool limits", test_spool_limits },
-		{ "failed publish", test_failed_publish },
-		{ "waiting for room", test_room_wait },
-		{ "waiting for room in vain", test_room_wait_in_vain },
-		{ "owned file", test_attach },
-		{ "owned file refused", test_attach_refused },
-		{ "owned file, failed publish", test_attach_failed_publish },
 		{ "disk: timeout", test_disk_timeout },
 		{ "disk", test_disk },
 		{ "disk: the board of the past", test_disk_and_the_board_of_the_past },
 		{ "forked child", test_forked_child },
 	};
+
 	return RUN_DISPATCH_TESTS("batch", tests);
 }

@@ -6,15 +6,12 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/resource.h>
 
 #include "app/fcgi.h"
 #include "app/listen.h"
-#include "app/log.h"
 #include "app/stream.h"
 #include "tests/unit/app/fcgi_fixture.h"
-#include "tests/unit/runner.h"
 
 #define THREADS 2
 #define KEPT 20

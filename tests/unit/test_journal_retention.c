@@ -1,0 +1,154 @@
+/* What the journal removes by itself: by number, by age, and who is told of files. */
+#include "journal_fixture.h"
+#include "tests/unit/runner.h"
+
+static struct place place;
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Waits until `count` tasks have been removed altogether. */
+static void wait_removed(uint64_t count)
+{
+	struct timespec pause = { .tv_nsec = 1000000 };
+	uint64_t removed = 0;
+
+	for (int i = 0; i < DEADLINE_S * 1000 && removed < count; i++) {
+		removed += journal_removed(place.journal);
+		if (removed < count)
+			nanosleep(&pause, NULL);
+	}
+	CU_ASSERT_EQUAL(removed, count);
+	CU_ASSERT_EQUAL(journal_removed(place.journal), 0);
+}
+
+static void retention_keeps_the_newest(void)
+{
+	CU_ASSERT_EQUAL_FATAL(place_open_with(&place, 0, 100), TR_OK);
+	struct journal_batch *batch = batch_of(&place);
+	for (unsigned i = 0; i < 3000; i++) {
+		const struct journal_state state = state_of(i % 10 == 9 ? TR_QUEUED : TR_SUCCEEDED, 10000 - i);
+		add_task(batch, i, "q", &state);
+		add_attempt(batch, i, 1, "succeeded");
+	}
+	keep(&place, batch);
+	wait_removed(2600);
+	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task WHERE state = 1"), 300);
+	CU_ASSERT_EQUAL(ask_number(&place, "SELECT max(due_ms) FROM task WHERE state = 4"), 10000);
+	CU_ASSERT_EQUAL(ask_number(&place, "SELECT min(due_ms) FROM task WHERE state = 4"), 10000 - 110);
+	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM attempt"), 400);
+	/* Counted through updates, deletes and known ids as well. */
+	batch = batch_of(&place);
+	const struct journal_state ended = state_of(TR_DEAD, 20000);
+	for (unsigned i = 9; i < 3000; i += 10) {
+		const struct tr_id id = id_of(i);
+		CU_ASSERT(journal_batch_update(batch, &id, &ended));
+	}
+	const struct tr_id newest = id_of(0);
+	CU_ASSERT(journal_batch_delete(batch, &newest));
+	add_task(batch, 9, "q", &ended);
+	keep(&place, batch);
+	wait_removed(299);
+	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task WHERE state = 5"), 100);
+	journal_close(&place.journal);
+	CU_ASSERT_EQUAL_FATAL(place_open_with(&place, 0, 40), TR_OK);
+	wait_removed(60);
+}
+
+static void retention_removes_the_old(void)
+{
+	CU_ASSERT_EQUAL_FATAL(place_open_with(&place, 2000, 0), TR_OK);
+	struct journal_batch *batch = batch_of(&place);
+	int64_t now = now_ms();
+	for (unsigned i = 0; i < 1000; i++) {
+		const struct journal_state state = state_of(i < 600 ? TR_SUCCEEDED : i < 900 ? TR_DEAD : TR_RUNNING,
+		    i < 600 ? now - 60000 : now);
+		add_task(batch, i, "q", &state);
+		add_attempt(batch, i, 1, "succeeded");
+	}
+	keep(&place, batch);
+	wait_removed(600);
+	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task"), 400);
+	/* Nothing is handed in: the time alone makes it come back. */
+	wait_removed(300);
+	CU_ASSERT(now_ms() - now >= 2000);
+	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task WHERE state = 2"), 100);
+	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM attempt"), 100);
+}
+
+static struct { struct tr_id id; uint8_t flags; } told[16];
+static _Atomic unsigned tellings;
+
+/* On the journal's thread, after the commit: nobody finds the row any more. */
+static void note_removed(void *context, const struct tr_id *id, uint8_t flags)
+{
+	char query[100];
+
+	CU_ASSERT_PTR_EQUAL(context, &place);
+	snprintf(query, sizeof query, "SELECT count(*) FROM task WHERE id = x'0190000000007000800000000000%04x'",
+	    (unsigned)(id->bytes[14] << 8 | id->bytes[15]));
+	CU_ASSERT_EQUAL(ask_number(&place, query), 0);
+	told[tellings % 16].id = *id;
+	told[tellings % 16].flags = flags;
+	tellings++;
+}
+
+/* Of the removed ones those are told of that were dead and have files. */
+static void removed_files_are_told(void)
+{
+	static const struct { enum tr_state state; uint8_t flags; } tasks[] = {
+		{ TR_DEAD, RECORD_SPOOLED }, { TR_DEAD, RECORD_FILE | RECORD_SEQUENTIAL }, { TR_DEAD, RECORD_SEQUENTIAL | RECORD_DISK },
+		{ TR_SUCCEEDED, RECORD_FILE }, { TR_CANCELLED, RECORD_SPOOLED }, { TR_QUEUED, RECORD_FILE }, { TR_DEAD, 15 },
+	};
+	const struct journal_options options = { .path = place.path, .retention_count = 1, .wake = place_wake,
+		.wake_context = &place, .removed = note_removed, .removed_context = &place };
+
+	tellings = 0;
+	CU_ASSERT_EQUAL_FATAL(journal_open(&place.journal, &options, &place.error), TR_OK);
+	struct journal_batch *batch = batch_of(&place);
+	for (unsigned i = 0; i < sizeof tasks / sizeof *tasks; i++) {
+		const struct journal_state state = state_of(tasks[i].state, 1000 + i);
+		struct record record = record_of(i);
+		record.flags = tasks[i].flags;
+		if (record.flags & RECORD_SPOOLED)
+			record.args.bytes = 0;
+		CU_ASSERT_TRUE(journal_batch_insert(batch, &record, &state));
+	}
+	const struct journal_state newest = state_of(TR_DEAD, 9000);
+	add_task(batch, 100, "q", &newest);
+	keep(&place, batch);
+	wait_removed(6);
+	journal_close(&place.journal);
+	CU_ASSERT_EQUAL_FATAL(tellings, 3);
+	CU_ASSERT_TRUE(id_equal(&told[0].id, &(struct tr_id){ { 1, 0x90, 0, 0, 0, 0, 0x70, 0, 0x80 } }));
+	CU_ASSERT_EQUAL(told[0].flags, RECORD_SPOOLED);
+	CU_ASSERT_EQUAL(told[1].flags, RECORD_FILE | RECORD_SEQUENTIAL);
+	CU_ASSERT_EQUAL(told[2].id.bytes[15], 6);
+	CU_ASSERT_EQUAL(told[2].flags, 15);
+}
+
+static void set_up(void)
+{
+	place_make(&place);
+}
+
+static void tear_down(void)
+{
+	place_remove(&place);
+}
+
+int main(void)
+{
+	static const struct suite_test tests[] = {
+		SUITE_TEST(retention_keeps_the_newest),
+		SUITE_TEST(retention_removes_the_old),
+		SUITE_TEST(removed_files_are_told),
+	};
+
+	return RUN_TESTS_EACH("journal's retention", set_up, tear_down, tests);
+}
