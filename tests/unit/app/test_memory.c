@@ -51,27 +51,9 @@ static long serve_short_of_memory(const char *method, const char *uri, const cha
 	return 0;
 }
 
-static struct tokens *tokens;
-static char token[100];
-
-static int open_with_tokens(void)
-{
-	const struct token_row rows[] = { { "ada:operator", token }, { "anybody submitter", NULL } };
-	tokens = make_tokens(rows, 2);
-	settings.access = tokens != NULL ? access_new(tokens, "test", NULL) : NULL;
-	return settings.access == NULL || open_ring() != 0;
-}
-
-static int close_with_tokens(void)
-{
-	access_free(&settings.access);
-	tokens_free(&tokens);
-	return close_ring();
-}
-
 static void test_requests(void)
 {
-	authorization = token;
+	authorization = operator_line;
 	CU_ASSERT_TRUE(serve_short_of_memory("POST", "/register", "{\"email\":\"ada@example.org\",\"name\":\"Ada\"}", 202) > 10);
 	serve_short_of_memory("POST", "/register", "{\"email\":1,\"name\":2,\"x\":3}", 422);
 	serve_short_of_memory("POST", "/register", "{\"email\":", 400);

@@ -186,4 +186,25 @@ static inline const char *fault_field(size_t index)
 	return text != NULL ? text : "";
 }
 
+/* ---- with tokens --------------------------------------------------------------------------- */
+
+static char operator_line[100]; /* the header line of one who may do everything */
+static struct tokens *web_tokens;
+
+/* Instead of open_ring(): anybody may submit, the operator may steer. */
+static inline int open_with_tokens(void)
+{
+	const struct token_row rows[] = { { "ada:operator", operator_line }, { "anybody submitter", NULL } };
+	web_tokens = make_tokens(rows, 2);
+	settings.access = web_tokens != NULL ? access_new(web_tokens, "test", NULL) : NULL;
+	return settings.access == NULL || open_ring() != 0;
+}
+
+static inline int close_with_tokens(void)
+{
+	access_free(&settings.access);
+	tokens_free(&web_tokens);
+	return close_ring();
+}
+
 #endif
