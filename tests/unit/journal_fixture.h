@@ -224,4 +224,18 @@ static inline int64_t ask_number(struct place *place, const char *query)
 	return number;
 }
 
+/* ---- the one of a test ------------------------------------------------------------------- */
+
+static struct place place;
+
+static inline void place_set_up(void)
+{
+	place_make(&place);
+}
+
+static inline void place_tear_down(void)
+{
+	place_remove(&place);
+}
+
 #endif

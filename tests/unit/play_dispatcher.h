@@ -276,4 +276,14 @@ static inline void play_stop(struct play *play)
 	CU_ASSERT_EQUAL(play_end(play), 0);
 }
 
+/* One attempt has ended, so, and said that. */
+static inline void play_expect_end(const struct seen *seen, enum tr_outcome outcome, const char *text)
+{
+	CU_ASSERT_EQUAL(seen->ended, 1);
+	CU_ASSERT_EQUAL(seen->last.code, outcome);
+	CU_ASSERT_PTR_NOT_NULL(strstr(seen->text, text));
+	if (strstr(seen->text, text) == NULL || seen->last.code != outcome)
+		printf("\n  got %d \"%s\"\n", seen->last.code, seen->text);
+}
+
 #endif

@@ -6,8 +6,6 @@
 #include "shared/archive.h"
 #include "tests/unit/runner.h"
 
-static struct place place;
-
 static void write_tasks(unsigned first, unsigned count)
 {
 	struct journal_batch *batch = batch_of(&place);
@@ -285,16 +283,6 @@ static void a_reader_does_not_hold_taskd_up(void)
 	CU_ASSERT_EQUAL(state_in(&place, 49), TR_DEAD);
 }
 
-static void set_up(void)
-{
-	place_make(&place);
-}
-
-static void tear_down(void)
-{
-	place_remove(&place);
-}
-
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -307,5 +295,5 @@ int main(void)
 		SUITE_TEST(a_reader_does_not_hold_taskd_up),
 	};
 
-	return RUN_TESTS_EACH("archive", set_up, tear_down, tests);
+	return RUN_TESTS_EACH("archive", place_set_up, place_tear_down, tests);
 }

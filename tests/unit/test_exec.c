@@ -52,15 +52,6 @@ static void start_worker(struct play *play)
 	play_ready(play);
 }
 
-static void expect_end(const struct seen *seen, enum tr_outcome outcome, const char *text)
-{
-	CU_ASSERT_EQUAL(seen->ended, 1);
-	CU_ASSERT_EQUAL(seen->last.code, outcome);
-	CU_ASSERT_PTR_NOT_NULL(strstr(seen->text, text));
-	if (strstr(seen->text, text) == NULL || seen->last.code != outcome)
-		printf("\n  got %d \"%s\"\n", seen->last.code, seen->text);
-}
-
 static const struct seen *run(struct play *play, const char *arguments)
 {
 	return play_run(play, "exec", arguments);
@@ -71,15 +62,15 @@ static void test_result(void)
 	struct play play;
 	start_worker(&play);
 	const struct seen *seen = run(&play, "{\"program\":\"echo\",\"input\":{\"b\":[1,\"\\u0000\"],\"a\":1.5}}");
-	expect_end(seen, TR_SUCCESS, "");
+	play_expect_end(seen, TR_SUCCESS, "");
 	CU_ASSERT_STRING_EQUAL(seen->result, "{\"b\":[1,\"\\u0000\"],\"a\":1.5}");
 	CU_ASSERT_STRING_EQUAL(seen->log, "");
 	seen = run(&play, "{\"program\":\"echo\",\"input\":\"text\"}");
-	expect_end(seen, TR_SUCCESS, "");
+	play_expect_end(seen, TR_SUCCESS, "");
 	CU_ASSERT_STRING_EQUAL(seen->result, "\"text\"");
 	/* Without input nothing is written. */
 	seen = run(&play, "{\"program\":\"echo\"}");
-	expect_end(seen, TR_SUCCESS, "");
+	play_expect_end(seen, TR_SUCCESS, "");
 	CU_ASSERT_EQUAL(seen->results, 0);
 	play_stop(&play);
 }
@@ -89,7 +80,7 @@ static void test_log_and_progress(void)
 	struct play play;
 	start_worker(&play);
 	const struct seen *seen = run(&play, "{\"program\":\"says\"}");
-	expect_end(seen, TR_SUCCESS, "");
+	play_expect_end(seen, TR_SUCCESS, "");
 	CU_ASSERT_STRING_EQUAL(seen->log, "progress 3 x\ncareful\n<9>plain\na b\nprogress 18446744073709551616 1\nend\n");
 	CU_ASSERT_EQUAL(seen->progress.number, 3);
 	CU_ASSERT_EQUAL(seen->progress.number2, 7);
@@ -132,10 +123,10 @@ static void test_stopped(void)
 	play.config.drain_timeout_ms = 2100; /* of which 100 ms are left when its grace and a second are taken off */
 	play_start(&play);
 	play_ready(&play);
-	expect_end(run_and_tell(&play, "sleeps", STOP_CANCEL), TR_FAILURE, "sleeps was stopped: cancelled");
-	expect_end(run_and_tell(&play, "ignores", STOP_CANCEL), TR_FAILURE, "ignores was stopped: cancelled");
+	play_expect_end(run_and_tell(&play, "sleeps", STOP_CANCEL), TR_FAILURE, "sleeps was stopped: cancelled");
+	play_expect_end(run_and_tell(&play, "ignores", STOP_CANCEL), TR_FAILURE, "ignores was stopped: cancelled");
 	const struct seen *seen = run_and_tell(&play, "sleeps", STOP_DRAIN);
-	expect_end(seen, TR_SNOOZE, "");
+	play_expect_end(seen, TR_SNOOZE, "");
 	CU_ASSERT_EQUAL(seen->last.number, 0);
 	CU_ASSERT_STRING_EQUAL(seen->log, "ready\nsleeps was stopped because taskd shuts down; it will run again\n");
 	play_stop(&play);
@@ -149,7 +140,7 @@ static void test_out_of_time(void)
 	record.hard_timeout_ms = 10000;
 	struct work_head work = { .kind = WORK_RUN, .attempt = 1, .soft_timeout_ms = 100 };
 	play_push(&play, 0, &record, &work, NULL);
-	expect_end(play_collect(&play, 0), TR_FAILURE, "ignores was stopped: out of time after ");
+	play_expect_end(play_collect(&play, 0), TR_FAILURE, "ignores was stopped: out of time after ");
 	play_stop(&play);
 }
 
@@ -204,7 +195,7 @@ static void test_descriptors_run_out(void)
 	play_ready(&play);
 	unsigned put_off = run_many(&play, "takes_long", 30, TR_SNOOZE);
 	CU_ASSERT(put_off > 5 && put_off < 30);
-	expect_end(run(&play, "{\"program\":\"echo\",\"input\":1}"), TR_SUCCESS, "");
+	play_expect_end(run(&play, "{\"program\":\"echo\",\"input\":1}"), TR_SUCCESS, "");
 	play_stop(&play);
 }
 
@@ -216,12 +207,12 @@ static void test_refused(void)
 	play.config.exec_keeper = missing;
 	play_start(&play);
 	play_ready(&play);
-	expect_end(run(&play, "{\"program\":\"echo\"}"), TR_FAILURE, "echo cannot be started: /nowhere/keeper: no such file or directory");
-	expect_end(run(&play, "{\"program\":\"other\"}"), TR_FAILURE, "exec: the configuration has no program \"other\"");
-	expect_end(run(&play, "{\"program\":\"echo\",\"x\":1}"), TR_PERMANENT_FAILURE, "exec: there is no argument \"x\"");
-	expect_end(run(&play, "{\"input\":1}"), TR_PERMANENT_FAILURE, "exec: \"program\" must be a string");
-	expect_end(run(&play, "[\"program\"]"), TR_PERMANENT_FAILURE, "exec: the arguments are not an object");
-	expect_end(run(&play, "7"), TR_PERMANENT_FAILURE, "exec: the arguments cannot be read: ");
+	play_expect_end(run(&play, "{\"program\":\"echo\"}"), TR_FAILURE, "echo cannot be started: /nowhere/keeper: no such file or directory");
+	play_expect_end(run(&play, "{\"program\":\"other\"}"), TR_FAILURE, "exec: the configuration has no program \"other\"");
+	play_expect_end(run(&play, "{\"program\":\"echo\",\"x\":1}"), TR_PERMANENT_FAILURE, "exec: there is no argument \"x\"");
+	play_expect_end(run(&play, "{\"input\":1}"), TR_PERMANENT_FAILURE, "exec: \"program\" must be a string");
+	play_expect_end(run(&play, "[\"program\"]"), TR_PERMANENT_FAILURE, "exec: the arguments are not an object");
+	play_expect_end(run(&play, "7"), TR_PERMANENT_FAILURE, "exec: the arguments cannot be read: ");
 	play_stop(&play);
 }
 

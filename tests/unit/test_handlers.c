@@ -16,15 +16,6 @@ static void start_worker(struct play *play)
 	play_ready(play);
 }
 
-static void expect_end(const struct seen *seen, enum tr_outcome outcome, const char *text)
-{
-	CU_ASSERT_EQUAL(seen->ended, 1);
-	CU_ASSERT_EQUAL(seen->last.code, outcome);
-	CU_ASSERT_PTR_NOT_NULL(strstr(seen->text, text));
-	if (strstr(seen->text, text) == NULL || seen->last.code != outcome)
-		printf("\n  got %d \"%s\"\n", seen->last.code, seen->text);
-}
-
 /* ---- count_primes ------------------------------------------------------------------------ */
 
 static void expect_primes(struct play *play, uint64_t limit, uint64_t primes)
@@ -33,7 +24,7 @@ static void expect_primes(struct play *play, uint64_t limit, uint64_t primes)
 	snprintf(args, sizeof args, "{\"limit\":%llu}", (unsigned long long)limit);
 	snprintf(result, sizeof result, "{\"limit\":%llu,\"primes\":%llu}", (unsigned long long)limit, (unsigned long long)primes);
 	const struct seen *seen = play_run(play, "count_primes", args);
-	expect_end(seen, TR_SUCCESS, "");
+	play_expect_end(seen, TR_SUCCESS, "");
 	CU_ASSERT_STRING_EQUAL(seen->result, result);
 	if (strcmp(seen->result, result) != 0)
 		printf("\n  got %s\n  want %s\n", seen->result, result);
@@ -102,7 +93,7 @@ static void test_limits_refused(void)
 	struct play play;
 	start_worker(&play);
 	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-		expect_end(play_run(&play, "count_primes", refused[i]), TR_PERMANENT_FAILURE, i + 1 < sizeof refused / sizeof *refused ?
+		play_expect_end(play_run(&play, "count_primes", refused[i]), TR_PERMANENT_FAILURE, i + 1 < sizeof refused / sizeof *refused ?
 		    "\"limit\" must be an integer from 0 to 1000000000000" : "the arguments cannot be read: too big integer");
 	play_stop(&play);
 }
@@ -131,13 +122,13 @@ static void test_count_stops(void)
 	struct play play;
 	start_worker(&play);
 	struct record record = play_record(&play, "count_primes", long_one);
-	expect_end(run_and_tell(&play, &record, STOP_CANCEL), TR_FAILURE, ": cancelled");
+	play_expect_end(run_and_tell(&play, &record, STOP_CANCEL), TR_FAILURE, ": cancelled");
 	const struct seen *seen = run_and_tell(&play, &record, STOP_DRAIN);
-	expect_end(seen, TR_SNOOZE, "");
+	play_expect_end(seen, TR_SNOOZE, "");
 	CU_ASSERT_EQUAL(seen->last.number, 0);
 	struct work_head work = { .kind = WORK_RUN, .attempt = 1, .soft_timeout_ms = 100 };
 	play_push(&play, 0, &record, &work, NULL);
-	expect_end(play_collect(&play, 0), TR_FAILURE, ": out of time");
+	play_expect_end(play_collect(&play, 0), TR_FAILURE, ": out of time");
 	play_stop(&play);
 }
 
@@ -188,7 +179,7 @@ static void test_digest(void)
 	start_worker(&play);
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
 		const struct seen *seen = run_file(&play, files[i].args, files[i].bytes, strlen(files[i].bytes), files[i].times);
-		expect_end(seen, TR_SUCCESS, "");
+		play_expect_end(seen, TR_SUCCESS, "");
 		CU_ASSERT_STRING_EQUAL(seen->result, files[i].result);
 		if (strcmp(seen->result, files[i].result) != 0)
 			printf("\n  got %s\n", seen->result);
@@ -202,14 +193,14 @@ static void test_digest_fails(void)
 {
 	struct play play;
 	start_worker(&play);
-	expect_end(play_run(&play, "digest_file", "{}"), TR_PERMANENT_FAILURE, "the task owns no file");
+	play_expect_end(play_run(&play, "digest_file", "{}"), TR_PERMANENT_FAILURE, "the task owns no file");
 	struct record record = file_record(&play, "{}", "x", 1, 1);
 	CU_ASSERT_EQUAL(unlink(path), 0);
 	play_push(&play, 0, &record, NULL, NULL);
-	expect_end(play_collect(&play, 0), TR_FAILURE, "the file cannot be opened: No such file or directory");
+	play_expect_end(play_collect(&play, 0), TR_FAILURE, "the file cannot be opened: No such file or directory");
 	CU_ASSERT_EQUAL(mkdir(path, 0700), 0);
 	play_push(&play, 0, &record, NULL, NULL);
-	expect_end(play_collect(&play, 0), TR_FAILURE, "the file cannot be read: Is a directory");
+	play_expect_end(play_collect(&play, 0), TR_FAILURE, "the file cannot be read: Is a directory");
 	CU_ASSERT_EQUAL(rmdir(path), 0);
 	play_stop(&play);
 }
@@ -222,9 +213,9 @@ static void test_digest_stops(void)
 	struct record record = file_record(&play, "{}", "x", 1, 1);
 	if (truncate(path, 1ll << 40) != 0) /* not all file systems can */
 		CU_ASSERT_EQUAL_FATAL(truncate(path, 1ll << 33), 0);
-	expect_end(run_and_tell(&play, &record, STOP_CANCEL), TR_FAILURE, " bytes: cancelled");
+	play_expect_end(run_and_tell(&play, &record, STOP_CANCEL), TR_FAILURE, " bytes: cancelled");
 	const struct seen *seen = run_and_tell(&play, &record, STOP_DRAIN);
-	expect_end(seen, TR_SNOOZE, "");
+	play_expect_end(seen, TR_SNOOZE, "");
 	CU_ASSERT_EQUAL(seen->last.number, 0);
 	CU_ASSERT_EQUAL(unlink(path), 0);
 	play_stop(&play);

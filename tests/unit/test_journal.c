@@ -4,8 +4,6 @@
 #include "journal_fixture.h"
 #include "tests/unit/runner.h"
 
-static struct place place;
-
 static bool same_text(struct record_text a, struct record_text b)
 {
 	return a.bytes == b.bytes && memcmp(a.at, b.at, a.bytes) == 0 && a.at[a.bytes] == 0;
@@ -388,16 +386,6 @@ static void closing_finishes_what_was_handed_in(void)
 	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task"), 20);
 }
 
-static void set_up(void)
-{
-	place_make(&place);
-}
-
-static void tear_down(void)
-{
-	place_remove(&place);
-}
-
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -414,5 +402,5 @@ int main(void)
 		SUITE_TEST(closing_finishes_what_was_handed_in),
 	};
 
-	return RUN_TESTS_EACH("journal", set_up, tear_down, tests);
+	return RUN_TESTS_EACH("journal", place_set_up, place_tear_down, tests);
 }

@@ -15,8 +15,6 @@
 #define KILLS 50
 #define COMMITS_MAX 400
 
-static struct place place;
-
 /* Batch `k` ends the tasks of the batch before and adds its own; each task has an attempt. */
 static struct journal_batch *fill(unsigned k)
 {

@@ -9,7 +9,6 @@
 #define FILE_MAX (4u << 20)
 #define VERSION_1_SUM 0x486e0355u
 
-static struct place place;
 static char before[FILE_MAX], after[FILE_MAX];
 
 static size_t read_file(const char *path, char *to)
@@ -338,16 +337,6 @@ static void the_wal_stays_bounded(void)
 	CU_ASSERT_EQUAL(status.st_size, 0);
 }
 
-static void set_up(void)
-{
-	place_make(&place);
-}
-
-static void tear_down(void)
-{
-	place_remove(&place);
-}
-
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -365,5 +354,5 @@ int main(void)
 		SUITE_TEST(the_wal_stays_bounded),
 	};
 
-	return RUN_TESTS_EACH("journal's file", set_up, tear_down, tests);
+	return RUN_TESTS_EACH("journal's file", place_set_up, place_tear_down, tests);
 }

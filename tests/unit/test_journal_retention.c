@@ -2,8 +2,6 @@
 #include "journal_fixture.h"
 #include "tests/unit/runner.h"
 
-static struct place place;
-
 static int64_t now_ms(void)
 {
 	struct timespec now;
@@ -132,16 +130,6 @@ static void removed_files_are_told(void)
 	CU_ASSERT_EQUAL(told[2].flags, 15);
 }
 
-static void set_up(void)
-{
-	place_make(&place);
-}
-
-static void tear_down(void)
-{
-	place_remove(&place);
-}
-
 int main(void)
 {
 	static const struct suite_test tests[] = {
@@ -150,5 +138,5 @@ int main(void)
 		SUITE_TEST(removed_files_are_told),
 	};
 
-	return RUN_TESTS_EACH("journal's retention", set_up, tear_down, tests);
+	return RUN_TESTS_EACH("journal's retention", place_set_up, place_tear_down, tests);
 }

@@ -34,15 +34,6 @@ static void start_worker(struct play *play)
 	start_threads(play, 1);
 }
 
-static void expect_end(const struct seen *seen, enum tr_outcome outcome, const char *text)
-{
-	CU_ASSERT_EQUAL(seen->ended, 1);
-	CU_ASSERT_EQUAL(seen->last.code, outcome);
-	CU_ASSERT_PTR_NOT_NULL(strstr(seen->text, text));
-	if (strstr(seen->text, text) == NULL || seen->last.code != outcome)
-		printf("\n  got %d \"%s\"\n", seen->last.code, seen->text);
-}
-
 /* Runs one task, and the same task again. */
 static const struct seen *run_again(struct play *play, const struct record *record)
 {
@@ -112,21 +103,21 @@ static void test_into_the_maildir(void)
 	tr_id_format(&record.id, id);
 	play_push(&play, 0, &record, NULL, NULL);
 	const struct seen *seen = play_collect(&play, 0);
-	expect_end(seen, TR_SUCCESS, "");
+	play_expect_end(seen, TR_SUCCESS, "");
 	snprintf(expected, sizeof expected, "{\"message_id\":\"<%s@example.net>\",\"recipients\":1}", id);
 	CU_ASSERT_STRING_EQUAL(seen->result, expected);
 	snprintf(expected, sizeof expected, "mail <%s@example.net> was put into the maildir\n", id);
 	CU_ASSERT_STRING_EQUAL(seen->log, expected);
 
 	seen = run_again(&play, &record);
-	expect_end(seen, TR_SUCCESS, "");
+	play_expect_end(seen, TR_SUCCESS, "");
 	snprintf(expected, sizeof expected, "mail <%s@example.net> is in the maildir already, from an earlier run\n", id);
 	CU_ASSERT_STRING_EQUAL(seen->log, expected);
 	CU_ASSERT_EQUAL(count_mail(text), 1);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nTo: ada@example.org\n"));
 
-	expect_end(play_run(&play, "mail", "{}"), TR_PERMANENT_FAILURE, "mail: \"to\" is missing");
-	expect_end(play_run(&play, "mail", "{\"to\":\"a@b.c\",\"subject\":\"x\\ny\",\"text\":\"\"}"), TR_PERMANENT_FAILURE,
+	play_expect_end(play_run(&play, "mail", "{}"), TR_PERMANENT_FAILURE, "mail: \"to\" is missing");
+	play_expect_end(play_run(&play, "mail", "{\"to\":\"a@b.c\",\"subject\":\"x\\ny\",\"text\":\"\"}"), TR_PERMANENT_FAILURE,
 	    "mail: \"subject\" holds a line break or another control character");
 	CU_ASSERT_EQUAL(count_mail(text), 0);
 	play_stop(&play);
@@ -138,7 +129,7 @@ static void test_maildir_needs_no_libcurl(void)
 	struct play play;
 	char path[64], line[512];
 	start_worker(&play);
-	expect_end(play_run(&play, "mail", plain), TR_SUCCESS, "");
+	play_expect_end(play_run(&play, "mail", plain), TR_SUCCESS, "");
 	snprintf(path, sizeof path, "/proc/%d/maps", (int)play.pid);
 	FILE *maps = fopen(path, "r");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(maps);
@@ -158,7 +149,7 @@ static void test_maildir_fails(void)
 	struct play play;
 	mail.maildir = "/dev/null";
 	start_worker(&play);
-	expect_end(play_run(&play, "mail", plain), TR_FAILURE, "mail: maildir /dev/null: cannot open: Not a directory");
+	play_expect_end(play_run(&play, "mail", plain), TR_FAILURE, "mail: maildir /dev/null: cannot open: Not a directory");
 	play_stop(&play);
 }
 
@@ -173,16 +164,16 @@ static void test_to_a_server(void)
 	mail = (struct config_mail){ .server = sink.url, .from = "from@example.net", .timeout_ms = 10000 };
 	start_worker(&play);
 	const struct seen *seen = play_run(&play, "mail", plain);
-	expect_end(seen, TR_SUCCESS, "");
+	play_expect_end(seen, TR_SUCCESS, "");
 	CU_ASSERT_PTR_NOT_NULL(strstr(seen->log, "was taken by the server: 250 2.0.0 kept as 000001\n"));
 	sink_expect_kept(&sink, 1);
-	expect_end(play_run(&play, "mail", "{\"to\":\"no@example.org\",\"subject\":\"s\",\"text\":\"t\"}"), TR_PERMANENT_FAILURE,
+	play_expect_end(play_run(&play, "mail", "{\"to\":\"no@example.org\",\"subject\":\"s\",\"text\":\"t\"}"), TR_PERMANENT_FAILURE,
 	    "mail: the mail server refused RCPT TO:<no@example.org>: 550 no such user");
-	expect_end(play_run(&play, "mail", "{\"to\":\"later@example.org\",\"subject\":\"s\",\"text\":\"t\"}"), TR_FAILURE,
+	play_expect_end(play_run(&play, "mail", "{\"to\":\"later@example.org\",\"subject\":\"s\",\"text\":\"t\"}"), TR_FAILURE,
 	    "mail: the mail server refused RCPT TO:<later@example.org>: 450 busy");
 	sink_expect_kept(&sink, 1);
 	sink_stop(&sink);
-	expect_end(play_run(&play, "mail", plain), TR_FAILURE, "Failed to connect");
+	play_expect_end(play_run(&play, "mail", plain), TR_FAILURE, "Failed to connect");
 	play_stop(&play);
 }
 
@@ -247,7 +238,7 @@ static void test_out_of_time(void)
 	struct record record = play_record(&play, "mail", plain);
 	struct work_head work = { .kind = WORK_RUN, .attempt = 1, .soft_timeout_ms = 100 };
 	play_push(&play, 0, &record, &work, NULL);
-	expect_end(play_collect(&play, 0), TR_FAILURE, "mail: stopped before the mail server had taken the message");
+	play_expect_end(play_collect(&play, 0), TR_FAILURE, "mail: stopped before the mail server had taken the message");
 	play_stop(&play);
 	sink_stop(&sink);
 }
@@ -256,7 +247,7 @@ static void expect_failure(const char *text)
 {
 	struct play play;
 	start_worker(&play);
-	expect_end(play_run(&play, "mail", plain), TR_FAILURE, text);
+	play_expect_end(play_run(&play, "mail", plain), TR_FAILURE, text);
 	play_stop(&play);
 }
 
@@ -290,7 +281,7 @@ static void test_password_file(void)
 
 	write_password("s3cret\na second line\n", 0640);
 	start_worker(&play);
-	expect_end(play_run(&play, "mail", plain), TR_SUCCESS, "");
+	play_expect_end(play_run(&play, "mail", plain), TR_SUCCESS, "");
 	play_stop(&play);
 	sink_expect_kept(&sink, 1);
 	sink_stop(&sink);
@@ -320,20 +311,20 @@ static void test_record_signup(void)
 	struct record record = play_record(&play, "record_signup", "{\"email\":\"ada@example.org\",\"name\":\"Ad\\u00e4 O'Neil\"}");
 	play_push(&play, 0, &record, NULL, NULL);
 	const struct seen *seen = play_collect(&play, 0);
-	expect_end(seen, TR_SUCCESS, "");
+	play_expect_end(seen, TR_SUCCESS, "");
 	CU_ASSERT_STRING_EQUAL(seen->log, "");
 	seen = run_again(&play, &record);
-	expect_end(seen, TR_SUCCESS, "");
+	play_expect_end(seen, TR_SUCCESS, "");
 	CU_ASSERT_STRING_EQUAL(seen->log, "the signup was recorded by an earlier run\n");
 	snprintf(expected, sizeof expected, "%s|ada@example.org|Ad\xc3\xa4 O'Neil|1", tr_id_format(&record.id, id));
 	expect_rows("SELECT task_id, email, name, abs(julianday('now') - julianday(created_at)) < 0.1 FROM signups", expected);
 	expect_rows("PRAGMA journal_mode", "wal");
 
 	/* Another task is another registration, also with the same address. */
-	expect_end(play_run(&play, "record_signup", "{\"email\":\"ada@example.org\",\"name\":\"Ada\"}"), TR_SUCCESS, "");
+	play_expect_end(play_run(&play, "record_signup", "{\"email\":\"ada@example.org\",\"name\":\"Ada\"}"), TR_SUCCESS, "");
 	expect_rows("SELECT count(*), count(DISTINCT email) FROM signups", "2|1");
 
-	expect_end(play_run(&play, "record_signup", "{\"name\":\"Ada\"}"), TR_PERMANENT_FAILURE, "\"email\" must be a string");
+	play_expect_end(play_run(&play, "record_signup", "{\"name\":\"Ada\"}"), TR_PERMANENT_FAILURE, "\"email\" must be a string");
 	play_stop(&play);
 }
 
@@ -348,10 +339,10 @@ static void test_record_signup_fails_and_recovers(void)
 	CU_ASSERT_EQUAL(mkdir(database, 0700), 0);
 	struct record record = play_record(&play, "record_signup", "{\"email\":\"b@example.org\",\"name\":\"B\"}");
 	play_push(&play, 0, &record, NULL, NULL);
-	expect_end(play_collect(&play, 0), TR_FAILURE, "resource \"signups\": unable to open database file");
+	play_expect_end(play_collect(&play, 0), TR_FAILURE, "resource \"signups\": unable to open database file");
 	CU_ASSERT_EQUAL(rmdir(database), 0);
 	CU_ASSERT_EQUAL(rename(away, database), 0);
-	expect_end(run_again(&play, &record), TR_SUCCESS, "");
+	play_expect_end(run_again(&play, &record), TR_SUCCESS, "");
 	expect_rows("SELECT count(*) FROM signups", "3");
 	play_stop(&play);
 }
@@ -363,13 +354,13 @@ static void test_record_signup_sees_a_removed_database(void)
 	struct play play;
 	char path[128];
 	start_worker(&play);
-	expect_end(play_run(&play, "record_signup", "{\"email\":\"c@example.org\",\"name\":\"C\"}"), TR_SUCCESS, "");
+	play_expect_end(play_run(&play, "record_signup", "{\"email\":\"c@example.org\",\"name\":\"C\"}"), TR_SUCCESS, "");
 	expect_rows("SELECT count(*) FROM signups", "4");
 	for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
 		snprintf(path, sizeof path, "%s%s", database, suffixes[i]);
 		CU_ASSERT_EQUAL(unlink(path), 0);
 	}
-	expect_end(play_run(&play, "record_signup", "{\"email\":\"d@example.org\",\"name\":\"D\"}"), TR_SUCCESS, "");
+	play_expect_end(play_run(&play, "record_signup", "{\"email\":\"d@example.org\",\"name\":\"D\"}"), TR_SUCCESS, "");
 	expect_rows("SELECT email FROM signups", "d@example.org");
 	play_stop(&play);
 }
@@ -383,14 +374,14 @@ static void test_send_email_notification(void)
 	struct record record = play_record(&play, "send_email_notification",
 	    "{\"email\":\"ada@example.org\",\"name\":\"Ada \\\"Countess\\\" Lovelace\"}");
 	play_push(&play, 0, &record, NULL, NULL);
-	expect_end(play_collect(&play, 0), TR_SUCCESS, "");
-	expect_end(run_again(&play, &record), TR_SUCCESS, "");
+	play_expect_end(play_collect(&play, 0), TR_SUCCESS, "");
+	play_expect_end(run_again(&play, &record), TR_SUCCESS, "");
 	CU_ASSERT_EQUAL(count_mail(text), 1);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nFrom: from@example.net\n"
 	                                    "To: \"Ada \\\"Countess\\\" Lovelace\" <ada@example.org>\n"
 	                                    "Subject: Welcome, Ada \"Countess\" Lovelace\n"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n\nHello Ada \"Countess\" Lovelace,\n\nyour registration is complete. Welcome!\n"));
-	expect_end(play_run(&play, "send_email_notification", "{\"email\":\"ada@example.org\",\"name\":\"x\\ny\"}"),
+	play_expect_end(play_run(&play, "send_email_notification", "{\"email\":\"ada@example.org\",\"name\":\"x\\ny\"}"),
 	    TR_PERMANENT_FAILURE, "mail: \"to\" holds a line break");
 
 	struct work_head callback = { .kind = WORK_CALLBACK, .attempt = 2, .failure_kind = TR_FAILED_RETURNED };
