@@ -166,3 +166,14 @@ pid_t spawn_fork(const struct spawn_plan *plan, int *pidfd)
 	errno = failed;
 	return -1;
 }
+
+struct rlimit spawn_raise_files(void)
+{
+	struct rlimit before;
+	if (getrlimit(RLIMIT_NOFILE, &before) < 0)
+		before = (struct rlimit){ 1024, 1024 };
+	const struct rlimit most = { before.rlim_max, before.rlim_max };
+	if (setrlimit(RLIMIT_NOFILE, &most) < 0)
+		log_event(LOG_WARNING, "file-limit-not-raised", "error=%m");
+	return before;
+}

@@ -33,4 +33,10 @@ struct spawn_plan {
  */
 pid_t spawn_fork(const struct spawn_plan *plan, int *pidfd);
 
+/*
+ * One pidfd for each child: from here on this process may have as many descriptors as there can be. Returns what it
+ * might have before, for the plan: workers get that back.
+ */
+struct rlimit spawn_raise_files(void);
+
 #endif

@@ -55,7 +55,6 @@ struct supervisor {
 	const struct supervisor_times *times;
 	int lock_fd, signals, wake_fd;
 	sigset_t mask_before;
-	struct rlimit files_before;
 	enum phase phase;
 	int64_t drain_until_ms;
 	int exit_status;
@@ -433,16 +432,6 @@ static bool take_signals(struct supervisor *self)
 	return self->signals >= 0;
 }
 
-/* One pidfd for each worker: as many descriptors as one may have. Workers get the old limit back. */
-static void raise_file_limit(struct supervisor *self)
-{
-	if (getrlimit(RLIMIT_NOFILE, &self->files_before) < 0)
-		self->files_before = (struct rlimit){ 1024, 1024 };
-	const struct rlimit most = { self->files_before.rlim_max, self->files_before.rlim_max };
-	if (setrlimit(RLIMIT_NOFILE, &most) < 0)
-		log_event(LOG_WARNING, "file-limit-not-raised", "error=%m");
-}
-
 static bool begin(struct supervisor *self)
 {
 	self->notify = notify_open();
@@ -451,11 +440,10 @@ static bool begin(struct supervisor *self)
 		log_event(LOG_ERR, "refused", "error=%m");
 		return false;
 	}
-	raise_file_limit(self);
 	self->crew = (struct crew){ .roles = self->roles, .times = self->times, .outbox = &self->outbox };
 	self->crew.plan = (struct spawn_plan){
 		.role = "worker", .name = "taskd-worker", .log_level = self->config->log_level,
-		.keep = { -1, self->wake_fd, self->lock_fd, -1 }, .mask = &self->mask_before, .files = self->files_before,
+		.keep = { -1, self->wake_fd, self->lock_fd, -1 }, .mask = &self->mask_before, .files = spawn_raise_files(),
 	};
 	if (!crew_configure(&self->crew, self->config, clock_ms(CLOCK_MONOTONIC)) || !reserve_poll(self)) {
 		log_event(LOG_ERR, "refused", "error=%m");
