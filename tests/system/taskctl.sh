@@ -76,6 +76,7 @@ test_push_lines() {
 	printf '%s\n' '{"handler":"fail_permanently"}' '' '{"handler":"succeed","delay_ms":1}' >"$WORK/two"
 	INPUT=$WORK/two
 	ctl push --lines --sequence --wait
+	# shellcheck disable=SC2034 # read by lib/taskctl.sh
 	INPUT=
 	expect "status of a sequence of which the first dies" 6 "$STATUS"
 	expect "its ends" "dead cancelled" "$(awk '{ print $2 }' "$WORK/out" | paste -sd' ')"

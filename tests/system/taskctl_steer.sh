@@ -69,6 +69,7 @@ test_many_dead() {
 	jq -r .id <"$WORK/out" >"$WORK/ids"
 	INPUT=$WORK/ids
 	expect_ctl 0 "4 of 4 tasks: asked taskd to discard" discard -
+	# shellcheck disable=SC2034 # read by lib/taskctl.sh
 	INPUT=
 	wait_until 5 counts 4 --state cancelled
 	expect_ctl 0 "0 of 0 tasks: asked taskd to purge" purge --older-than 1h

@@ -43,9 +43,9 @@ test_counters_on_the_screen() {
 	expect_match "the line of help" 'ring_batches: Batches taken out of the ring \(counter, batches\)' "$(shown)"
 	press Down
 	wait_until 5 shows '^ring_records: Records taken out of the ring'
-	press ]
+	press "]"
 	wait_until 5 shows '^lanes_owned: '
-	press ] ]
+	press "]" "]"
 	wait_until 5 shows '^task_accepted: '
 	press Down [
 	wait_until 5 shows '^task_accepted: '
