@@ -157,10 +157,11 @@ static bool may_take_more(const struct ring *ring, uint32_t owned)
 static enum tr_result acquire_room(struct ring *ring, uint32_t *hint, uint32_t slots, struct lane_room *room)
 {
 	uint32_t owned = atomic_load_explicit(&ring->owned, memory_order_acquire);
+	uint32_t first = *hint < owned ? *hint : 0; /* it may be of another ring */
 	bool full = false;
 
 	for (uint32_t i = 0; i < owned; i++) {
-		uint32_t number = *hint < owned - i ? *hint + i : *hint + i - owned;
+		uint32_t number = first < owned - i ? first + i : first + i - owned;
 		struct ring_lane *lane = ring->lanes[number];
 		if (!lane_try(lane))
 			continue;

@@ -292,6 +292,27 @@ static void test_busy_lane(void)
 	ring_detach(&ring);
 }
 
+/* A batch that was last published in another ring, of which its process owned more lanes. */
+static void test_hint_of_another_ring(void)
+{
+	struct ring *ring = attach(&small);
+	struct ring_consumer *consumer = consume(&small);
+	uint32_t first = 0, late = 3;
+	char batch[8];
+	uint64_t position;
+
+	batch_write(batch, sizeof batch, 1, 0);
+	CU_ASSERT_EQUAL(ring_publish(ring, &first, batch, sizeof batch, &position), TR_OK);
+	batch_write(batch, sizeof batch, 1, 1);
+	CU_ASSERT_EQUAL(ring_publish(ring, &late, batch, sizeof batch, &position), TR_OK);
+	CU_ASSERT_EQUAL(late, 0);
+	CU_ASSERT_EQUAL(atomic_load(&ring->owned), 1);
+	for (uint32_t i = 0; i < 2; i++)
+		CU_ASSERT_TRUE(take_is(consumer, sizeof batch, 1, i));
+	ring_consumer_close(&consumer, false);
+	ring_detach(&ring);
+}
+
 #define THREADS 4
 #define EACH 20000
 
@@ -454,6 +475,7 @@ int main(void)
 		{ "the ring is full", test_ring_full },
 		{ "the lap's tag wraps", test_lap_tag_wraps },
 		{ "a busy lane is passed by", test_busy_lane },
+		{ "a hint of another ring", test_hint_of_another_ring },
 		{ "four threads", test_threads },
 		{ "the 65th producer finds no lane", test_no_lane },
 		{ "sleep and wake", test_sleep_and_wake },
