@@ -327,7 +327,7 @@ bool board_may_have_handler(const struct board *board, const char *name)
 
 int board_event(const struct board *board, uint64_t serial, struct board_event *copy)
 {
-	/* Pairs with the release in the writer's end_event(): an event up to here was once whole. */
+	/* Pairs with the release in the writer's write_event(): an event up to here was once whole. */
 	if (serial > atomic_load_explicit(&board->last_event, memory_order_acquire))
 		return 0;
 	const struct board_event *event = board_events(board) + (serial - 1) % board->events;

@@ -11,10 +11,9 @@
 #include <time.h>
 
 #include "clock.h"
+#include "segment.h"
 
 #define ROOM_LOOK_NS 2000000 /* so long until it is tried again to publish where there was no room */
-
-#include "segment.h"
 
 static struct taskring *client_allocate(void)
 {

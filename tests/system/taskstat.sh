@@ -63,6 +63,36 @@ test_counters_on_the_screen() {
 	expect_nothing_left
 }
 
+# Of a row on the screen: value, change, averages over 10, 100 and 1,000 looks.
+row_is() { # NAME CONDITION: of awk, about now, change, ten, hundred, thousand
+	shown | awk -v name="$1" '$1 == name { now = $2; change = $3; ten = $4; hundred = $5; thousand = $6; found = 1; failed = !('"$2"') } END { exit !found || failed }'
+}
+
+test_averages_and_interval() {
+	configure
+	start_taskd
+	open_screen
+	press s
+	# Many looks at nothing scheduled: the one change is nearly forgotten over 10 of them.
+	push -H noop >/dev/null
+	wait_until 20 row_is task_accepted 'now == 1 && change == 0 && ten > 0 && ten < 0.3 && hundred > ten'
+	push -H noop -D 3600000 -c 1000 >/dev/null
+	# The shorter the memory, the nearer: what was nothing before is 1,000 now.
+	wait_until 20 row_is task_scheduled 'now == 1000 && change == 0 && ten > 900 && ten < 1000 && ten > hundred && hundred >= thousand && thousand > 0'
+	# Of a counter what is averaged is its change.
+	wait_until 20 row_is task_accepted 'now == 1001 && change == 0 && ten > 0 && ten < hundred && hundred > 0 && thousand > 0'
+	press +
+	wait_until 5 shows 'every 0.2 s'
+	press + -
+	wait_until 5 shows 'every 0.2 s'
+	press - -
+	wait_until 5 shows 'every 0.1 s'
+	press q
+	wait_until 5 shows '^left with 0'
+	close_screen
+	stop_taskd
+}
+
 test_pages_of_the_screen() {
 	configure '' 'pool default { processes = 1 }'
 	start_taskd
