@@ -197,6 +197,33 @@ test_task_page() {
 	stop_instance
 }
 
+# A worker dies of a crash and is another one; a queue is paused with two that wait and one that is not due.
+test_tables() {
+	local running pid
+	start_instance
+	wait_row "$(push -H crash -m 1 -q alpha)" dead
+	wait_row "$(push -H fail_permanently -m 1 -q alpha)" dead
+	push -H noop -c 2 -q alpha -s >/dev/null
+	wait_row "$(push -H fail_times -m 9 -B 3600000 -q alpha -a '{"times":9}')" retrying
+	"$TOOLS/push" -n "$NAME" -P beta
+	await queues_paused=1
+	push -H noop -c 2 -q beta >/dev/null
+	push -H noop -D 3600000 -q beta >/dev/null
+	push -H noop >/dev/null
+	await task_succeeded=3
+	post /register '{"email":"ada@example.org","name":"Ada"}'
+	expect "POST /register" 202 "$STATUS"
+	await task_succeeded=5
+	running=$(push -H say -a "{\"hold\":\"$WORK/go\"}")
+	wait_state "$running" running
+	request /workers
+	pid=$(jq -r --arg id "$running" '.workers[] | select(any(.running[]; .id == $id)) | .pid' "$WORK/body")
+	browse tables "$running" "$pid"
+	touch "$WORK/go"
+	wait_row "$running" succeeded
+	stop_instance
+}
+
 test_hidden() {
 	local running
 	start_instance
