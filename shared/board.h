@@ -6,9 +6,10 @@
  * Layout: the struct below, then, at the offsets that the header names, `entries` status entries
  * (board_entry; in buckets of BOARD_BUCKET by the id's hash), `workers` worker rows, `lanes` lane
  * rows, BOARD_QUEUES queue rows, BOARD_HANDLERS handler rows, `events` event cells and `text_words` words of
- * their longer texts. Every word that changes is atomic. Entries and rows are guarded by a sequence counter of their own: odd while being written (seqlock; Boehm, "Can seqlocks get along
- * with programming language memory models?", 2012). A writer that dies in between leaves it odd:
- * readers give up after BOARD_SPINS and the next dispatcher makes it even again.
+ * their longer texts. Every word that changes is atomic. Entries and rows are guarded by a sequence
+ * counter of their own: odd while being written (seqlock; Boehm, "Can seqlocks get along with programming
+ * language memory models?", 2012). A writer that dies in between leaves it odd: readers give up after
+ * BOARD_SPINS and the next dispatcher makes it even again.
  *
  * The dispatcher holds an open-file-description write lock on the segment's first byte as long as
  * it lives, so that readers can tell a dead one from one that hangs, in any PID namespace.

@@ -353,7 +353,7 @@ bool board_event_text(const struct board *board, const struct board_event *event
 		uint64_t word = load_word(board_texts(board) + (event->text_at + at / sizeof word) % board->text_words);
 		memcpy(text + at, &word, bytes - at < sizeof word ? bytes - at : sizeof word);
 	}
-	/* Pairs with the releases in the writer's store_long(): whoever has read a word of a later text sees that its place was taken. */
+	/* Pairs with the releases in the writer's store_long(): who has read a word of a later text sees that its place was taken. */
 	written = (uint32_t)atomic_load_explicit(&board->texts_end, memory_order_relaxed) - event->text_at;
 	bool whole = written <= board->text_words;
 	if (!whole)
