@@ -59,7 +59,7 @@ static bool is_over(struct question *question)
 		return say(question, "It has failed for good, after %u attempt%s: %.150s", status->attempt,
 		    status->attempt == 1 ? "" : "s", status->error);
 	case TR_CANCELLED:
-		return say(question, "It was cancelled: %.200s", status->error);
+		return say(question, "It was cancelled; the last word on it: %.180s", status->error);
 	case TR_EXPIRED:
 		return say(question, "It has expired: %.200s", status->error);
 	default:

@@ -384,8 +384,8 @@ static void test_explained(void)
 	EXPECT_WHY(first, "has been told to stop");
 	end(&one, 0, TR_FAILURE, 0, "too late");
 	dispatch();
-	EXPECT_WHY(first, "It was cancelled: cancelled on demand");
-	EXPECT_WHY(second, "It was cancelled: the task before it");
+	EXPECT_WHY(first, "It was cancelled; the last word on it: cancelled on demand");
+	EXPECT_WHY(second, "It was cancelled; the last word on it: the task before it");
 	player_dies(&one, EXIT(0), false);
 	close_client();
 }
