@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define YOUNG_NS 1000000000ll /* so long a new connection on which nothing has come is not closed */
-#define GRACE_NS 100000000ll  /* so long a web server has to let go of one that it was asked for */
+#define GRACE_NS 500000000ll  /* so long a web server, on a busy machine, has to let go of one that it was asked for */
 
 /* What epoll says of other descriptors than those in rows. */
 #define LISTENING UINT64_MAX

@@ -33,7 +33,8 @@
 #include "app/log.h"
 
 #define SELECT_MAX 1024      /* FD_SETSIZE */
-#define LINGER_MS 100        /* a stop closes what has been idle this long although the web server was asked */
+#define LISTEN_AGAIN_NS 25000000ll
+#define STOP_LOOK_MS 100     /* a stop looks this often for what the web server, though asked, has not let go of */
 
 int64_t connections_now_ns(void)
 {
@@ -66,7 +67,7 @@ static int64_t end_overdue(struct connections *connections)
 		set_listening(connections, true);
 	} else {
 		if (connections->listen_again_ns == 0)
-			connections->listen_again_ns = now_ns + GRACE_NS / 4;
+			connections->listen_again_ns = now_ns + LISTEN_AGAIN_NS;
 		next_ns = connections->listen_again_ns < next_ns ? connections->listen_again_ns : next_ns;
 	}
 	return next_ns;
@@ -277,7 +278,7 @@ static struct connection *take(struct connections *connections, uint64_t event)
 /* Goes on with a stop. True: no connection is left to wait for. */
 static bool close_lingering(struct connections *connections)
 {
-	int64_t since_ns = connections_now_ns() - LINGER_MS * 1000000ll;
+	int64_t since_ns = connections_now_ns() - GRACE_NS;
 	pthread_mutex_lock(&connections->lock);
 	for (struct connection *each = connections->oldest, *newer; each != NULL && each->idle_since_ns <= since_ns;
 	    each = newer) {
@@ -297,7 +298,7 @@ static int wait_for_event(struct connections *connections, struct epoll_event *e
 	bool stopping = atomic_load(&connections->stopping);
 	int count = stopping ? 0 : epoll_wait(connections->epoll_fd, event, 1, -1);
 	atomic_fetch_sub(&connections->sleepers, 1);
-	return stopping ? epoll_wait(connections->epoll_fd, event, 1, LINGER_MS) : count;
+	return stopping ? epoll_wait(connections->epoll_fd, event, 1, STOP_LOOK_MS) : count;
 }
 
 /* One thread was woken to learn of the stop; it wakes the next one that sleeps. */
