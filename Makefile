@@ -145,8 +145,8 @@ $(BUILD)/tests/test_%: $(OBJ)/tests/unit/test_%.o $(filter-out $(OBJ)/taskd/main
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--export-dynamic-symbol='tr_*' -o $@ $^ -lcunit $(TASKD_LIBS)
 
-# What the streamer reads is written by taskd's own writer.
-$(BUILD)/tests/app/test_stream $(BUILD)/tests/app/test_stream_readers: $(patsubst %,$(OBJ)/taskd/%.o,board_open board_writer board_attach)
+# What the streamer and the parking read is written by taskd's own writer.
+$(patsubst %,$(BUILD)/tests/app/test_%,stream stream_readers parking): $(patsubst %,$(OBJ)/taskd/%.o,board_open board_writer board_attach)
 
 # The responder's unit tests reach into app/, but not its main().
 $(BUILD)/tests/app/test_%: $(OBJ)/tests/unit/app/test_%.o $(filter-out $(OBJ)/app/main.o,$(APP_OBJECTS)) $(BUILD)/libtaskring.a

@@ -48,6 +48,7 @@ struct connections {
 	_Atomic int64_t watched_until_ns; /* the watching thread sleeps until then */
 	atomic_bool stopping, cut_off;
 	_Atomic unsigned sleepers; /* threads that wait without limit */
+	_Atomic unsigned parked;   /* TAKEN ones that are with no thread, and will be given back or ended */
 	struct connection rows[];
 };
 

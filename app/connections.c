@@ -285,7 +285,7 @@ static bool close_lingering(struct connections *connections)
 		newer = each->newer;
 		close_idle(connections, each);
 	}
-	bool none_left = connections->oldest == NULL;
+	bool none_left = connections->oldest == NULL && atomic_load(&connections->parked) == 0;
 	pthread_mutex_unlock(&connections->lock);
 	return none_left;
 }
@@ -365,6 +365,16 @@ void connections_give_back(struct connections *connections, struct connection *c
 		set_listening(connections, true); /* one that can give way */
 	}
 	pthread_mutex_unlock(&connections->lock);
+}
+
+void connections_park(struct connections *connections)
+{
+	atomic_fetch_add(&connections->parked, 1);
+}
+
+void connections_unpark(struct connections *connections)
+{
+	atomic_fetch_sub(&connections->parked, 1);
 }
 
 int connections_leave(struct connections *connections, struct connection *connection)

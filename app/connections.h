@@ -41,6 +41,12 @@ void connections_give_back(struct connections *connections, struct connection *c
  * Nothing but what the caller does happens to it, also at a stop.
  */
 int connections_leave(struct connections *connections, struct connection *connection);
+/*
+ * Around the time for which the thread that has taken it does other things: a stop waits until it has been given
+ * back or ended. Unpark comes after that.
+ */
+void connections_park(struct connections *connections);
+void connections_unpark(struct connections *connections);
 /* Closes it. */
 void connections_end(struct connections *connections, struct connection *connection);
 

@@ -9,7 +9,9 @@
  * Each wait for the web server has a deadline: for the head of a request, for its body, for taking
  * the answer. libfcgi knows none; connections.c shuts the connection down under its hands.
  *
- * An answer that goes on for as long as somebody listens leaves with its connection (stream.h).
+ * An answer that goes on for as long as somebody listens leaves with its connection (stream.h). One that
+ * must not go out before the disk has what it tells of is parked with all that belongs to it (parking.h);
+ * its thread goes on with another exchange.
  *
  * This uses two fields of FCGX_Request, ipcFd and keepConnection, and two of FCGX_Stream, rdNext and
  * stop, whose meaning has not changed since libfcgi 2.2 and is part of its binary interface.
@@ -18,6 +20,8 @@
 
 #include <errno.h>
 #include <fcgiapp.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,19 +30,39 @@
 
 #include "app/connections.h"
 #include "app/log.h"
+#include "app/parking.h"
 #include "app/request_head.h"
 #include "app/seats.h"
 #include "app/stream.h"
+#include "shared/durable.h"
 
 #define SECOND_NS 1000000000ll
 /* A rest of a body up to this, if it comes so soon, is read and forgotten, and the connection kept. */
 #define BODY_SKIP_MAX (1u << 20)
 #define BODY_SKIP_NS (SECOND_NS / 5)
+/* With the line and libfcgi's records less than a socket has room for that can be written at all. */
+#define PARKED_BYTES_MAX 2048
 
 struct fcgi_server {
 	struct connections *connections;
 	struct seats *seats;
+	struct parking *parking; /* NULL: who has to wait for the disk does so on his thread */
 	struct fcgi_settings settings;
+	pthread_mutex_t lock; /* of `free` */
+	struct exchange *free;
+};
+
+/* One request and its answer, with one thread at a time. */
+struct exchange {
+	struct fcgi_server *server;
+	FCGX_Request fcgx;
+	struct connection *connection;
+	struct web_request request; /* 4 KB with its texts: not on each call's stack */
+	struct fcgi_answer answered;
+	int64_t body_left_ns; /* how long the body may still be waited for */
+	bool body_ended;      /* all of the body has been read, or the connection broke */
+	struct parked parked;
+	struct exchange *next; /* that is free, too */
 };
 
 /* What one thread needs. */
@@ -46,14 +70,11 @@ struct server_thread {
 	struct fcgi_server *server;
 	fcgi_answer_fn *answer;
 	void *context;
-	FCGX_Request fcgx;
-	struct connection *connection;
 	struct seat seat;
-	struct web_request request; /* 4 KB with its texts: not on each call's stack */
-	struct fcgi_answer answered;
-	int64_t body_left_ns; /* how long the body may still be waited for */
-	bool body_ended;      /* all of the body has been read, or the connection broke */
+	struct exchange *exchange;
 };
+
+static parking_leave_fn leave_parking;
 
 struct fcgi_server *fcgi_server_new(int listen_fd, const struct fcgi_settings *settings)
 {
@@ -66,44 +87,83 @@ struct fcgi_server *fcgi_server_new(int listen_fd, const struct fcgi_settings *s
 		return NULL;
 	server->settings = *settings;
 	server->seats = seats_new(settings->awake);
-	server->connections = server->seats != NULL ? connections_new(listen_fd, settings->connections) : NULL;
+	pthread_mutex_init(&server->lock, NULL); /* on Linux it does not fail */
+	bool parks = settings->parked > 0;
+	server->parking = parks && server->seats != NULL ? parking_new(settings->parked, leave_parking, server) : NULL;
+	if (server->seats != NULL && (server->parking != NULL || !parks))
+		server->connections = connections_new(listen_fd, settings->connections);
 	if (server->connections == NULL) {
 		int saved = errno;
-		seats_free(&server->seats);
-		free(server);
+		fcgi_server_free(&server);
 		errno = saved;
-		return NULL;
 	}
 	return server;
 }
 
 void fcgi_server_free(struct fcgi_server **server)
 {
-	if (*server == NULL)
-		return;
-	connections_free(&(*server)->connections);
-	seats_free(&(*server)->seats);
-	free(*server);
+	struct fcgi_server *gone = *server;
 	*server = NULL;
+	if (gone == NULL)
+		return;
+	parking_free(&gone->parking);
+	connections_free(&gone->connections);
+	seats_free(&gone->seats);
+	for (struct exchange *next; gone->free != NULL; gone->free = next) {
+		next = gone->free->next;
+		FCGX_Free(&gone->free->fcgx, 0);
+		free(gone->free);
+	}
+	pthread_mutex_destroy(&gone->lock);
+	free(gone);
+}
+
+/* NULL: out of memory. */
+static struct exchange *take_exchange(struct fcgi_server *server)
+{
+	pthread_mutex_lock(&server->lock);
+	struct exchange *exchange = server->free;
+	if (exchange != NULL)
+		server->free = exchange->next;
+	pthread_mutex_unlock(&server->lock);
+	if (exchange != NULL)
+		return exchange;
+	exchange = calloc(1, sizeof(*exchange));
+	if (exchange != NULL && FCGX_InitRequest(&exchange->fcgx, -1, FCGI_FAIL_ACCEPT_ON_INTR) != 0) {
+		free(exchange);
+		return NULL;
+	}
+	if (exchange != NULL)
+		exchange->server = server;
+	return exchange;
+}
+
+static void leave_exchange(struct exchange *exchange)
+{
+	struct fcgi_server *server = exchange->server;
+	pthread_mutex_lock(&server->lock);
+	exchange->next = server->free;
+	server->free = exchange;
+	pthread_mutex_unlock(&server->lock);
 }
 
 /* ---- deadlines --------------------------------------------------------------------------- */
 
 /* From now on, whatever is waited for must be over within the time. */
-static void begin_wait(struct server_thread *thread, int64_t within_ns, bool also_writing)
+static void begin_wait(struct exchange *exchange, int64_t within_ns, bool also_writing)
 {
-	connections_deadline(thread->server->connections, thread->connection, connections_now_ns() + within_ns,
+	connections_deadline(exchange->server->connections, exchange->connection, connections_now_ns() + within_ns,
 	    also_writing);
 }
 
-static void end_wait(struct server_thread *thread)
+static void end_wait(struct exchange *exchange)
 {
-	connections_deadline(thread->server->connections, thread->connection, 0, false);
+	connections_deadline(exchange->server->connections, exchange->connection, 0, false);
 }
 
-static int64_t timeout_ns(const struct server_thread *thread)
+static int64_t timeout_ns(const struct exchange *exchange)
 {
-	return thread->server->settings.timeout_ms * (SECOND_NS / 1000);
+	return exchange->server->settings.timeout_ms * (SECOND_NS / 1000);
 }
 
 /* ---- the body ---------------------------------------------------------------------------- */
@@ -122,25 +182,25 @@ static int take_what_is_there(FCGX_Stream *in, char *to, size_t most)
 /* struct web_source: the body as it arrives. */
 static ssize_t read_body(void *context, char *to, size_t most)
 {
-	struct server_thread *thread = context;
+	struct exchange *exchange = context;
 	int64_t began_ns = connections_now_ns();
-	begin_wait(thread, thread->body_left_ns, false);
-	int got = take_what_is_there(thread->fcgx.in, to, most);
-	end_wait(thread);
-	thread->body_left_ns -= connections_now_ns() - began_ns;
+	begin_wait(exchange, exchange->body_left_ns, false);
+	int got = take_what_is_there(exchange->fcgx.in, to, most);
+	end_wait(exchange);
+	exchange->body_left_ns -= connections_now_ns() - began_ns;
 	if (got > 0) {
-		thread->body_left_ns += got * (SECOND_NS / thread->server->settings.bytes_per_s);
+		exchange->body_left_ns += got * (SECOND_NS / exchange->server->settings.bytes_per_s);
 		return got;
 	}
-	thread->body_ended = true;
-	return FCGX_GetError(thread->fcgx.in) == 0 ? 0 : -1;
+	exchange->body_ended = true;
+	return FCGX_GetError(exchange->fcgx.in) == 0 ? 0 : -1;
 }
 
 /* Reading fails with EAGAIN when nothing has come for so long; 0: never. */
-static void set_patience(const struct server_thread *thread, int64_t ns)
+static void set_patience(const struct exchange *exchange, int64_t ns)
 {
 	const struct timeval most = { .tv_usec = (suseconds_t)(ns / 1000) };
-	(void)setsockopt(thread->fcgx.ipcFd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most)); /* cannot fail on a socket */
+	(void)setsockopt(exchange->fcgx.ipcFd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most)); /* cannot fail on a socket */
 }
 
 /*
@@ -149,23 +209,23 @@ static void set_patience(const struct server_thread *thread, int64_t ns)
  * as a long one; and nothing is shut down: Apache reads no answer before it has passed the body on. False: the
  * connection broke.
  */
-static bool skip_body(struct server_thread *thread)
+static bool skip_body(struct exchange *exchange)
 {
 	char scratch[16384];
 	size_t skipped = 0;
-	if (thread->body_ended)
-		return FCGX_GetError(thread->fcgx.in) == 0;
+	if (exchange->body_ended)
+		return FCGX_GetError(exchange->fcgx.in) == 0;
 	int64_t until_ns = connections_now_ns() + BODY_SKIP_NS;
-	set_patience(thread, BODY_SKIP_NS);
-	while (!thread->body_ended && skipped < BODY_SKIP_MAX && connections_now_ns() < until_ns) {
-		ssize_t got = read_body(thread, scratch, sizeof(scratch));
+	set_patience(exchange, BODY_SKIP_NS);
+	while (!exchange->body_ended && skipped < BODY_SKIP_MAX && connections_now_ns() < until_ns) {
+		ssize_t got = read_body(exchange, scratch, sizeof(scratch));
 		skipped += got > 0 ? (size_t)got : 0;
 	}
-	set_patience(thread, 0);
-	bool late = FCGX_GetError(thread->fcgx.in) == EAGAIN;
+	set_patience(exchange, 0);
+	bool late = FCGX_GetError(exchange->fcgx.in) == EAGAIN;
 	if (late)
-		thread->body_ended = false;
-	return late || FCGX_GetError(thread->fcgx.in) == 0;
+		exchange->body_ended = false;
+	return late || FCGX_GetError(exchange->fcgx.in) == 0;
 }
 
 /* ---- one request ------------------------------------------------------------------------- */
@@ -222,40 +282,35 @@ static void read_parameter(const char *parameter, const char *user, struct reque
 	}
 }
 
-static void read_head(struct server_thread *thread)
+static void read_head(struct exchange *exchange)
 {
 	struct request_head head = { .bytes = 0 };
 	/* One walk: FCGX_GetParam() walks them all for each name. */
-	for (char **each = thread->fcgx.envp; *each != NULL; each++) {
+	for (char **each = exchange->fcgx.envp; *each != NULL; each++) {
 		head.bytes += strlen(*each);
-		read_parameter(*each, thread->server->settings.user_parameter, &head);
+		read_parameter(*each, exchange->server->settings.user_parameter, &head);
 	}
-	request_head_read(&head, &thread->request);
-	thread->request.source = (struct web_source){ .read = read_body, .context = thread };
-	thread->body_ended = false;
-	thread->body_left_ns = timeout_ns(thread);
+	request_head_read(&head, &exchange->request);
+	exchange->request.source = (struct web_source){ .read = read_body, .context = exchange };
+	exchange->body_ended = false;
+	exchange->body_left_ns = timeout_ns(exchange);
 }
 
 /* False: the connection is of no further use. */
-static bool serve_request(struct server_thread *thread)
+static bool write_answer(struct exchange *exchange)
 {
-	struct fcgi_answer *answer = &thread->answered;
-	read_head(thread);
-	answer->bytes = NULL;
-	answer->count = 0;
-	answer->line[0] = '\0';
-	answer->listener = NULL;
-	thread->answer(thread->context, &thread->request, answer);
+	struct fcgi_answer *answer = &exchange->answered;
 	/* One that was too slow is told so; one that broke off hears nothing. */
-	bool whole = answer->bytes != NULL && (skip_body(thread) || thread->body_left_ns <= 0);
-	begin_wait(thread, timeout_ns(thread), true);
+	bool whole = answer->bytes != NULL && (skip_body(exchange) || exchange->body_left_ns <= 0);
+	begin_wait(exchange, timeout_ns(exchange), true);
 	if (whole && answer->line[0] != '\0')
-		FCGX_PutS(answer->line, thread->fcgx.err);
-	bool written = whole && FCGX_PutStr(answer->bytes, (int)answer->count, thread->fcgx.out) == (int)answer->count;
+		FCGX_PutS(answer->line, exchange->fcgx.err);
+	bool written = whole && FCGX_PutStr(answer->bytes, (int)answer->count, exchange->fcgx.out) == (int)answer->count;
 	free(answer->bytes);
+	answer->bytes = NULL;
 	/* The rest of a long body: libfcgi reads on, after the answer, until the web server has understood. */
-	if (!thread->body_ended)
-		thread->fcgx.keepConnection = 0;
+	if (!exchange->body_ended)
+		exchange->fcgx.keepConnection = 0;
 	return written;
 }
 
@@ -264,59 +319,150 @@ static bool serve_request(struct server_thread *thread)
  * the rest of it is the streamer's. (What libfcgi has read ahead on the connection is lost: nothing, or
  * that the web server has given up so soon, which it then shows by closing, too.) False: it broke.
  */
-static bool hand_over(struct server_thread *thread)
+static bool hand_over(struct exchange *exchange)
 {
-	struct stream_listener *listener = thread->answered.listener;
-	thread->answered.listener = NULL;
-	if (FCGX_FFlush(thread->fcgx.err) != 0 || FCGX_FFlush(thread->fcgx.out) != 0 || !thread->body_ended) {
+	struct stream_listener *listener = exchange->answered.listener;
+	exchange->answered.listener = NULL;
+	if (FCGX_FFlush(exchange->fcgx.err) != 0 || FCGX_FFlush(exchange->fcgx.out) != 0 || !exchange->body_ended) {
 		stream_listener_free(&listener);
 		return false;
 	}
-	uint16_t request = (uint16_t)thread->fcgx.requestId;
-	FCGX_Free(&thread->fcgx, 0);
-	end_wait(thread);
-	thread->fcgx.ipcFd = -1; /* lent: closed with the connection's row */
-	streamer_adopt(listener, connections_leave(thread->server->connections, thread->connection), request);
+	uint16_t request = (uint16_t)exchange->fcgx.requestId;
+	FCGX_Free(&exchange->fcgx, 0);
+	end_wait(exchange);
+	exchange->fcgx.ipcFd = -1; /* lent: closed with the connection's row */
+	streamer_adopt(listener, connections_leave(exchange->server->connections, exchange->connection), request);
 	return true;
 }
 
-enum connection_end { CONNECTION_KEPT, CONNECTION_ENDED, CONNECTION_LEFT };
+enum connection_end { CONNECTION_KEPT, CONNECTION_ENDED, CONNECTION_LEFT, CONNECTION_PARKED };
+
+/* libfcgi has done with it, and closed its descriptor where it is not kept. */
+static enum connection_end take_back(struct exchange *exchange)
+{
+	end_wait(exchange);
+	bool kept = exchange->fcgx.ipcFd >= 0;
+	if (!kept)
+		connection_was_closed(exchange->connection);
+	exchange->fcgx.ipcFd = -1;
+	return kept ? CONNECTION_KEPT : CONNECTION_ENDED;
+}
+
+/* `served`: the answer was written. */
+static enum connection_end finish(struct exchange *exchange, bool served)
+{
+	if (served && exchange->answered.listener != NULL) {
+		served = hand_over(exchange);
+		if (served)
+			return CONNECTION_LEFT;
+	}
+	stream_listener_free(&exchange->answered.listener);
+	if (!served) {
+		/* Closed at once: libfcgi would first read on for as long as the other side sends. */
+		exchange->fcgx.keepConnection = 0;
+		FCGX_Detach(&exchange->fcgx);
+	}
+	FCGX_Finish_r(&exchange->fcgx);
+	return take_back(exchange);
+}
+
+/* The exchange needs its connection no more. */
+static void settle_connection(struct exchange *exchange, enum connection_end end)
+{
+	if (end == CONNECTION_KEPT)
+		connections_give_back(exchange->server->connections, exchange->connection);
+	else if (end == CONNECTION_ENDED)
+		connections_end(exchange->server->connections, exchange->connection);
+}
+
+/* ---- what waits for the disk ------------------------------------------------------------- */
+
+/* True: the exchange is the parking's. */
+static bool park(struct exchange *exchange)
+{
+	struct fcgi_server *server = exchange->server;
+	const struct fcgi_answer *answer = &exchange->answered;
+	/* Who leaves the parking must never have to wait for the web server. */
+	if (server->parking == NULL || answer->bytes == NULL || answer->count > PARKED_BYTES_MAX ||
+	    !skip_body(exchange) || !exchange->body_ended)
+		return false;
+	exchange->parked = (struct parked){
+		.ring = exchange->request.ring,
+		.position = exchange->request.durable.position,
+		.until_ns = connections_now_ns() + server->settings.durable_timeout_ms * (SECOND_NS / 1000),
+	};
+	connections_park(server->connections);
+	if (parking_enter(server->parking, &exchange->parked))
+		return true;
+	connections_unpark(server->connections);
+	return false;
+}
+
+static void settle(struct exchange *exchange, enum tr_result result)
+{
+	const struct fcgi_settings *settings = &exchange->server->settings;
+	settings->settle(settings->settle_context, &exchange->request, &exchange->answered, result);
+}
+
+/* A web server that has not even taken what it was sent before has asked too early, and is cut off. */
+static bool takes_at_once(const struct exchange *exchange)
+{
+	struct pollfd room = { .fd = exchange->fcgx.ipcFd, .events = POLLOUT };
+	if (poll(&room, 1, 0) == 1)
+		return true; /* or it has gone, which writing tells */
+	shutdown(exchange->fcgx.ipcFd, SHUT_RDWR); /* libfcgi would write the request's end */
+	return false;
+}
+
+static void leave_parking(void *context, struct parked *parked)
+{
+	struct fcgi_server *server = context;
+	struct exchange *exchange = (struct exchange *)(void *)((char *)parked - offsetof(struct exchange, parked));
+	settle(exchange, parked->result);
+	bool written = takes_at_once(exchange) && write_answer(exchange);
+	free(exchange->answered.bytes);
+	settle_connection(exchange, finish(exchange, written));
+	connections_unpark(server->connections);
+	leave_exchange(exchange);
+}
+
+/* ---- from the connection to its end ------------------------------------------------------ */
+
+static enum connection_end serve_request(struct server_thread *thread, struct exchange *exchange)
+{
+	struct fcgi_answer *answer = &exchange->answered;
+	read_head(exchange);
+	answer->bytes = NULL;
+	answer->count = 0;
+	answer->line[0] = '\0';
+	answer->listener = NULL;
+	thread->answer(thread->context, &exchange->request, answer);
+	if (exchange->request.durable.wanted) {
+		if (park(exchange))
+			return CONNECTION_PARKED;
+		settle(exchange, durable_wait(exchange->request.ring, exchange->request.durable.position,
+		    exchange->server->settings.durable_timeout_ms));
+	}
+	return finish(exchange, write_answer(exchange));
+}
 
 /* A request has arrived on the connection, or its other end was closed. */
-static enum connection_end serve_connection(struct server_thread *thread)
+static enum connection_end serve_connection(struct server_thread *thread, struct exchange *exchange)
 {
-	thread->fcgx.ipcFd = connection_lend(thread->connection);
-	if (thread->fcgx.ipcFd < 0) {
+	exchange->fcgx.ipcFd = connection_lend(exchange->connection);
+	if (exchange->fcgx.ipcFd < 0) {
 		log_event(LOG_ERR, "serve-failed", "errno=%d", errno);
 		return CONNECTION_ENDED;
 	}
 	/* FCGX_Accept_r() begins by finishing what was before, and must not close the connection. */
-	thread->fcgx.keepConnection = 1;
-	begin_wait(thread, timeout_ns(thread), false);
+	exchange->fcgx.keepConnection = 1;
+	begin_wait(exchange, timeout_ns(exchange), false);
 	/* An error means that no request came; the connection is closed then. */
-	if (FCGX_Accept_r(&thread->fcgx) == 0) {
-		end_wait(thread);
-		/* libfcgi takes parameters that broke off for all there are. */
-		bool served = FCGX_GetError(thread->fcgx.in) == 0 && serve_request(thread);
-		if (served && thread->answered.listener != NULL) {
-			served = hand_over(thread);
-			if (served)
-				return CONNECTION_LEFT;
-		}
-		stream_listener_free(&thread->answered.listener);
-		if (!served) {
-			/* Closed at once: libfcgi would first read on for as long as the other side sends. */
-			thread->fcgx.keepConnection = 0;
-			FCGX_Detach(&thread->fcgx);
-		}
-		FCGX_Finish_r(&thread->fcgx);
-	}
-	end_wait(thread);
-	bool kept = thread->fcgx.ipcFd >= 0;
-	if (!kept)
-		connection_was_closed(thread->connection);
-	thread->fcgx.ipcFd = -1;
-	return kept ? CONNECTION_KEPT : CONNECTION_ENDED;
+	if (FCGX_Accept_r(&exchange->fcgx) != 0)
+		return take_back(exchange);
+	end_wait(exchange);
+	/* libfcgi takes parameters that broke off for all there are. */
+	return FCGX_GetError(exchange->fcgx.in) == 0 ? serve_request(thread, exchange) : finish(exchange, false);
 }
 
 /* ---- a thread's life --------------------------------------------------------------------- */
@@ -330,28 +476,33 @@ static struct connection *next_connection(struct server_thread *thread)
 	return connection;
 }
 
+/* False: out of memory. */
+static bool has_exchange(struct server_thread *thread)
+{
+	if (thread->exchange == NULL)
+		thread->exchange = take_exchange(thread->server);
+	return thread->exchange != NULL;
+}
+
 void fcgi_server_run(struct fcgi_server *server, fcgi_answer_fn *answer, void *context)
 {
-	struct server_thread *thread = calloc(1, sizeof(*thread));
-	if (thread == NULL || FCGX_InitRequest(&thread->fcgx, -1, FCGI_FAIL_ACCEPT_ON_INTR) != 0) {
+	struct server_thread thread = { .server = server, .answer = answer, .context = context };
+	struct connection *connection;
+	seats_join(server->seats, &thread.seat);
+	while (has_exchange(&thread) && (connection = next_connection(&thread)) != NULL) {
+		struct exchange *exchange = thread.exchange;
+		exchange->connection = connection;
+		enum connection_end end = serve_connection(&thread, exchange);
+		if (end == CONNECTION_PARKED)
+			thread.exchange = NULL;
+		else
+			settle_connection(exchange, end);
+	}
+	seats_leave(server->seats, &thread.seat);
+	if (thread.exchange != NULL)
+		leave_exchange(thread.exchange);
+	else
 		log_event(LOG_ERR, "thread-failed", "errno=%d", errno);
-		free(thread);
-		return;
-	}
-	thread->server = server;
-	thread->answer = answer;
-	thread->context = context;
-	seats_join(server->seats, &thread->seat);
-	while ((thread->connection = next_connection(thread)) != NULL) {
-		enum connection_end end = serve_connection(thread);
-		if (end == CONNECTION_KEPT)
-			connections_give_back(server->connections, thread->connection);
-		else if (end == CONNECTION_ENDED)
-			connections_end(server->connections, thread->connection);
-	}
-	seats_leave(server->seats, &thread->seat);
-	FCGX_Free(&thread->fcgx, 0);
-	free(thread);
 }
 
 void fcgi_server_stop(struct fcgi_server *server)

@@ -11,18 +11,6 @@
 
 struct fcgi_server; /* of one process; used by all of its threads */
 
-struct fcgi_settings {
-	unsigned connections; /* open at once, 1 to CONNECTIONS_MAX */
-	/*
-	 * What the web server has for a request's head, and for taking an answer. A body may take as
-	 * long in all, and a second more for each `bytes_per_s` of it that have arrived.
-	 */
-	unsigned timeout_ms;
-	unsigned bytes_per_s;
-	unsigned awake; /* threads that take requests, besides those that are held up (seats.h); 0: all */
-	const char *user_parameter; /* in which the web server says whom it has recognized; NULL: none is looked at */
-};
-
 #define FCGI_LINE_SIZE 1024
 
 /* What goes back to the web server. */
@@ -30,6 +18,9 @@ struct fcgi_answer {
 	char *bytes; /* malloc()ed, freed by the server: a CGI response. NULL: the connection is closed */
 	size_t count;
 	char line[FCGI_LINE_SIZE]; /* for the web server's error log, by FCGI_STDERR; "": none */
+	/* The caller's, from its answer to fcgi_settle_fn, where there is one to come. */
+	struct web_answer made;
+	int64_t began_us;
 	/* What follows the bytes is the streamer's: it gets the connection. The server's; NULL: none. */
 	struct stream_listener *listener;
 };
@@ -39,6 +30,32 @@ struct fcgi_answer {
  * before; `context` is the calling thread's.
  */
 typedef void fcgi_answer_fn(void *context, struct web_request *request, struct fcgi_answer *answer);
+
+/*
+ * After an answer whose request->durable is wanted: whether the disk has what was published. Changes the answer
+ * where not. On any thread, and nothing that it does may wait.
+ */
+typedef void fcgi_settle_fn(void *context, struct web_request *request, struct fcgi_answer *answer, enum tr_result result);
+
+struct fcgi_settings {
+	unsigned connections; /* open at once, 1 to CONNECTIONS_MAX */
+	/*
+	 * What the web server has for a request's head, and for taking an answer. A body may take as
+	 * long in all, and a second more for each `bytes_per_s` of it that have arrived.
+	 */
+	unsigned timeout_ms;
+	unsigned bytes_per_s;
+	unsigned awake; /* threads that take requests, besides those that are held up (seats.h); 0: all */
+	/*
+	 * How many answers may wait for the disk without a thread; 0: each holds its own. And how long they wait. Few
+	 * enough that libfcgi can name their descriptors, beside those of the threads.
+	 */
+	unsigned parked;
+	uint32_t durable_timeout_ms;
+	fcgi_settle_fn *settle; /* where answers wait for the disk at all */
+	void *settle_context;
+	const char *user_parameter; /* in which the web server says whom it has recognized; NULL: none is looked at */
+};
 
 /* `listen_fd` is listening, non-blocking and stays the caller's. NULL: errno says why. */
 struct fcgi_server *fcgi_server_new(int listen_fd, const struct fcgi_settings *settings);

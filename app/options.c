@@ -293,7 +293,7 @@ static int read_option(struct options *options, int letter)
 	return letter == 'h' ? 0 : 2;
 }
 
-/* Where requests wait for nothing, more threads than processors would only wake each other up. */
+/* More threads than processors would only wake each other up. */
 static unsigned count_awake(void)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -327,11 +327,10 @@ int options_read(int argc, char **argv, struct options *options)
 		if (status >= 0)
 			return status;
 	}
-	/* A thread that waits for the disk does nothing else: as many requests as there are threads share an fsync. */
+	/* Uploads are synced by their threads, and what finds no room in the parking waits on its own. */
 	if (options->threads == 0)
 		options->threads = options->web.durability == TR_DISK ? THREADS_DISK : THREADS_MEMORY;
-	if (options->web.durability == TR_MEMORY)
-		options->fcgi.awake = count_awake();
+	options->fcgi.awake = count_awake();
 	if (options->web.upload.at_once == 0)
 		options->web.upload.at_once = options->threads / 2 > 0 ? options->threads / 2 : 1;
 	if (optind == argc && options->fcgi.user_parameter != NULL && options->token_file == NULL) {

@@ -25,6 +25,7 @@
 #define FILES_LOW 1024 /* that are no connections */
 #define FILES_MAX (CONNECTIONS_MAX + STREAM_LISTENERS_MAX + FILES_LOW)
 #define LISTENERS_RETRY_S 10
+#define PARKED_MOST 128        /* answers that wait for the disk: 40 KB each */
 #define CUT_OFF_RESERVE_S 1    /* before the master kills us */
 
 struct process {
@@ -94,17 +95,34 @@ static struct stream_listener *find_place(struct process *process, const struct 
 	return listener;
 }
 
+static void complete(const struct process *process, const struct web_request *request, struct fcgi_answer *answer)
+{
+	log_request(process->options, request, answer->made.status, monotonic_us() - answer->began_us, answer);
+	answer_clear(&answer->made);
+}
+
 static void answer_request(void *context, struct web_request *request, struct fcgi_answer *answer)
 {
 	struct responder *responder = context;
-	const struct options *options = responder->process->options;
-	int64_t started_us = monotonic_us();
+	answer->began_us = monotonic_us();
 	bool prepared = prepare(responder, request);
-	struct web_answer made = web_serve(&responder->process->web, request, prepared ? responder->background : NULL);
-	answer->listener = find_place(responder->process, request, &made);
-	answer->bytes = answer_render(&made, request, &answer->count);
-	log_request(options, request, made.status, monotonic_us() - started_us, answer);
-	answer_clear(&made);
+	answer->made = web_serve(&responder->process->web, request, prepared ? responder->background : NULL);
+	answer->listener = find_place(responder->process, request, &answer->made);
+	answer->bytes = answer_render(&answer->made, request, &answer->count);
+	if (!request->durable.wanted)
+		complete(responder->process, request, answer);
+}
+
+/* The disk has what the answer tells of, or in all that time has not got it. */
+static void settle_request(void *context, struct web_request *request, struct fcgi_answer *answer, enum tr_result result)
+{
+	const struct process *process = context;
+	web_settle(request, &answer->made, result);
+	if (result != TR_OK) {
+		free(answer->bytes);
+		answer->bytes = answer_render(&answer->made, request, &answer->count);
+	}
+	complete(process, request, answer);
 }
 
 static void *thread_main(void *context)
@@ -221,6 +239,10 @@ int process_run(const struct options *options, const struct tokens *tokens, int 
 	struct fcgi_settings fcgi;
 	share_files(options, &streamer, &fcgi);
 	struct process process = { .options = options, .web = options->web };
+	fcgi.settle = settle_request;
+	fcgi.settle_context = &process;
+	fcgi.durable_timeout_ms = options->web.durable_timeout_ms;
+	fcgi.parked = options->web.durability == TR_DISK ? PARKED_MOST : 0;
 	read_pages(&process);
 	process.instance = instance_new(options->instance, &options->open);
 	process.web.access = access_new(tokens, options->instance, options->fcgi.user_parameter);

@@ -151,12 +151,20 @@ void *web_resource(const struct web_request *request, const char *name)
 
 /* ---- the endpoint ------------------------------------------------------------------------ */
 
+/* What one task replaces is discarded when the disk has the new one, so that is waited for here. */
+static enum tr_result publish_tasks(const struct web_settings *settings, struct web_request *request,
+    struct background_tasks *background)
+{
+	return request->added->replaces ? background_tasks_publish(background, settings->durable_timeout_ms) :
+	    batch_publish(background, &request->durable);
+}
+
 /* The endpoint has answered: its tasks go out whole, or the client is told that nothing did. */
-static struct web_answer publish(const struct web_settings *settings, const struct web_request *request,
+static struct web_answer publish(const struct web_settings *settings, struct web_request *request,
     struct web_answer answer, struct background_tasks *background)
 {
 	const struct web_added *added = request->added;
-	enum tr_result result = background_tasks_publish(background, settings->durable_timeout_ms);
+	enum tr_result result = publish_tasks(settings, request, background);
 	/* Where this fails the dead one is still there to be seen, beside the new one. */
 	if ((result == TR_OK || result == TR_NOT_DURABLE) && added->replaces &&
 	    tr_task_discard(request->ring, &added->replaced) != TR_OK)
@@ -234,6 +242,7 @@ struct web_answer web_serve(const struct web_settings *settings, struct web_requ
     struct background_tasks *background)
 {
 	assert((request->ring == NULL) == (background == NULL));
+	request->durable.wanted = false;
 	if (request->fault_status != 0)
 		return answer_detail(request->fault_status, request->fault);
 
@@ -245,10 +254,20 @@ struct web_answer web_serve(const struct web_settings *settings, struct web_requ
 	request->route = route_find(request->method, request->path, &match, &allow);
 	if (request->route != NULL) {
 		answer = serve_route(settings, request, &match, background);
-		audit(request, &answer);
+		if (!request->durable.wanted)
+			audit(request, &answer);
 	} else if (allow != 0 || !static_serve(settings->files, request, &answer)) {
 		answer = refuse_path_or_method(request, allow);
 	}
 	answer_revalidate(&answer, request);
 	return answer;
+}
+
+void web_settle(const struct web_request *request, struct web_answer *answer, enum tr_result result)
+{
+	if (result != TR_OK) {
+		answer_clear(answer);
+		*answer = answer_result(result, NULL);
+	}
+	audit(request, answer);
 }

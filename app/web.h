@@ -23,6 +23,7 @@
 #include "app/schema.h"
 #include "app/stream.h"
 #include "app/upload.h"
+#include "shared/durable.h"
 #include "taskring/taskring.h"
 
 #define WEB_PATH_MAX 1024      /* bytes of a request's path */
@@ -126,6 +127,8 @@ struct web_request {
 	struct upload *upload; /* of a route with `upload` */
 	struct web_added *added;
 	const struct held *held; /* the route's resources, open */
+	/* It is published, and the answer must not go out before the disk has it: web_settle() says how it went. */
+	struct durable_wish durable;
 };
 
 /* A body that is not JSON, or is JSON that was written already. Empty: type is NULL. */
@@ -254,9 +257,12 @@ struct web_settings {
  * Answers one request: finds its route, reads and checks what the route takes, calls the endpoint,
  * publishes what it added. `background` is empty before and after; NULL where request->ring is. The
  * transport drops what was not read of the body, and the answer of a request whose source has broken.
+ * Where request->durable is wanted afterwards, the answer is not complete before web_settle().
  */
 struct web_answer web_serve(const struct web_settings *settings, struct web_request *request,
     struct background_tasks *background);
+/* Whether the disk has what was published: the answer becomes a refusal where not. Any thread. */
+void web_settle(const struct web_request *request, struct web_answer *answer, enum tr_result result);
 
 /*
  * For endpoints: the handle of a resource that the route names; opened, checked, and this thread's alone while the

@@ -3,24 +3,20 @@
  * Enters: what an endpoint asks for. Leaves: one publication in the ring, all or nothing.
  */
 #include <errno.h>
-#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "client.h"
+#include "durable.h"
 #include "id.h"
 #include "record.h"
 #include "shared/clock.h"
 #include "spool.h"
 
 #define FIRST_BUFFER_BYTES 4096
-/* How long a wait for durability goes on without looking whether the board was made anew. */
-#define DURABLE_LOOK_NS 100000000ll
 
 /* A task's file, or its arguments, that waits, nameless, for its batch to be published. */
 struct spooled {
@@ -375,47 +371,6 @@ static enum tr_result name_spooled(struct background_tasks *background)
 	return TR_OK;
 }
 
-/* True: the position may be durable now. False: nothing came of this board in that time. */
-static bool wait_for_step(const struct board *board, uint64_t position, uint32_t seen, int64_t until_ns)
-{
-	const struct timespec until = { .tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000 };
-
-	if (board) /* a shared futex: the waker is another process */
-		return syscall(SYS_futex, &board->durable_futex, FUTEX_WAIT_BITSET, seen, &until, NULL,
-		    board_durable_bit(position)) == 0 || errno != ETIMEDOUT;
-	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL); /* no taskd yet, so nothing to wait on */
-	return false;
-}
-
-/*
- * A dispatcher that has left in order may have taken the ring with it, and what its board tells is
- * then about positions of another ring than ours. One that was killed leaves the ring in place.
- */
-static bool is_durable(const struct board *board, uint64_t position)
-{
-	uint32_t life = atomic_load(&board->running_state);
-
-	return (life == BOARD_RUNNING || life == BOARD_DRAINING) && atomic_load(&board->durable) > position;
-}
-
-static enum tr_result wait_durable(struct taskring *client, uint64_t position, uint32_t timeout_ms)
-{
-	int64_t now_ns = clock_ns(CLOCK_MONOTONIC), deadline_ns = now_ns + (int64_t)timeout_ms * 1000000;
-	enum tr_result ignored;
-	const struct board *board = client_board(client, &ignored);
-
-	for (;; now_ns = clock_ns(CLOCK_MONOTONIC)) {
-		uint32_t seen = board ? atomic_load(&board->durable_futex) : 0;
-		if (board && is_durable(board, position))
-			return TR_OK;
-		if (now_ns >= deadline_ns)
-			return TR_NOT_DURABLE;
-		int64_t look_ns = now_ns + DURABLE_LOOK_NS;
-		if (!wait_for_step(board, position, seen, look_ns < deadline_ns ? look_ns : deadline_ns))
-			board = client_board_again(client, &ignored);
-	}
-}
-
 static void seal(struct background_tasks *background)
 {
 	uint8_t flags = (uint8_t)((background->concurrent ? 0 : RECORD_SEQUENTIAL) |
@@ -425,11 +380,11 @@ static void seal(struct background_tasks *background)
 		record_seal(background->buffer + at, background->count, flags);
 }
 
-enum tr_result background_tasks_publish(struct background_tasks *background, uint32_t durable_timeout_ms)
+enum tr_result batch_publish(struct background_tasks *background, struct durable_wish *wish)
 {
 	struct taskring *client = background->client;
-	uint64_t position;
 
+	*wish = (struct durable_wish){ .wanted = false };
 	if (client->magic != CLIENT_MAGIC)
 		return refuse(background, TR_FORKED, NULL);
 	if (!background->count)
@@ -440,14 +395,23 @@ enum tr_result background_tasks_publish(struct background_tasks *background, uin
 		return result;
 	background->error.text[0] = '\0';
 	result = client_publish(client, &background->lane_hint, background->buffer, background->bytes,
-	    background->room_wait_ms, &position, &background->error);
+	    background->room_wait_ms, &wish->position, &background->error);
 	if (result != TR_OK) {
 		unname_spooled(background);
 		return background->error.text[0] ? result : refuse(background, result, NULL);
 	}
-	bool durable = background->durability == TR_DISK;
+	wish->wanted = background->durability == TR_DISK;
 	background_tasks_clear(background);
-	if (durable && (result = wait_durable(client, position, durable_timeout_ms)) != TR_OK)
-		return refuse(background, result, NULL);
 	return TR_OK;
+}
+
+enum tr_result background_tasks_publish(struct background_tasks *background, uint32_t durable_timeout_ms)
+{
+	struct durable_wish wish;
+	enum tr_result result = batch_publish(background, &wish);
+
+	if (result != TR_OK || !wish.wanted)
+		return result;
+	result = durable_wait(background->client, wish.position, durable_timeout_ms);
+	return result == TR_OK ? TR_OK : refuse(background, result, NULL);
 }

@@ -37,6 +37,7 @@ struct recorder {
 	int64_t retry_ms, retry_delay_ms;
 	uint64_t busy_position; /* what may be retired when it is done */
 	uint64_t retired;       /* what has been */
+	uint64_t durable;       /* what is on disk, to be told at the end of the turn */
 	uint64_t tried;         /* ring_taken() at the last commit */
 	struct task **written;  /* the tasks in it */
 	size_t written_count, written_capacity;
@@ -328,7 +329,7 @@ static void settle(struct dispatcher *dispatcher, bool synced)
 		recorder->retired = recorder->busy_position;
 	}
 	if (!recorder->unsynced)
-		board_durable(dispatcher->writer, recorder->busy_position);
+		recorder->durable = recorder->busy_position;
 	for (size_t i = 0; i < recorder->written_count; i++) {
 		struct task *task = recorder->written[i];
 		task->committing = false;
@@ -437,12 +438,11 @@ static void follow_clock(struct dispatcher *dispatcher)
 		recorder->retry_ms = now_ms;
 }
 
-int64_t recorder_tick(struct dispatcher *dispatcher)
+/* Takes the answers of the journal, and begins the next commit when it is time; answers when that will be. */
+static int64_t go_on(struct dispatcher *dispatcher)
 {
 	struct recorder *recorder = dispatcher->recorder;
 	struct journal_done done;
-
-	follow_clock(dispatcher);
 
 	while (journal_poll_done(dispatcher->journal, &done)) {
 		if (done.error)
@@ -460,6 +460,15 @@ int64_t recorder_tick(struct dispatcher *dispatcher)
 	if (due_ms(dispatcher) <= dispatcher->now_ms)
 		commit(dispatcher);
 	return recorder->busy ? INT64_MAX : due_ms(dispatcher);
+}
+
+int64_t recorder_tick(struct dispatcher *dispatcher)
+{
+	follow_clock(dispatcher);
+	int64_t next_ms = go_on(dispatcher);
+	/* To wake who waits takes a while; the journal writes on meanwhile. */
+	board_durable(dispatcher->writer, dispatcher->recorder->durable);
+	return next_ms;
 }
 
 bool recorder_is_clean(const struct dispatcher *dispatcher)

@@ -125,7 +125,7 @@ report() { # CONNECTIONS
 start_taskd
 for row in ours disk; do
 	durability=memory threads=8
-	[ $row = ours ] || durability=disk threads=32 # as many requests as there are threads share an fsync
+	[ $row = ours ] || durability=disk threads=32
 	start $row.log "$build/taskring-app" -s "$dir/$row.sock" -m 666 -n "$name" -S "$dir/spool" -J "$dir/journal.db" \
 		-p 2 -t $threads -d $durability
 	start_nginx $row 128 ''

@@ -255,6 +255,22 @@ test_client_that_goes_away() {
 	stop_responder
 }
 
+# It waits as long as it was told to, says what it knows, and that is what the logs have.
+test_not_on_disk() {
+	configure
+	start_responder -d disk -w 300 -a stderr
+	answers "no taskd" 503 '{"detail":"published, but not known to be on disk yet"}' \
+		/register "${JSON[@]}" -d '{"email":"ada@example.org","name":"Ada"}'
+	wait_until 10 grep -q 'path="/register" status=503' "$RUN/app.log"
+	expect "milliseconds" 1 "$(sed -n 's/.*path="\/register" status=503 .* us=\([0-9]*\).*/\1/p' "$RUN/app.log" | awk '{ print ($1 >= 300000) }')"
+	start_taskd
+	await task_accepted=2
+	takes_requests || fail "with taskd it answers $STATUS"
+	await task_accepted=4
+	stop_taskd
+	stop_responder
+}
+
 ring_holds() { # BATCHES
 	request /healthz
 	[ "$(body .ring_cells_used)" = "$1" ]
