@@ -1,13 +1,13 @@
 #!/bin/bash
 # The responders behind nginx while they are reloaded, stopped, started, killed and crowded: what
-# was sent is answered. No taskd runs.
+# was sent is answered. A taskd runs only where it says so.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
 # Load until stop_load: its output is in $WORK/load.
-start_load() { # CONNECTIONS
+start_load() { # CONNECTIONS [accepted]
 	mkfifo "$WORK/load.end"
-	"$CHECKOUT/tests/system/load.py" "http://127.0.0.1:$PORT" "$1" <"$WORK/load.end" >"$WORK/load" &
+	"$CHECKOUT/tests/system/load.py" "http://127.0.0.1:$PORT" "$@" <"$WORK/load.end" >"$WORK/load" &
 	LOAD=$!
 	exec 7>"$WORK/load.end"
 }
@@ -69,6 +69,26 @@ test_reload_loses_nothing() {
 	done
 	stop_load "four reloads" 200
 	stop_app
+	end_web
+}
+
+# Answers that wait for the disk belong to no thread; a process that stops waits for them.
+test_reload_loses_nothing_on_its_way_to_disk() {
+	local before round
+	configure
+	start_taskd
+	start_app -p 2 -t 4 -d disk
+	start_nginx 2 8
+	start_load 24 accepted
+	for round in 1 2 3 4; do
+		read -ra before <<<"$(children_of "$APP")"
+		kill -HUP "$APP"
+		wait_until 15 are_replaced "$APP" "${before[@]}"
+		let_pass 500
+	done
+	stop_load "four reloads" 200
+	stop_app
+	stop_taskd
 	end_web
 }
 
