@@ -20,7 +20,7 @@
 
 #define PARKED 4
 #define NOT_YET_MS 30 /* so long nothing must come */
-#define LINGER_MS 300 /* more than a stop waits for web servers that are silent */
+#define LINGER_MS 1200 /* more than a stop waits for web servers that are silent */
 
 static char instance[40];
 static struct board_writer *writer;
