@@ -24,7 +24,6 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -230,66 +229,9 @@ static bool skip_body(struct exchange *exchange)
 
 /* ---- one request ------------------------------------------------------------------------- */
 
-/* Which parameter is which field of the head. */
-#define PARAMETER(name, field) { name, sizeof(name) - 1, offsetof(struct request_head, field) }
-static const struct {
-	const char *name;
-	size_t bytes, field;
-} parameters[] = {
-	PARAMETER("REQUEST_METHOD", method),
-	PARAMETER("REQUEST_URI", uri),
-	PARAMETER("CONTENT_TYPE", content_type),
-	PARAMETER("CONTENT_LENGTH", content_length),
-	PARAMETER("HTTP_AUTHORIZATION", authorization),
-	PARAMETER("HTTP_CONTENT_DISPOSITION", content_disposition),
-	PARAMETER("HTTP_CONTENT_ENCODING", content_encoding),
-	PARAMETER("HTTP_COOKIE", cookie),
-	PARAMETER("HTTP_ORIGIN", origin),
-	PARAMETER("HTTP_HOST", host),
-	PARAMETER("HTTP_X_REQUESTED_WITH", requested_with),
-	PARAMETER("REMOTE_ADDR", peer),
-	PARAMETER("REQUEST_SCHEME", scheme),
-	PARAMETER("HTTPS", https),
-	PARAMETER("HTTP_ACCEPT", accept),
-	PARAMETER("HTTP_IF_NONE_MATCH", if_none_match),
-	PARAMETER("HTTP_TRACEPARENT", traceparent),
-	PARAMETER("HTTP_LAST_EVENT_ID", last_event_id),
-	PARAMETER("HTTP_X_REQUEST_ID", client_request_id),
-	PARAMETER("REQUEST_ID", server_request_id),
-};
-
-/* Of a name that stands twice the first one counts, as with FCGX_GetParam(). */
-static void take_value(const char *value, const char **field)
-{
-	if (*field == NULL)
-		*field = value;
-}
-
-/* `user`: the name of the one that says whom the web server has recognized, besides what else it may be; NULL: none. */
-static void read_parameter(const char *parameter, const char *user, struct request_head *head)
-{
-	const char *equals = strchr(parameter, '=');
-	size_t bytes = equals != NULL ? (size_t)(equals - parameter) : 0; /* no name is empty */
-	if (bytes == 0)
-		return;
-	if (user != NULL && strncmp(parameter, user, bytes) == 0 && user[bytes] == '\0')
-		take_value(equals + 1, &head->user);
-	for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
-		if (bytes == parameters[i].bytes && memcmp(parameter, parameters[i].name, bytes) == 0) {
-			take_value(equals + 1, (const char **)((char *)head + parameters[i].field));
-			return;
-		}
-	}
-}
-
 static void read_head(struct exchange *exchange)
 {
-	struct request_head head = { .bytes = 0 };
-	/* One walk: FCGX_GetParam() walks them all for each name. */
-	for (char **each = exchange->fcgx.envp; *each != NULL; each++) {
-		head.bytes += strlen(*each);
-		read_parameter(*each, exchange->server->settings.user_parameter, &head);
-	}
+	struct request_head head = request_head_of(exchange->fcgx.envp, exchange->server->settings.user_parameter);
 	request_head_read(&head, &exchange->request);
 	exchange->request.source = (struct web_source){ .read = read_body, .context = exchange };
 	exchange->body_ended = false;

@@ -2,6 +2,7 @@
 #include "app/request_head.h"
 
 #include <arpa/inet.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,73 @@
 #define URI_BYTES_MAX 8192
 #define HEAD_BYTES_MAX 65536
 #define RANDOM_FETCHED 256 /* what getrandom(2) gives whole or not at all */
+
+/* ---- from the variables ------------------------------------------------------------------ */
+
+/* Which variable is which field of the head. */
+#define VARIABLE(name, field) { name, sizeof(name) - 1, offsetof(struct request_head, field) }
+static const struct {
+	const char *name;
+	size_t bytes, field;
+} variables[] = {
+	VARIABLE("REQUEST_METHOD", method),
+	VARIABLE("REQUEST_URI", uri),
+	VARIABLE("CONTENT_TYPE", content_type),
+	VARIABLE("CONTENT_LENGTH", content_length),
+	VARIABLE("HTTP_AUTHORIZATION", authorization),
+	VARIABLE("HTTP_CONTENT_DISPOSITION", content_disposition),
+	VARIABLE("HTTP_CONTENT_ENCODING", content_encoding),
+	VARIABLE("HTTP_COOKIE", cookie),
+	VARIABLE("HTTP_ORIGIN", origin),
+	VARIABLE("HTTP_HOST", host),
+	VARIABLE("HTTP_X_REQUESTED_WITH", requested_with),
+	VARIABLE("REMOTE_ADDR", peer),
+	VARIABLE("REQUEST_SCHEME", scheme),
+	VARIABLE("HTTPS", https),
+	VARIABLE("HTTP_ACCEPT", accept),
+	VARIABLE("HTTP_IF_NONE_MATCH", if_none_match),
+	VARIABLE("HTTP_TRACEPARENT", traceparent),
+	VARIABLE("HTTP_LAST_EVENT_ID", last_event_id),
+	VARIABLE("HTTP_X_REQUEST_ID", client_request_id),
+	VARIABLE("REQUEST_ID", server_request_id),
+};
+
+/* Of a name that stands twice the first one counts, as with FCGX_GetParam(). */
+static void take_value(const char *value, const char **field)
+{
+	if (*field == NULL)
+		*field = value;
+}
+
+/* `user`: the name of the one that says whom the web server has recognized, besides what else it may be; NULL: none. */
+static void read_variable(const char *variable, const char *user, struct request_head *head)
+{
+	const char *equals = strchr(variable, '=');
+	size_t bytes = equals != NULL ? (size_t)(equals - variable) : 0; /* no name is empty */
+	if (bytes == 0)
+		return;
+	if (user != NULL && strncmp(variable, user, bytes) == 0 && user[bytes] == '\0')
+		take_value(equals + 1, &head->user);
+	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
+		if (bytes == variables[i].bytes && memcmp(variable, variables[i].name, bytes) == 0) {
+			take_value(equals + 1, (const char **)((char *)head + variables[i].field));
+			return;
+		}
+	}
+}
+
+/* One walk: FCGX_GetParam() walks them all for each name. */
+struct request_head request_head_of(char *const *environment, const char *user)
+{
+	struct request_head head = { .bytes = 0 };
+	for (; *environment != NULL; environment++) {
+		head.bytes += strlen(*environment);
+		read_variable(*environment, user, &head);
+	}
+	return head;
+}
+
+/* ---- checked ----------------------------------------------------------------------------- */
 
 /* The first one stays. `why` has static storage. */
 static void set_fault(struct web_request *request, int status, const char *why)

@@ -33,6 +33,12 @@ struct request_head {
 	size_t bytes;                  /* of all variables together */
 };
 
+/*
+ * The fields are the variables' own memory, "NAME=value" each, NULL after the last one. `user`: the name of the one
+ * that says whom the web server has recognized; NULL: none.
+ */
+struct request_head request_head_of(char *const *environment, const char *user);
+
 /* Fills all of *request but its source; what is not allowed is set as its fault. */
 void request_head_read(const struct request_head *head, struct web_request *request);
 

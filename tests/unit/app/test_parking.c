@@ -35,7 +35,7 @@ static atomic_uint answered, settled; /* requests that their thread, and the dis
 /* "/5" waits for position 5, "/5/large" with an answer that is not parked, and "/now" for nothing. */
 static void answer(void *context, struct web_request *request, struct fcgi_answer *made)
 {
-	static char large[100000];
+	static char large[70000]; /* more than a quarter of what a socket takes, and however it is stored, no more than that */
 	(void)context;
 	memset(large, 'x', sizeof(large));
 	bool is_large = strstr(request->path, "/large") != NULL;
@@ -96,10 +96,11 @@ static void join(void)
 	listen_close(listen_fd, path);
 	tr_close(&ring);
 	board_writer_close(&writer, true);
-	snprintf(name, sizeof(name), "/dev/shm/%s.ring", instance);
-	unlink(name);
-	snprintf(name, sizeof(name), "/dev/shm/%s.board", instance);
-	unlink(name);
+	static const char *const ends[] = { "ring", "wake", "board" };
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		snprintf(name, sizeof(name), "/dev/shm/%s.%s", instance, ends[i]);
+		unlink(name);
+	}
 }
 
 static void stop(void)
