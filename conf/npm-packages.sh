@@ -8,15 +8,20 @@ set -u
 
 from=$1 to=$2
 # What was fetched, whole: written last.
-if [ -e "$to/fetched" ] && cmp -s "$from/package-lock.json" "$to/fetched"; then
-	exit 0
-fi
+are_fetched() {
+	[ -e "$to/fetched" ] && cmp -s "$from/package-lock.json" "$to/fetched"
+}
+
+! are_fetched || exit 0
 if ! command -v npm >/dev/null; then
 	echo "npm-packages: there is no npm" >&2
 	exit 1
 fi
+# Two tests may want them at once.
+mkdir -p "$to" && exec 9>"$to/lock" && flock 9 || exit 1
+! are_fetched || exit 0
 rm -rf "$to/node_modules" "$to/fetched"
-mkdir -p "$to" && cp "$from/package.json" "$from/package-lock.json" "$to" || exit 1
+cp "$from/package.json" "$from/package-lock.json" "$to" || exit 1
 if ! npm_config_cache="$(cd "$to" && pwd)/cache" npm ci --prefix "$to" --ignore-scripts --no-audit --no-fund \
 	--no-update-notifier --fetch-retries=1 --fetch-timeout=60000 --loglevel=error </dev/null >"$to/npm.log" 2>&1; then
 	echo "npm-packages: npm ci failed:" >&2

@@ -385,7 +385,12 @@ static void test_aborted_in_the_queue(void)
 	}
 	for (int i = 0; i < MAILS; i += 2)
 		CU_ASSERT_FALSE(delivered[i].done);
-	sink_expect_kept(&sink, MAILS / 2);
+	/* Some of the first may have been on their way when they were aborted. */
+	char *last = sink_kept(&sink, MAILS / 2), *beyond = sink_kept(&sink, MAILS / 2 + PLAY_MAIL_CONNECTIONS + 1);
+	CU_ASSERT_PTR_NOT_NULL(last);
+	CU_ASSERT_PTR_NULL(beyond);
+	free(last);
+	free(beyond);
 	mail_message_clear(&message);
 	sink_stop(&sink);
 }
