@@ -31,6 +31,7 @@
 
 #include "app/connection_rows.h"
 #include "app/log.h"
+#include "shared/clock.h"
 
 #define SELECT_MAX 1024      /* FD_SETSIZE */
 #define LISTEN_AGAIN_NS 25000000ll
@@ -38,9 +39,7 @@
 
 int64_t connections_now_ns(void)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 /* ---- the watching thread ----------------------------------------------------------------- */

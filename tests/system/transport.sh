@@ -56,11 +56,8 @@ are_replaced() { # PID BEFORE...
 	done
 }
 
-test_reload_loses_nothing() {
+reload_under_load() {
 	local before round
-	start_app -p 2 -t 4
-	start_nginx 2 8
-	start_load 24
 	for round in 1 2 3 4; do
 		read -ra before <<<"$(children_of "$APP")"
 		kill -HUP "$APP"
@@ -68,25 +65,25 @@ test_reload_loses_nothing() {
 		let_pass 500
 	done
 	stop_load "four reloads" 200
+}
+
+test_reload_loses_nothing() {
+	start_app -p 2 -t 4
+	start_nginx 2 8
+	start_load 24
+	reload_under_load
 	stop_app
 	end_web
 }
 
 # Answers that wait for the disk belong to no thread; a process that stops waits for them.
 test_reload_loses_nothing_on_its_way_to_disk() {
-	local before round
 	configure
 	start_taskd
 	start_app -p 2 -t 4 -d disk
 	start_nginx 2 8
 	start_load 24 accepted
-	for round in 1 2 3 4; do
-		read -ra before <<<"$(children_of "$APP")"
-		kill -HUP "$APP"
-		wait_until 15 are_replaced "$APP" "${before[@]}"
-		let_pass 500
-	done
-	stop_load "four reloads" 200
+	reload_under_load
 	stop_app
 	stop_taskd
 	end_web
