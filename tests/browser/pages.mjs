@@ -1,6 +1,6 @@
 /*
  * Every page, light and dark, wide and narrow: it loads without a fault, axe-core finds nothing serious or
- * critical, it does not scroll sideways, and a picture of it is made.
+ * critical, nothing moves where reduced motion is asked for, it does not scroll sideways, and a picture of it is made.
  *   pages.mjs RUNNING DEAD DIRECTORY    two tasks' ids; where the pictures go
  */
 import assert from 'node:assert/strict';
@@ -59,6 +59,10 @@ async function look(page, name, sizes, faults) {
 		await page.evaluate(axe);
 	for (const colorScheme of ['light', 'dark']) {
 		await page.emulateMedia({ colorScheme });
+		/* Reduced motion is asked for; what moved would be inspected with the colours of on its way, too. */
+		const moving = await page.evaluate(() => document.getAnimations().length);
+		if (moving > 0)
+			faults.push(`${name}, ${colorScheme}: ${moving} things move`);
 		for (const [width, size] of sizes) {
 			await page.setViewportSize(size);
 			await page.screenshot({ path: join(directory, `${name}-${colorScheme}-${width}.png`), fullPage: !name.startsWith('docs') });
