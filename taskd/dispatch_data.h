@@ -246,7 +246,7 @@ struct dispatcher {
 	bool stops_wait;        /* some lane may have stops that found no room */
 	bool caught_up;         /* all that lay in the ring at the start has been taken */
 	int control, wake_fd;
-	SLIST_HEAD(wanted_list, wanted) unread; /* to be asked of the journal again, when it can be read */
+	STAILQ_HEAD(wanted_list, wanted) unread; /* to be asked of the journal again, when it can be read */
 	int64_t unread_ms;           /* then */
 	/* Commands about tasks that are being looked up; the oldest's place in the ring is kept. */
 	uint32_t commands_asked;

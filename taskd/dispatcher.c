@@ -405,6 +405,7 @@ static bool open_all(struct loop *loop, struct tr_error *error)
 	if (!open_loop(loop) || !id_source_open(&dispatcher->ids) || !workers_open(dispatcher))
 		return false;
 	TAILQ_INIT(&dispatcher->unshown);
+	STAILQ_INIT(&dispatcher->unread);
 	dispatcher->random = dispatcher->ids.state;
 	dispatcher->next_due_ms = dispatcher->next_deadline_ms = INT64_MAX;
 	dispatcher->signal_worker = signal_worker;

@@ -13,7 +13,7 @@
 
 /* What is asked of the journal comes back with the pointer to one of these, plus one, as its tag. */
 struct wanted {
-	SLIST_ENTRY(wanted) link; /* in dispatcher->unread */
+	STAILQ_ENTRY(wanted) link; /* in dispatcher->unread */
 	struct tr_id id;
 	enum purpose { TO_CANCEL, TO_RETRY, TO_DISCARD, TO_RUN, TO_PURGE, TO_GO_ON, TO_GIVE_UP } purpose;
 	int64_t asked_ns;  /* of a command: when it was given, by the producer's clock, */
@@ -228,14 +228,18 @@ static bool is_concerned(const struct dispatcher *dispatcher, const struct wante
 	return is_fit(dispatcher, wanted, row->state, row->commanded_ns);
 }
 
-/* A cancelled task must not run and a blocked one not wait for ever: what cannot be read is asked again. */
+/*
+ * A cancelled task must not run and a blocked one not wait for ever: what cannot be read is asked again. What was asked
+ * after it comes after it, or what was cancelled when it was dead would be cancelled when it has been retried.
+ */
 void wanted_answered(struct dispatcher *dispatcher, const struct journal_list *list)
 {
 	struct wanted *wanted = (struct wanted *)(uintptr_t)(list->tag - 1);
 
-	if (list->error) {
-		SLIST_INSERT_HEAD(&dispatcher->unread, wanted, link);
+	if (list->error)
 		dispatcher->unread_ms = dispatcher->now_ms + UNREADABLE_MS;
+	if (list->error || !STAILQ_EMPTY(&dispatcher->unread)) {
+		STAILQ_INSERT_TAIL(&dispatcher->unread, wanted, link);
 		return;
 	}
 	struct task *task = tasks_find(dispatcher, &wanted->id);
@@ -251,8 +255,8 @@ void wanted_tick(struct dispatcher *dispatcher)
 
 	if (dispatcher->unread_ms > dispatcher->now_ms)
 		return;
-	while ((wanted = SLIST_FIRST(&dispatcher->unread)) != NULL) {
-		SLIST_REMOVE_HEAD(&dispatcher->unread, link);
+	while ((wanted = STAILQ_FIRST(&dispatcher->unread)) != NULL) {
+		STAILQ_REMOVE_HEAD(&dispatcher->unread, link);
 		ask(dispatcher, wanted);
 	}
 }

@@ -88,6 +88,7 @@ static inline void world_start(void)
 		.next_due_ms = INT64_MAX, .next_deadline_ms = INT64_MAX, .swept_ms = now_ms,
 		.signal_worker = world_signalled, .worker_recycled = world_recycled, .random = 42, .ids = { 4711 } };
 	TAILQ_INIT(&dispatcher->unshown);
+	STAILQ_INIT(&dispatcher->unread);
 	set_now(now_ms);
 	CU_ASSERT_FATAL(workers_open(dispatcher));
 	CU_ASSERT_FATAL(recorder_open(dispatcher, world_wake, NULL, &error));

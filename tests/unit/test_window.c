@@ -223,6 +223,38 @@ static void test_journal_cannot_be_read(void)
 	EXPECT_TEXT(journaled(ids[8]), "cancelled");
 }
 
+/* Commands about one task, the first of which, or two, cannot be read: it is discarded before it could be retried. */
+static void test_unread_commands_keep_their_order(void)
+{
+	static const enum record_kind kinds[] = { RECORD_DISCARD, RECORD_RETRY, RECORD_RETRY };
+	struct record record = record_for("h");
+	char args[4000];
+
+	memset(args, '7', sizeof args);
+	record.args = (struct record_text){ args, sizeof args };
+	record.args_bytes = sizeof args;
+	for (unsigned unread = 1; unread <= 2; unread++) {
+		const struct tr_id id = publish(&record, 1);
+		settle();
+		EXPECT_ID(run_next(EV_BURY), id);
+		settle();
+		for (unsigned i = 0; i < 3; i++) {
+			if (i < unread)
+				fault_arm(FAULT_MEMORY, 1, 0);
+			publish_command(kinds[i], id);
+			intake_turn(&world.dispatcher);
+			await_journal();
+			CU_ASSERT_TRUE(fault_disarm());
+		}
+		window_poll(&world.dispatcher);
+		CU_ASSERT_EQUAL(world.dispatcher.commands_asked, 3);
+		pass(1000);
+		settle();
+		EXPECT_TEXT(journaled(id), "cancelled");
+	}
+	CU_ASSERT_EQUAL(stat_of(STAT_task_retried), 0);
+}
+
 /* Names of queues come from producers. A task that finds no room for its queue is not lost silently. */
 static void test_too_many_queues(void)
 {
@@ -380,6 +412,7 @@ int main(void)
 		{ "scheduled tasks rest too", test_scheduled_tasks_rest_too },
 		{ "cancel wherever it is", test_cancel_wherever_it_is },
 		{ "the journal cannot be read", test_journal_cannot_be_read },
+		{ "unread commands keep their order", test_unread_commands_keep_their_order },
 		{ "too many queues", test_too_many_queues },
 		{ "restart", test_restart },
 		{ "restart reads the ring again", test_restart_reads_the_ring_again },
