@@ -69,7 +69,7 @@ uint64_t ring_used(const struct ring *ring);
 
 /*
  * Copies the batch at `position` without taking it, if it is published and not yet retired, into
- * `to` (ring_batch_max() bytes). Returns its size, or 0. Reading goes from ring_oldest() until 0 comes.
+ * `to` (ring_batch_max() bytes). Returns its size, or 0. Reading goes from ring_oldest() over ring_used() positions.
  */
 size_t ring_peek(const struct ring *ring, uint64_t position, void *to);
 uint64_t ring_oldest(const struct ring *ring);
@@ -143,6 +143,12 @@ uint64_t ring_published(const struct ring_consumer *consumer);
 
 /* Published and not yet retired, as ring_published() sees it. */
 uint64_t ring_unretired(const struct ring_consumer *consumer);
+
+/*
+ * What was taken at `position` is over, and must not be taken again by whoever starts next. Its slots are free; its
+ * cell stays until it is retired.
+ */
+void ring_strike(struct ring_consumer *consumer, uint64_t position);
 
 /* Positions below `position` will never be asked for again: their cells and slots are free. */
 void ring_retire(struct ring_consumer *consumer, uint64_t position);

@@ -96,13 +96,12 @@ size_t ring_take(struct ring_consumer *consumer, void *to, uint64_t *position)
 		prefetch(ring, at + 3);
 		size_t bytes = ring_copy_batch(ring, cell, to);
 		consumer->head = at + 1;
-		if (cell_lane(cell) < ring->geometry.lanes)
-			consumer->lanes[cell_lane(cell)].batches++;
 		if (bytes) {
+			consumer->lanes[cell_lane(cell)].batches++;
 			*position = at;
 			return bytes;
 		}
-		consumer->report.damaged_batches++;
+		consumer->report.damaged_batches += cell != cell_struck(lap);
 	}
 	return 0;
 }
@@ -125,6 +124,17 @@ uint64_t ring_published(const struct ring_consumer *consumer)
 uint64_t ring_unretired(const struct ring_consumer *consumer)
 {
 	return ring_published(consumer) - consumer->retired;
+}
+
+void ring_strike(struct ring_consumer *consumer, uint64_t position)
+{
+	const struct ring *ring = consumer->ring;
+
+	assert(position < consumer->head);
+	if (position < consumer->retired)
+		return; /* the ring was truncated meanwhile, and is another one */
+	/* As in ring_retire(). One store: whoever starts next finds the batch, or nothing. */
+	atomic_store_explicit(ring_cell(ring, position), cell_struck(ring_lap(ring, position)), memory_order_release);
 }
 
 void ring_retire(struct ring_consumer *consumer, uint64_t position)

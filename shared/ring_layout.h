@@ -91,6 +91,18 @@ static inline uint64_t cell_full(uint64_t lap, uint32_t lane, uint32_t first, ui
 	return lap << CELL_LAP_SHIFT | CELL_FULL | (uint64_t)lane << CELL_LANE_SHIFT |
 	    (uint64_t)first << CELL_SLOTS_BITS | slots;
 }
+/*
+ * Two that are full and name no slots: a publication that is lost, which counts as damage when it is taken, and one
+ * that the consumer has struck out.
+ */
+static inline uint64_t cell_void(uint64_t lap)
+{
+	return cell_full(lap, 0, 0, 0);
+}
+static inline uint64_t cell_struck(uint64_t lap)
+{
+	return cell_full(lap, 0, 1, 0);
+}
 static inline uint32_t cell_lane(uint64_t cell)
 {
 	return (uint32_t)(cell >> CELL_LANE_SHIFT) & ((1u << CELL_LANE_BITS) - 1);

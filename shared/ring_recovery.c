@@ -84,13 +84,6 @@ bool ring_find_start(struct ring_consumer *consumer)
 
 /* ---- scribbles --------------------------------------------------------------------------- */
 
-/* Full, and names nothing: it stands for a publication that is lost, and is dropped when taken. */
-static uint64_t cell_void(uint64_t lap)
-{
-	return cell_full(lap, 0, 0, 0);
-}
-
-
 void ring_mend_cell(struct ring_consumer *consumer, uint64_t seen)
 {
 	const struct ring *ring = consumer->ring;

@@ -107,6 +107,41 @@ static void test_restart_with_lost_oldest(void)
 	ring_detach(&ring);
 }
 
+/* ---- striking out ------------------------------------------------------------------------ */
+
+/* What was struck out is not taken again, is no damage, and its slots are free before it is retired. */
+static void test_strike(void)
+{
+	struct ring *ring = attach(&small);
+	struct ring_consumer *consumer = consume(&small);
+	static char batch[1 << 20];
+
+	for (uint32_t i = 0; i < small.slots_per_lane; i++)
+		CU_ASSERT_EQUAL(publish(ring, 100, 1, i), TR_OK);
+	expect_take(consumer, 0, small.slots_per_lane - 1);
+	ring_strike(consumer, 0);
+	ring_strike(consumer, 1);
+	ring_strike(consumer, 3);
+	CU_ASSERT_EQUAL(ring_peek(ring, 1, batch), 0);
+	CU_ASSERT_EQUAL(ring_peek(ring, 2, batch), 100);
+	expect_publish(ring, small.slots_per_lane, small.slots_per_lane + 2); /* in the slots of the first two */
+	restart(&consumer);
+	CU_ASSERT_EQUAL(ring_taken(consumer), 0);
+	CU_ASSERT_EQUAL(ring_unretired(consumer), small.slots_per_lane + 2);
+	expect_take(consumer, 2, 3);
+	expect_take(consumer, 4, small.slots_per_lane + 2);
+	CU_ASSERT_EQUAL(ring_lane_info(consumer, 0).batches, small.slots_per_lane - 1);
+	retire_all(consumer);
+	ring_strike(consumer, 5); /* it is retired: nothing happens */
+	restart(&consumer);
+	CU_ASSERT_EQUAL(ring_taken(consumer), small.slots_per_lane + 2);
+	expect_publish(ring, 0, 10);
+	expect_take(consumer, 0, 10);
+	expect_sound(consumer);
+	ring_consumer_close(&consumer, false);
+	ring_detach(&ring);
+}
+
 /* ---- names that come and go -------------------------------------------------------------- */
 
 static void test_stale(void)
@@ -433,6 +468,7 @@ int main(void)
 		{ "a restart at each stage", test_restart },
 		{ "a restart trusts the cells alone", test_restart_without_cursors },
 		{ "a restart after the oldest cell is lost", test_restart_with_lost_oldest },
+		{ "what is struck out is not taken again", test_strike },
 		{ "a removed ring is stale", test_stale },
 		{ "it is removed when nobody needs it", test_remove },
 		{ "scribbles are counted", test_scribbles_are_counted },
