@@ -1,5 +1,5 @@
 /*
- * An opened instance, as the library's own files see it: client.c, batch.c, command.c, command_many.c, status.c,
+ * An opened instance, as the library's own files see it: client.c, batch.c, command.c, status.c,
  * list.c, task_log.c, detail.c, explain.c.
  */
 #ifndef TR_CLIENT_H

@@ -69,6 +69,24 @@ enum tr_result tr_task_purge(struct taskring *ring, const struct tr_id *id)
 	return command_if(ring, RECORD_PURGE, id, 1u << TR_SUCCEEDED | 1u << TR_DEAD | 1u << TR_CANCELLED | 1u << TR_EXPIRED);
 }
 
+/*
+ * Each is published by itself, since taskd strikes what has no effect out of the ring, and strikes only whole
+ * publications.
+ */
+enum tr_result tr_tasks_command(struct taskring *ring, enum tr_command command, const struct tr_id *ids, size_t count, size_t *asked)
+{
+	static const enum record_kind kinds[] = { [TR_CANCEL] = RECORD_CANCEL, [TR_RETRY] = RECORD_RETRY,
+		[TR_DISCARD] = RECORD_DISCARD, [TR_RUN] = RECORD_RUN };
+	enum tr_result result = ring->magic == CLIENT_MAGIC ? TR_OK : TR_FORKED;
+
+	*asked = 0;
+	while (result == TR_OK && *asked < count) {
+		result = command_task(ring, kinds[command], &ids[*asked]);
+		*asked += result == TR_OK;
+	}
+	return result;
+}
+
 /* ---- about a queue ----------------------------------------------------------------------- */
 
 static enum tr_result command_queue(struct taskring *ring, enum record_kind kind, const char *queue)

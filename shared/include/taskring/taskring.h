@@ -296,7 +296,7 @@ TR_API void tr_task_recipe_clear(struct tr_task_recipe *recipe);
 enum tr_command { TR_CANCEL, TR_RETRY, TR_DISCARD, TR_RUN };
 
 /*
- * The same of many tasks, in a few publications: as tr_task_cancel(), tr_task_retry() and so on of each, but what
+ * The same of many tasks: as tr_task_cancel(), tr_task_retry() and so on of each, but what
  * state a task is in is judged by taskd alone, which ignores the command for one that it does not fit. `ids`
  * are those of a page of tr_tasks_list(), say. *asked: of how many taskd was asked, the first ones; after an
  * error it may be less than `count`, and the call may be made again with all of them: asking twice does no harm.
