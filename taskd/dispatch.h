@@ -54,8 +54,8 @@ void tasks_retry(struct dispatcher *dispatcher, struct task *task, int64_t asked
 void tasks_discard(struct dispatcher *dispatcher, struct task *task);
 /* Has an ended task forgotten: row, attempts, lines, files and what the board shows. */
 void tasks_purge(struct dispatcher *dispatcher, struct task *task);
-/* Makes a scheduled or retrying task due, as was asked at `asked_ns` by the producer's clock. */
-void tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns);
+/* Makes a scheduled or retrying task due, as was asked at `asked_ns` by the producer's clock. False: it was. */
+bool tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns);
 /* Ends a waiting task that is_expired. */
 void tasks_expire(struct dispatcher *dispatcher, struct task *task);
 /* The task's record names a time by which it must have started, and that is past. */
@@ -82,8 +82,8 @@ int64_t scheduler_oldest_wait_ms(const struct dispatcher *dispatcher);
 
 /* ---- queues.c ---------------------------------------------------------------------------- */
 
-/* Carries out RECORD_PAUSE or RECORD_RESUME. */
-void queues_command(struct dispatcher *dispatcher, const struct record *command);
+/* Carries out RECORD_PAUSE or RECORD_RESUME. False: it had no effect. */
+bool queues_command(struct dispatcher *dispatcher, const struct record *command);
 /* The queues that the journal knows as paused, at the start. False: it could not be read, or no memory. */
 bool queues_restore(struct dispatcher *dispatcher);
 /* Every second: ends what has expired in paused queues, which give nothing out. */
@@ -113,8 +113,11 @@ bool window_is_blocked(const struct journal_state *state);
 
 /* ---- wanted.c ---------------------------------------------------------------------------- */
 
-/* Carries out a command, taken at that position of the ring, now or when the journal has answered. */
-void wanted_command(struct dispatcher *dispatcher, const struct record *command, uint64_t position);
+/*
+ * Carries out a command, taken at that position of the ring (`alone`: and nothing else was), now or when the journal has
+ * answered. Without effect, it is struck out of the ring.
+ */
+void wanted_command(struct dispatcher *dispatcher, const struct record *command, uint64_t position, bool alone);
 /* Has the next of a batch loaded, after the one before it has ended: it goes on, or is given up. */
 void wanted_next(struct dispatcher *dispatcher, const struct tr_id *id, bool succeeded);
 /* The journal's answer: a list whose tag is odd. */

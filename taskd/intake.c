@@ -102,9 +102,10 @@ static void take_batch(struct dispatcher *dispatcher, const char *batch, size_t 
 			log_event(LOG_WARNING, "record-invalid", "position=%llu fault=%s",
 			    (unsigned long long)position, fault);
 		} else if (record.kind == RECORD_PAUSE || record.kind == RECORD_RESUME) {
-			queues_command(dispatcher, &record);
+			if (!queues_command(dispatcher, &record) && used == bytes)
+				ring_strike(dispatcher->ring, position);
 		} else if (record.kind != RECORD_TASK) {
-			wanted_command(dispatcher, &record, position);
+			wanted_command(dispatcher, &record, position, used == bytes);
 		} else if (is_known(dispatcher, &record, position)) {
 			stat_add(board, STAT_records_known, 1);
 		} else {

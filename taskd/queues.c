@@ -37,31 +37,31 @@ static void set_paused(struct dispatcher *dispatcher, struct queue *queue, bool 
 	board_rows_show(dispatcher);
 }
 
-static void refuse(struct dispatcher *dispatcher, const struct record *command, const char *why)
+/* False: it had no effect. */
+static bool refuse(struct dispatcher *dispatcher, const struct record *command, const char *why)
 {
 	stat_add(dispatcher->board, STAT_command_refused, 1);
 	log_event(LOG_WARNING, "command-refused", "command=%s queue=%.*s reason=%s",
 	    command->kind == RECORD_PAUSE ? "pause" : "resume", (int)command->queue.bytes, command->queue.at, why);
+	return false;
 }
 
-void queues_command(struct dispatcher *dispatcher, const struct record *command)
+bool queues_command(struct dispatcher *dispatcher, const struct record *command)
 {
 	bool pause = command->kind == RECORD_PAUSE;
 	struct queue *queue = scheduler_queue(dispatcher, command->queue);
 
-	if (!queue) {
-		if (pause)
-			refuse(dispatcher, command, "it cannot be made: too many others are in use");
-	} else if (queue->paused == pause) {
-		return;
-	} else if (pause && dispatcher->queues_paused >= TR_PAUSED_MAX) {
-		refuse(dispatcher, command, "too many queues are paused");
-	} else if (!recorder_queue(dispatcher, queue->name, pause)) {
-		refuse(dispatcher, command, "out of memory");
-	} else {
-		set_paused(dispatcher, queue, pause);
-		log_event(LOG_NOTICE, pause ? "queue-paused" : "queue-resumed", "queue=%s", queue->name);
-	}
+	if (!queue && pause)
+		return refuse(dispatcher, command, "it cannot be made: too many others are in use");
+	if (!queue || queue->paused == pause)
+		return false;
+	if (pause && dispatcher->queues_paused >= TR_PAUSED_MAX)
+		return refuse(dispatcher, command, "too many queues are paused");
+	if (!recorder_queue(dispatcher, queue->name, pause))
+		return refuse(dispatcher, command, "out of memory");
+	set_paused(dispatcher, queue, pause);
+	log_event(LOG_NOTICE, pause ? "queue-paused" : "queue-resumed", "queue=%s", queue->name);
+	return true;
 }
 
 bool queues_restore(struct dispatcher *dispatcher)

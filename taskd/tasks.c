@@ -290,11 +290,11 @@ void tasks_purge(struct dispatcher *dispatcher, struct task *task)
 	recorder_dirty(dispatcher, task);
 }
 
-void tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns)
+bool tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked_ns)
 {
 	stat_add(dispatcher->board, STAT_task_hurried, 1);
 	if (task->due_ms <= dispatcher->now_ms)
-		return; /* it takes its turn already */
+		return false; /* it takes its turn already */
 	if (task->where != NOWHERE)
 		scheduler_remove(task);
 	task->resting = false;
@@ -306,4 +306,5 @@ void tasks_hurry(struct dispatcher *dispatcher, struct task *task, int64_t asked
 		tasks_changed(dispatcher, task);
 	if (!task->blocked)
 		window_admit(dispatcher, task);
+	return true;
 }

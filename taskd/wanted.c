@@ -3,6 +3,10 @@
  * next ones of their batches. Enters: commands (intake.c), ids (window.c). Leaves: what was wanted, carried out, on
  * tasks in memory at once, on others when the journal has answered. While a command waits for its answer,
  * the ring is not retired beyond it (recorder.c): whoever starts next reads it again.
+ *
+ * A command that had no effect is struck out of the ring. After a kill it would be carried out on a task that has changed
+ * since: a cancelling, for instance, of what was dead, on what has been retried. What has had an effect stays until that is
+ * in the journal, and may be taken twice: is_replayed().
  */
 #include <stdlib.h>
 
@@ -17,7 +21,8 @@ struct wanted {
 	struct tr_id id;
 	enum purpose { TO_CANCEL, TO_RETRY, TO_DISCARD, TO_RUN, TO_PURGE, TO_GO_ON, TO_GIVE_UP } purpose;
 	int64_t asked_ns;  /* of a command: when it was given, by the producer's clock, */
-	uint64_t position; /* and where it stands in the ring */
+	uint64_t position; /* and where it stands in the ring, */
+	bool alone;        /* as the only one of its batch */
 };
 
 /* ---- commands ---------------------------------------------------------------------------- */
@@ -62,7 +67,8 @@ static bool is_fit(const struct dispatcher *dispatcher, const struct wanted *wan
 	return (wanted->purpose != TO_RETRY && wanted->purpose != TO_RUN) || !is_replayed(dispatcher, wanted, commanded_ns);
 }
 
-static void refuse(struct dispatcher *dispatcher, const struct wanted *wanted, const struct task *task)
+/* False: it had no effect. */
+static bool refuse(struct dispatcher *dispatcher, const struct wanted *wanted, const struct task *task)
 {
 	static const char *const names[] = { [TO_RETRY] = "retry", [TO_DISCARD] = "discard", [TO_RUN] = "run",
 		[TO_PURGE] = "purge" };
@@ -71,6 +77,7 @@ static void refuse(struct dispatcher *dispatcher, const struct wanted *wanted, c
 	stat_add(dispatcher->board, STAT_command_refused, 1);
 	log_event(LOG_NOTICE, "command-refused", "command=%s id=%s reason=%s", names[wanted->purpose],
 	    tr_id_format(&wanted->id, id), task ? tr_state_name((enum tr_state)task->state) : "no such task in a state for it");
+	return false;
 }
 
 /* ---- asking the journal ------------------------------------------------------------------ */
@@ -118,8 +125,8 @@ void wanted_next(struct dispatcher *dispatcher, const struct tr_id *id, bool suc
 	want(dispatcher, &wanted);
 }
 
-/* `task` NULL: there is none, or none that this is about. */
-static void carry_out(struct dispatcher *dispatcher, const struct wanted *wanted, struct task *task)
+/* `task` NULL: there is none, or none that this is about. False: it was a command, and had no effect. */
+static bool carry_out(struct dispatcher *dispatcher, const struct wanted *wanted, struct task *task)
 {
 	bool fit = task && !task->purged && is_fit(dispatcher, wanted, (enum tr_state)task->state, task->commanded_ns);
 
@@ -127,15 +134,15 @@ static void carry_out(struct dispatcher *dispatcher, const struct wanted *wanted
 	case TO_CANCEL:
 		if (fit)
 			tasks_cancel(dispatcher, task, "cancelled on demand");
-		return;
+		return fit;
 	case TO_GO_ON:
 		if (task)
 			window_unblock(dispatcher, task);
-		return;
+		return true;
 	case TO_GIVE_UP:
 		if (task && task->blocked)
 			tasks_cancel(dispatcher, task, BEFORE_FAILED);
-		return;
+		return true;
 	case TO_RETRY:
 	case TO_DISCARD:
 	case TO_RUN:
@@ -145,7 +152,7 @@ static void carry_out(struct dispatcher *dispatcher, const struct wanted *wanted
 	if (!task && wanted->purpose == TO_PURGE && board_forget(dispatcher->writer, &wanted->id))
 		stat_add(dispatcher->board, STAT_task_purged, 1); /* it has no row, and was shown nevertheless */
 	else if (!fit)
-		refuse(dispatcher, wanted, task);
+		return refuse(dispatcher, wanted, task);
 	else if (wanted->purpose == TO_RETRY)
 		tasks_retry(dispatcher, task, wanted->asked_ns);
 	else if (wanted->purpose == TO_DISCARD)
@@ -153,7 +160,15 @@ static void carry_out(struct dispatcher *dispatcher, const struct wanted *wanted
 	else if (wanted->purpose == TO_PURGE)
 		tasks_purge(dispatcher, task);
 	else
-		tasks_hurry(dispatcher, task, wanted->asked_ns);
+		return tasks_hurry(dispatcher, task, wanted->asked_ns);
+	return true;
+}
+
+/* What shares its batch with others stays: it is struck out with them or not at all. */
+static void strike(struct dispatcher *dispatcher, const struct wanted *wanted)
+{
+	if (wanted->alone)
+		ring_strike(dispatcher->ring, wanted->position);
 }
 
 /*
@@ -198,25 +213,24 @@ static enum purpose purpose_of(const struct record *command)
 	}
 }
 
-void wanted_command(struct dispatcher *dispatcher, const struct record *command, uint64_t position)
+void wanted_command(struct dispatcher *dispatcher, const struct record *command, uint64_t position, bool alone)
 {
 	const struct wanted wanted = { .id = command->id, .asked_ns = command->created_ns, .position = position,
-		.purpose = purpose_of(command) };
+		.alone = alone, .purpose = purpose_of(command) };
 	struct task *task = tasks_find(dispatcher, &command->id);
 
-	if (task)
-		bury_again(dispatcher, &wanted, task);
-	if (task && wanted.purpose == TO_PURGE)
-		tasks_show_now(dispatcher, task); /* how it ended is told before it goes */
-	if (task && wanted.purpose == TO_PURGE && is_awaited(dispatcher, task))
-		refuse(dispatcher, &wanted, task);
-	else if (task)
-		carry_out(dispatcher, &wanted, task);
-	if (task)
+	if (!task) {
+		if (!dispatcher->commands_asked)
+			dispatcher->commands_from = position;
+		want(dispatcher, &wanted);
 		return;
-	if (!dispatcher->commands_asked)
-		dispatcher->commands_from = position;
-	want(dispatcher, &wanted);
+	}
+	bury_again(dispatcher, &wanted, task);
+	if (wanted.purpose == TO_PURGE)
+		tasks_show_now(dispatcher, task); /* how it ended is told before it goes */
+	bool awaited = wanted.purpose == TO_PURGE && is_awaited(dispatcher, task);
+	if (awaited ? !refuse(dispatcher, &wanted, task) : !carry_out(dispatcher, &wanted, task))
+		strike(dispatcher, &wanted);
 }
 
 /* ---- its answers ------------------------------------------------------------------------- */
@@ -245,7 +259,8 @@ void wanted_answered(struct dispatcher *dispatcher, const struct journal_list *l
 	struct task *task = tasks_find(dispatcher, &wanted->id);
 	if (!task && list->count && is_concerned(dispatcher, wanted, &list->tasks->state))
 		task = window_load(dispatcher, list->tasks);
-	carry_out(dispatcher, wanted, task);
+	if (!carry_out(dispatcher, wanted, task))
+		strike(dispatcher, wanted);
 	drop(dispatcher, wanted);
 }
 

@@ -201,4 +201,44 @@ expect_cancelled() {
 	expect "its state" cancelled "$(state_of "$ID")"
 }
 
+# From here on no commit of taskd's succeeds.
+hold_journal() {
+	mkfifo "$WORK/hold"
+	sqlite3 "$RUN/journal.db" <"$WORK/hold" &
+	HOLDER=$!
+	exec 7>"$WORK/hold"
+	printf '.timeout 10000\nBEGIN IMMEDIATE;\n.system touch %s\n' "$WORK/held" >&7
+	wait_until 15 test -e "$WORK/held"
+}
+
+release_journal() {
+	exec 7>&-
+	wait "$HOLDER"
+}
+
+# It was dead when it was cancelled, which so had no effect; and was retried. After a kill both are taken once more, but
+# in the journal it is alive: nothing could be written since.
+test_taken_twice() {
+	configure
+	start_taskd
+	push -P default
+	await queues_paused=1
+	ID=$(push -H fail_permanently)
+	wait_row "$ID" queued
+	hold_journal
+	push -U default
+	wait_state "$ID" dead
+	push -C "$ID"
+	push -R "$ID"
+	await task_dead=2
+	kill_taskd
+	expect "its row" queued "$(sql "SELECT state FROM tasks")"
+	release_journal
+	start_taskd
+	wait_row "$ID" dead
+	expect_stat task_cancelled 0
+	stop_taskd
+	expect_nothing_left
+}
+
 run_tests "$@"
