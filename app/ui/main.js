@@ -73,7 +73,9 @@ function show() {
 		const current = link.dataset.page === wanted.page;
 		if (current) {
 			link.setAttribute('aria-current', 'page');
-			link.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+			/* For a list wider than a phone. Not by scrollIntoView(): in some browsers Tab then goes on from there, past the link that skips. */
+			const list = link.closest('nav');
+			list.scrollLeft = link.offsetLeft - (list.clientWidth - link.offsetWidth) / 2;
 		} else {
 			link.removeAttribute('aria-current');
 		}
