@@ -42,6 +42,7 @@ void tasks_show_now(struct dispatcher *dispatcher, struct task *task);
 void tasks_show_all(struct dispatcher *dispatcher);
 /* How many tasks are in each state that is not an end. */
 void tasks_show_gauges(struct dispatcher *dispatcher);
+void tasks_show_dead(struct dispatcher *dispatcher); /* after what may have changed the journal */
 /* Shows it as it is and has it written; for changes that are not a change of state. */
 void tasks_changed(struct dispatcher *dispatcher, struct task *task);
 /* Replaces task->error; NULL clears. A failure to allocate loses the text only. */

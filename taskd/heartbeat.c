@@ -196,6 +196,7 @@ void heartbeat(struct dispatcher *dispatcher)
 	queues_expire(dispatcher);
 	history_tick(dispatcher);
 	stat_add(board, STAT_journal_removed, journal_removed(dispatcher->journal));
+	tasks_show_dead(dispatcher);
 	if (!dispatcher->draining)
 		sweep_spool(dispatcher);
 	const struct control_message alive = { .kind = CONTROL_PROGRESS };

@@ -36,7 +36,7 @@ struct journal {
 	struct journal_options options;
 	char *path;
 	pthread_t thread;
-	_Atomic uint64_t removed;
+	_Atomic uint64_t removed, dead;
 
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t asked, answered;
@@ -67,12 +67,21 @@ struct question {
 
 /* ---- the thread -------------------------------------------------------------------------- */
 
+static void tell_dead(struct journal *journal)
+{
+	int64_t dead = journal_db_dead(&journal->db);
+
+	if (dead >= 0)
+		journal->dead = (uint64_t)dead;
+}
+
 static void commit(struct journal *journal, struct journal_batch *batch)
 {
 	int64_t start_ns = clock_ns(CLOCK_MONOTONIC);
 
 	batch->failed = !journal_db_write(&journal->db, batch, batch->sync, &batch->error);
 	batch->duration_ns = clock_ns(CLOCK_MONOTONIC) - start_ns;
+	tell_dead(journal);
 	size_t most = 2 * (batch->inserts.count + batch->updates.count);
 	journal->retain_limit = most > RETAIN_CHUNK ? most : RETAIN_CHUNK;
 	if (journal->options.retention_age_ms > 0 || journal->options.retention_count > 0)
@@ -117,6 +126,7 @@ static void retain(struct journal *journal)
 	for (size_t i = 0; i < files.count && journal->options.removed != NULL; i++)
 		journal->options.removed(journal->options.removed_context, &files.at[i].id, files.at[i].flags);
 	free(files.at);
+	tell_dead(journal);
 	journal->retain_limit = RETAIN_CHUNK;
 }
 
@@ -271,6 +281,7 @@ enum tr_result journal_open(struct journal **journal, const struct journal_optio
 		free_journal(made);
 		return result;
 	}
+	tell_dead(made);
 	int code = start_thread(made);
 	if (code != 0) {
 		journal_db_close(&made->db);
@@ -440,28 +451,27 @@ enum tr_result journal_census(struct journal *journal, struct journal_census *ce
 	return question.yes ? TR_OK : TR_SYSTEM;
 }
 
-bool journal_knows(struct journal *journal, const struct tr_id *id)
+static bool knows(struct journal *journal, const struct tr_id *id, enum journal_knowing knowing)
 {
-	struct question question = { .request.kind = REQUEST_KNOWS, .id = id };
+	struct question question = { .request.kind = REQUEST_KNOWS, .id = id, .knowing = knowing };
 
 	ask_and_wait(journal, &question.request);
 	return question.yes;
+}
+
+bool journal_knows(struct journal *journal, const struct tr_id *id)
+{
+	return knows(journal, id, KNOWS_AT_ALL);
 }
 
 bool journal_is_live(struct journal *journal, const struct tr_id *id)
 {
-	struct question question = { .request.kind = REQUEST_KNOWS, .id = id, .knowing = KNOWS_LIVE };
-
-	ask_and_wait(journal, &question.request);
-	return question.yes;
+	return knows(journal, id, KNOWS_LIVE);
 }
 
 bool journal_needs_files(struct journal *journal, const struct tr_id *id)
 {
-	struct question question = { .request.kind = REQUEST_KNOWS, .id = id, .knowing = KNOWS_LIVE_OR_DEAD };
-
-	ask_and_wait(journal, &question.request);
-	return question.yes;
+	return knows(journal, id, KNOWS_LIVE_OR_DEAD);
 }
 
 char *journal_queues(struct journal *journal)
@@ -483,4 +493,9 @@ char *journal_paused(struct journal *journal)
 uint64_t journal_removed(struct journal *journal)
 {
 	return atomic_exchange(&journal->removed, 0);
+}
+
+uint64_t journal_dead(const struct journal *journal)
+{
+	return journal->dead;
 }

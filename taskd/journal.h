@@ -199,5 +199,7 @@ void journal_list_free(struct journal_list **list);
 
 /* Removed by retention since the last call. */
 uint64_t journal_removed(struct journal *journal);
+/* Dead tasks in the journal, as of its last commit or removal. */
+uint64_t journal_dead(const struct journal *journal);
 
 #endif

@@ -234,7 +234,7 @@ enum tr_result journal_db_open(struct journal_db *db, const char *path, struct t
 	/* Counting allocations takes a lock in each. Refused when SQLite already runs: then it stays on. */
 	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	enum tr_result result = journal_file_take(&file, path, error);
-	*db = (struct journal_db){ .path = path, .ended = -1, .lock_fd = file.fd };
+	*db = (struct journal_db){ .path = path, .ended = -1, .dead = -1, .lock_fd = file.fd };
 	if (result == TR_OK)
 		result = open_checked(db, &file, error);
 	if (result == TR_OK)
@@ -314,6 +314,7 @@ bool journal_db_write(struct journal_db *db, const struct journal_batch *batch, 
 		return false;
 	}
 	db->ended = tally.unsure || db->ended < 0 ? -1 : db->ended + tally.ended;
+	db->dead = tally.unsure || db->dead < 0 ? -1 : db->dead + tally.dead;
 	return true;
 }
 
@@ -333,6 +334,13 @@ bool journal_db_checkpoint(struct journal_db *db)
 void journal_db_rest(struct journal_db *db)
 {
 	sqlite3_db_release_memory(db->connection);
+}
+
+int64_t journal_db_dead(struct journal_db *db)
+{
+	if (db->dead < 0) /* and it stays so after an error */
+		journal_rows_number(db->statements[STATEMENT_COUNT_DEAD], &db->dead);
+	return db->dead;
 }
 
 /* ---- retention --------------------------------------------------------------------------- */
@@ -364,16 +372,21 @@ static int find_old(struct journal_db *db, int64_t age_ms, int64_t keep, int64_t
 	return code;
 }
 
-/* Those of the oldest that have files in the spool. An SQLite code. */
-static int find_files(struct journal_db *db, int64_t before_ms, int64_t count, struct journal_removed *found)
+/* The dead among the oldest, and which of them have files in the spool. An SQLite code. */
+static int find_dead(struct journal_db *db, int64_t before_ms, int64_t count, struct journal_removed *found)
 {
-	sqlite3_stmt *statement = db->statements[STATEMENT_RETAIN_FILES];
+	sqlite3_stmt *statement = db->statements[STATEMENT_RETAIN_DEAD];
 	size_t room = 0;
 	int code;
 
 	sqlite3_bind_int64(statement, 1, before_ms);
 	sqlite3_bind_int64(statement, 2, count);
 	while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+		uint8_t flags = (uint8_t)sqlite3_column_int(statement, 1);
+		found->dead++;
+		/* An id of another length is nothing that the spool knows. */
+		if (!(flags & (RECORD_SPOOLED | RECORD_FILE)) || sqlite3_column_bytes(statement, 0) != sizeof found->at->id)
+			continue;
 		if (found->count == room) {
 			size_t more = room ? room * 2 : 16;
 			void *moved = realloc(found->at, more * sizeof *found->at);
@@ -384,11 +397,8 @@ static int find_files(struct journal_db *db, int64_t before_ms, int64_t count, s
 			found->at = moved;
 			room = more;
 		}
-		/* An id of another length is nothing that the spool knows. */
-		if (sqlite3_column_bytes(statement, 0) != sizeof found->at->id)
-			continue;
 		memcpy(&found->at[found->count].id, sqlite3_column_blob(statement, 0), sizeof found->at->id);
-		found->at[found->count++].flags = (uint8_t)sqlite3_column_int(statement, 1);
+		found->at[found->count++].flags = flags;
 	}
 	sqlite3_reset(statement);
 	return code == SQLITE_DONE ? SQLITE_OK : code;
@@ -403,7 +413,7 @@ static int remove_old(struct journal_db *db, int64_t before_ms, int64_t count, s
 	if (code == SQLITE_OK)
 		code = journal_rows_run(db->statements[STATEMENT_BEGIN]);
 	if (code == SQLITE_OK)
-		code = find_files(db, before_ms, count, files);
+		code = find_dead(db, before_ms, count, files);
 	for (size_t i = 0; i < sizeof deletes / sizeof deletes[0] && code == SQLITE_OK; i++) {
 		sqlite3_bind_int64(db->statements[deletes[i]], 1, before_ms);
 		sqlite3_bind_int64(db->statements[deletes[i]], 2, count);
@@ -428,11 +438,13 @@ uint64_t journal_db_retain(struct journal_db *db, int64_t age_ms, int64_t keep, 
 	if (code != SQLITE_OK) {
 		roll_back(db);
 		files->count = 0; /* their rows are still there */
-		db->ended = -1;
+		db->ended = db->dead = -1;
 		*next_ms = now_ms + RETRY_MS;
 		return 0;
 	}
 	if (db->ended >= 0)
 		db->ended -= removed;
+	if (db->dead >= 0)
+		db->dead -= files->dead;
 	return (uint64_t)removed;
 }

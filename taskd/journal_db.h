@@ -19,9 +19,9 @@ struct journal_migration {
 };
 extern const struct journal_migration journal_migrations[JOURNAL_SCHEMA];
 
-/* What a batch or a chunk of retention changes in the count of ended tasks. */
+/* What a batch changes in the counts of ended tasks. */
 struct journal_tally {
-	int64_t ended;
+	int64_t ended, dead; /* all, and the dead among them */
 	bool unsure; /* ids were there already; count anew */
 };
 
@@ -47,6 +47,7 @@ enum journal_statement {
 	STATEMENT_COUNT_BLOCKED,
 	STATEMENT_COUNT_RUNNING,
 	STATEMENT_COUNT_ENDED,
+	STATEMENT_COUNT_DEAD,
 	STATEMENT_QUEUES,
 	STATEMENT_PAUSE,
 	STATEMENT_RESUME,
@@ -55,7 +56,7 @@ enum journal_statement {
 	STATEMENT_HISTORY_WRITE,
 	STATEMENT_HISTORY_PRUNE,
 	STATEMENT_OLDEST_ENDED,
-	STATEMENT_RETAIN_FILES,
+	STATEMENT_RETAIN_DEAD,
 	STATEMENT_RETAIN_ATTEMPTS,
 	STATEMENT_RETAIN_LINES,
 	STATEMENT_RETAIN_TASKS,
@@ -70,7 +71,7 @@ struct journal_db {
 	bool full_sync;     /* PRAGMA synchronous is FULL now, else NORMAL */
 	bool sync_failed;   /* see journal_db_write() */
 	uint32_t wal_pages; /* in the WAL and not yet known to be in the file */
-	int64_t ended;      /* ended tasks; -1: to be counted */
+	int64_t ended, dead; /* ended tasks, and the dead among them; -1: to be counted */
 	const char *path;   /* the caller's */
 };
 
@@ -110,11 +111,14 @@ bool journal_db_write(struct journal_db *db, const struct journal_batch *batch, 
 bool journal_db_checkpoint(struct journal_db *db);
 /* Gives the page cache's memory back. */
 void journal_db_rest(struct journal_db *db);
+/* How many dead tasks there are; -1: that cannot be read now. */
+int64_t journal_db_dead(struct journal_db *db);
 
-/* Removed tasks whose files in the spool are to go, too. */
+/* Removed tasks whose files in the spool are to go, too: those of the dead. */
 struct journal_removed {
 	struct { struct tr_id id; uint8_t flags; } *at; /* malloc()ed */
 	size_t count;
+	int64_t dead; /* with files or without */
 };
 
 /*

@@ -57,6 +57,7 @@ static const char *const sql[STATEMENTS] = {
 	[STATEMENT_COUNT_BLOCKED] = "SELECT " COUNTS ", 0 " FROM_BLOCKED " GROUP BY queue",
 	[STATEMENT_COUNT_RUNNING] = "SELECT " COUNTS ", 0 " FROM_RUNNING " GROUP BY queue",
 	[STATEMENT_COUNT_ENDED] = "SELECT count(*) " FROM_ENDED,
+	[STATEMENT_COUNT_DEAD] = "SELECT count(*) FROM task INDEXED BY task_failed WHERE state > 4 AND state = 5",
 	/* From each queue to the next, without reading what lies between. */
 	[STATEMENT_QUEUES] = "WITH RECURSIVE found(queue) AS (SELECT min(queue) " FROM_WAITING " UNION ALL "
 	    "SELECT (SELECT min(queue) " FROM_WAITING " AND queue > found.queue) FROM found "
@@ -69,8 +70,8 @@ static const char *const sql[STATEMENTS] = {
 	    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
 	[STATEMENT_HISTORY_PRUNE] = "DELETE FROM history WHERE span = ?1 AND at_ms < ?2",
 	[STATEMENT_OLDEST_ENDED] = "SELECT ended_ms " FROM_ENDED " ORDER BY ended_ms, id LIMIT 1",
-	[STATEMENT_RETAIN_FILES] = "SELECT id, flags FROM task WHERE id IN (SELECT id FROM (SELECT id, state "
-	    OLDEST_ENDED ") WHERE state = 5) AND flags & 12",
+	[STATEMENT_RETAIN_DEAD] = "SELECT id, flags FROM task WHERE id IN (SELECT id FROM (SELECT id, state "
+	    OLDEST_ENDED ") WHERE state = 5)",
 	[STATEMENT_RETAIN_LINES] = "DELETE FROM task_log WHERE task IN (SELECT id " OLDEST_ENDED ")",
 	[STATEMENT_RETAIN_ATTEMPTS] = "DELETE FROM attempt WHERE task IN (SELECT id " OLDEST_ENDED ")",
 	[STATEMENT_RETAIN_TASKS] = "DELETE FROM task WHERE id IN (SELECT id " OLDEST_ENDED ")",
@@ -109,6 +110,13 @@ int journal_rows_open(struct journal_db *db)
 	return code;
 }
 
+/* *state stays when the journal has no such task. An SQLite code. */
+static int read_state(struct journal_db *db, const struct tr_id *id, int64_t *state)
+{
+	bind_id(db->statements[STATEMENT_STATE], 1, id);
+	return journal_rows_number(db->statements[STATEMENT_STATE], state);
+}
+
 /* ---- writing ----------------------------------------------------------------------------- */
 
 static int insert_tasks(struct journal_db *db, const struct journal_batch *batch, struct journal_tally *tally)
@@ -116,8 +124,10 @@ static int insert_tasks(struct journal_db *db, const struct journal_batch *batch
 	if (batch->inserts.count == 0)
 		return SQLITE_OK;
 	int code = journal_rows_run(db->statements[STATEMENT_INSERT_TASKS]);
-	for (size_t i = 0; i < batch->inserts.count; i++)
+	for (size_t i = 0; i < batch->inserts.count; i++) {
 		tally->ended += tr_state_is_ended(batch->inserts.at[i].state.state);
+		tally->dead += batch->inserts.at[i].state.state == TR_DEAD;
+	}
 	/* Some ids were there already, nobody knows which: then what was added here is not right. */
 	if ((size_t)sqlite3_changes(db->connection) != batch->inserts.count)
 		tally->unsure = true;
@@ -146,10 +156,11 @@ static void bind_change(sqlite3_stmt *statement, const struct journal_change *ch
 	sqlite3_bind_int64(statement, 16, state->commanded_ns);
 }
 
-/* The task is live nearly always, so the count of ended ones is kept without reading it first. */
+/* The task is live nearly always, so the counts of ended ones are kept without reading it first. */
 static int update_task(struct journal_db *db, const struct journal_change *change, struct journal_tally *tally)
 {
-	bool ends = tr_state_is_ended(change->state.state);
+	bool ends = tr_state_is_ended(change->state.state), dies = change->state.state == TR_DEAD;
+	int64_t before = TR_STATES;
 
 	bind_change(db->statements[STATEMENT_UPDATE_LIVE], change);
 	int code = journal_rows_run(db->statements[STATEMENT_UPDATE_LIVE]);
@@ -157,17 +168,23 @@ static int update_task(struct journal_db *db, const struct journal_change *chang
 		return code;
 	if (sqlite3_changes(db->connection) > 0) {
 		tally->ended += ends;
+		tally->dead += dies;
 		return SQLITE_OK;
 	}
+	code = read_state(db, &change->id, &before);
+	if (code != SQLITE_OK || before == TR_STATES)
+		return code;
 	bind_change(db->statements[STATEMENT_UPDATE_ENDED], change);
 	code = journal_rows_run(db->statements[STATEMENT_UPDATE_ENDED]);
-	if (code == SQLITE_OK && sqlite3_changes(db->connection) > 0)
-		tally->ended -= !ends;
+	tally->ended -= !ends;
+	tally->dead += dies - (before == TR_DEAD);
 	return code;
 }
 
 static int delete_task(struct journal_db *db, const struct tr_id *id, struct journal_tally *tally)
 {
+	int64_t before = TR_STATES;
+
 	bind_id(db->statements[STATEMENT_DELETE_ATTEMPTS], 1, id);
 	int code = journal_rows_run(db->statements[STATEMENT_DELETE_ATTEMPTS]);
 	bind_id(db->statements[STATEMENT_DELETE_LINES], 1, id);
@@ -179,10 +196,13 @@ static int delete_task(struct journal_db *db, const struct tr_id *id, struct jou
 	code = journal_rows_run(db->statements[STATEMENT_DELETE_LIVE]);
 	if (code != SQLITE_OK || sqlite3_changes(db->connection) > 0)
 		return code;
+	code = read_state(db, id, &before);
+	if (code != SQLITE_OK || before == TR_STATES)
+		return code;
 	bind_id(db->statements[STATEMENT_DELETE_ENDED], 1, id);
 	code = journal_rows_run(db->statements[STATEMENT_DELETE_ENDED]);
-	if (code == SQLITE_OK)
-		tally->ended -= sqlite3_changes(db->connection);
+	tally->ended--;
+	tally->dead -= before == TR_DEAD;
 	return code;
 }
 
@@ -292,8 +312,7 @@ static int find_predecessor(struct journal_db *db, struct journal_task *task, bo
 	const struct tr_id before = id_step(&task->record.id, -1);
 	int64_t state = TR_STATES;
 
-	bind_id(db->statements[STATEMENT_STATE], 1, &before);
-	int code = journal_rows_number(db->statements[STATEMENT_STATE], &state);
+	int code = read_state(db, &before, &state);
 	task->predecessor = state >= 0 && state < TR_STATES ? (enum tr_state)state : TR_STATES;
 	*orphan = task->predecessor == TR_STATES || tr_state_is_ended(task->predecessor);
 	return code;
@@ -405,9 +424,8 @@ bool journal_db_knows(struct journal_db *db, const struct tr_id *id, enum journa
 {
 	int64_t state = -1;
 
-	bind_id(db->statements[STATEMENT_STATE], 1, id);
 	/* When in doubt: nothing of a live task is removed, and no task is dropped. */
-	if (journal_rows_number(db->statements[STATEMENT_STATE], &state) != SQLITE_OK)
+	if (read_state(db, id, &state) != SQLITE_OK)
 		return knowing != KNOWS_AT_ALL;
 	if (state < 0)
 		return false;

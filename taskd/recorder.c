@@ -397,6 +397,7 @@ static void committed(struct dispatcher *dispatcher, struct journal_done *done)
 	stat_add(board, STAT_journal_commits, 1);
 	stat_add(board, STAT_journal_fsyncs, done->synced);
 	stat_add(board, STAT_journal_rows, done->rows);
+	tasks_show_dead(dispatcher);
 	hist_add(&board->hists[HIST_commit_ns], (uint64_t)done->duration_ns);
 	journal_batch_free(&done->batch);
 	/* What was read before this was written is looked at before what was written is forgotten. */

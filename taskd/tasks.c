@@ -149,6 +149,13 @@ void tasks_show_gauges(struct dispatcher *dispatcher)
 	for (unsigned state = 0; state < TR_STATES; state++)
 		if (!tr_state_is_ended((enum tr_state)state))
 			count(dispatcher, (enum tr_state)state);
+	tasks_show_dead(dispatcher);
+}
+
+/* Of the dead ones, which rest in the journal and leave it without us, the journal keeps the count. */
+void tasks_show_dead(struct dispatcher *dispatcher)
+{
+	stat_set(dispatcher->board, STAT_task_dead_now, journal_dead(dispatcher->journal));
 }
 
 /* The books of its queue; a task that found none is not in any. */

@@ -1,15 +1,21 @@
 /*
- * The overview: its figures are the server's and move by themselves; the history is there by minute and by hour.
+ * The overview: its figures are the server's and those of the pages to which they lead, and move by themselves; the
+ * history is there by minute and by hour.
  * What one chooses there, light or dark, holds in /docs and the other way round.
  */
 import assert from 'node:assert/strict';
 import { BASE, TOKEN, check, closeClean, open, until } from './harness.mjs';
 
+const get = async (path) => (await fetch(`${BASE}/${path}`)).json();
+const listed = async (state) => (await get(`tasks?state=${state}&limit=100`)).tasks.length;
+const post = (path, body) => fetch(`${BASE}/${path}`, { method: 'POST', body: JSON.stringify(body),
+	headers: { Authorization: `Bearer ${TOKEN}`, 'Content-Type': 'application/json' } });
+
 async function figures(page) {
-	const { counters, gauges, workers } = await (await fetch(`${BASE}/stats`)).json();
+	const { counters, gauges, workers } = await get('stats');
 	const shown = await page.locator('[data-value]').evaluateAll((all) => Object.fromEntries(all.map((each) => [each.dataset.value, each.textContent])));
-	return [shown, { running: gauges.task_running, waiting: gauges.task_waiting, scheduled: gauges.task_scheduled, retrying: gauges.task_retrying,
-		succeeded: counters.task_succeeded, failed: counters.attempt_failed, dead: counters.task_dead, utilisation: `${100 * gauges.task_running / workers.threads} %` }];
+	return [shown, { running: await listed('running'), waiting: await listed('queued'), scheduled: await listed('scheduled'), retrying: await listed('retrying'),
+		dead: await listed('dead'), succeeded: counters.task_succeeded, failed: counters.attempt_failed, utilisation: `${100 * gauges.task_running / workers.threads} %` }];
 }
 
 async function showsFigures(page) {
@@ -28,10 +34,12 @@ await check(async (browser) => {
 	const [, { succeeded }] = await figures(page);
 	let loads = 0;
 	page.on('load', () => loads++);
-	const answer = await fetch(`${BASE}/tasks`, { method: 'POST', headers: { Authorization: `Bearer ${TOKEN}`, 'Content-Type': 'application/json' },
-		body: JSON.stringify(Array.from({ length: 3 }, () => ({ handler: 'succeed', args: {} }))) });
+	const answer = await post('tasks', Array.from({ length: 3 }, () => ({ handler: 'succeed', args: {} })));
 	assert.equal(answer.status, 202);
 	await page.locator('[data-value="succeeded"]', { hasText: new RegExp(`^${succeeded + 3}$`) }).waitFor();
+	const [dead] = (await get('tasks?state=dead')).tasks;
+	assert.equal((await post(`tasks/${dead.id}/discard`)).status, 202);
+	await page.locator('[data-value="dead"]', { hasText: /^1$/ }).waitFor();
 	await showsFigures(page);
 	assert.equal(loads, 0, 'the page was loaded again');
 	await page.locator('#chart-rates .legend b').nth(1).filter({ hasText: '/s' }).waitFor();

@@ -256,8 +256,8 @@ test_prefix() {
 test_overview() {
 	start_instance
 	push -H succeed -c 12 -s >/dev/null
-	push -H fail_permanently -m 1 -s >/dev/null
-	await task_succeeded=12 task_dead=1
+	push -H fail_permanently -m 1 -c 2 -s >/dev/null
+	await task_succeeded=12 task_dead=2
 	stop_taskd
 	start_taskd
 	push -H noop -D 3600000 -c 2 -s >/dev/null

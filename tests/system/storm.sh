@@ -179,7 +179,7 @@ board_counts() {
 }
 
 counts_agree() {
-	[ "$(journal_counts)" = "$(board_counts)" ]
+	[ "$(journal_counts)" = "$(board_counts)" ] && [ "$(sql "SELECT count(*) FROM task WHERE state = 5")" = "$(counter task_dead_now)" ]
 }
 
 is_quiet() {

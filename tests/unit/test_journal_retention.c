@@ -1,4 +1,4 @@
-/* What the journal removes by itself: by number, by age, and who is told of files. */
+/* What the journal removes by itself: by number, by age, and who is told of files. And how many dead tasks it keeps. */
 #include "journal_fixture.h"
 #include "tests/unit/runner.h"
 
@@ -53,9 +53,80 @@ static void retention_keeps_the_newest(void)
 	keep(&place, batch);
 	wait_removed(299);
 	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task WHERE state = 5"), 100);
+	CU_ASSERT_EQUAL(journal_dead(place.journal), 100);
 	journal_close(&place.journal);
 	CU_ASSERT_EQUAL_FATAL(place_open_with(&place, 0, 40), TR_OK);
 	wait_removed(60);
+	CU_ASSERT_EQUAL(journal_dead(place.journal), 40);
+}
+
+/* What journal_dead() says, and what is there. */
+static void expect_dead(uint64_t count)
+{
+	CU_ASSERT_EQUAL(journal_dead(place.journal), count);
+	CU_ASSERT_EQUAL(ask_number(&place, "SELECT count(*) FROM task WHERE state = 5"), (int64_t)count);
+}
+
+/* Task `number` comes into `state`, in a commit of its own. */
+static void update(unsigned number, enum tr_state state)
+{
+	const struct journal_state row = state_of(state, 100);
+	const struct tr_id id = id_of(number);
+	struct journal_batch *batch = batch_of(&place);
+
+	CU_ASSERT(journal_batch_update(batch, &id, &row));
+	keep(&place, batch);
+}
+
+static void insert_all(unsigned from, unsigned to, enum tr_state state)
+{
+	const struct journal_state row = state_of(state, 100);
+	struct journal_batch *batch = batch_of(&place);
+
+	for (unsigned number = from; number < to; number++)
+		add_task(batch, number, "q", &row);
+	keep(&place, batch);
+}
+
+static void delete(unsigned number)
+{
+	const struct tr_id id = id_of(number);
+	struct journal_batch *batch = batch_of(&place);
+
+	CU_ASSERT(journal_batch_delete(batch, &id));
+	keep(&place, batch);
+}
+
+static void dead_ones_are_counted(void)
+{
+	place_open(&place);
+	expect_dead(0);
+	insert_all(0, 10, TR_DEAD);
+	insert_all(10, 20, TR_RUNNING);
+	insert_all(20, 30, TR_SUCCEEDED);
+	expect_dead(10);
+	update(0, TR_QUEUED); /* retried */
+	expect_dead(9);
+	update(1, TR_CANCELLED); /* discarded */
+	expect_dead(8);
+	update(2, TR_DEAD); /* retried, and dead again before that was written */
+	expect_dead(8);
+	update(10, TR_DEAD);
+	update(11, TR_SUCCEEDED);
+	update(20, TR_SUCCEEDED);
+	update(99, TR_DEAD); /* there is none */
+	expect_dead(9);
+	for (unsigned number = 3; number < 100; number += 17) /* dead, succeeded, and none */
+		delete(number);
+	delete(12);
+	expect_dead(8);
+	insert_all(5, 15, TR_DEAD); /* those that are there stay as they are */
+	expect_dead(9); /* and the one that was deleted is there again */
+	journal_close(&place.journal);
+	place_open(&place);
+	expect_dead(9);
+	insert_all(30, 31, TR_DEAD);
+	expect_dead(10);
 }
 
 static void retention_removes_the_old(void)
@@ -136,6 +207,7 @@ int main(void)
 		SUITE_TEST(retention_keeps_the_newest),
 		SUITE_TEST(retention_removes_the_old),
 		SUITE_TEST(removed_files_are_told),
+		SUITE_TEST(dead_ones_are_counted),
 	};
 
 	return RUN_TESTS_EACH("journal's retention", place_set_up, place_tear_down, tests);

@@ -74,6 +74,41 @@ static void test_to_its_end(void)
 	CU_ASSERT_EQUAL(in_memory(), 0);
 }
 
+/* How many are dead now: fewer when one is retried, discarded or purged, and just as many after a kill. */
+static void test_dead_now(void)
+{
+	const struct tr_id retried = dead_task("h"), discarded = dead_task("h"), purged = dead_task("h"), stays = dead_task("h");
+
+	CU_ASSERT_EQUAL(stat_of(STAT_task_dead_now), 4);
+	ended_task("h", EV_SUCCEEDED);
+	ask_retry(retried);
+	settle();
+	CU_ASSERT_EQUAL(stat_of(STAT_task_dead_now), 3);
+	publish_command(RECORD_DISCARD, discarded);
+	publish_command(RECORD_PURGE, purged);
+	settle();
+	CU_ASSERT_EQUAL(stat_of(STAT_task_dead_now), 1);
+	EXPECT_ID(run_next(EV_BURY), retried); /* its death is lost in the kill */
+	world_kill();
+	world_start();
+	CU_ASSERT_EQUAL(stat_of(STAT_task_dead_now), 1);
+	EXPECT_TEXT(journaled(stays), "dead");
+	settle();
+	EXPECT_ID(run_next(EV_BURY), retried);
+	settle();
+	CU_ASSERT_EQUAL(stat_of(STAT_task_dead_now), 2);
+}
+
+/* Which the journal does not keep: nobody can retry it. */
+static void test_dead_without_history(void)
+{
+	world.config.history = HISTORY_NONE;
+	just_died(true);
+	settle();
+	CU_ASSERT_EQUAL(stat_of(STAT_task_dead), 1);
+	CU_ASSERT_EQUAL(stat_of(STAT_task_dead_now), 0);
+}
+
 /* Its death is not in the journal yet, or is on its way there. */
 static void test_from_memory(void)
 {
@@ -362,6 +397,8 @@ int main(void)
 	static const struct suite_test tests[] = {
 		{ "fresh attempts", test_fresh_attempts },
 		{ "to its end", test_to_its_end },
+		{ "dead now", test_dead_now },
+		{ "dead without history", test_dead_without_history },
 		{ "from memory", test_from_memory },
 		{ "refused", test_refused },
 		{ "twice", test_twice },
