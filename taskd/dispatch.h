@@ -12,6 +12,7 @@
  *   queues.c     pausing and resuming    catalogue.c     handlers by name
  *   board_rows.c queues and handlers     history.c       what happened in each minute
  *                on the board            drain.c         the end of taskd
+ *   removals.c   what retention took
  *   dispatcher.c the loop around them
  */
 #ifndef TASKD_DISPATCH_H
@@ -305,5 +306,14 @@ int64_t recorder_tick(struct dispatcher *dispatcher);
 bool recorder_is_clean(const struct dispatcher *dispatcher);
 /* From now on commits do not wait for their interval and are synced. */
 void recorder_flush(struct dispatcher *dispatcher);
+
+/* ---- removals.c -------------------------------------------------------------------------- */
+
+struct removals *removals_new(const char *spool_dir); /* NULL: out of memory */
+void removals_free(struct removals **removals);
+/* The journal's `removed`: on its thread. */
+void removals_note(void *removals, const struct tr_id *id, uint8_t flags);
+/* Takes what was noted off the board. */
+void removals_tick(struct dispatcher *dispatcher);
 
 #endif

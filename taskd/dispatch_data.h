@@ -205,6 +205,7 @@ struct handler {
 };
 
 struct recorder; /* recorder.c */
+struct removals; /* removals.c */
 struct history;  /* history.c */
 
 /* While draining: what runs may go on, idle workers leave, what is still there is killed. */
@@ -219,6 +220,7 @@ struct dispatcher {
 	struct ring_consumer *ring;
 	struct journal *journal;
 	struct recorder *recorder;
+	struct removals *removals;
 	struct history *history; /* NULL: not begun */
 	struct id_source ids;
 	uint64_t random; /* for jitter */

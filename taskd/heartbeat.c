@@ -197,6 +197,7 @@ void heartbeat(struct dispatcher *dispatcher)
 	history_tick(dispatcher);
 	stat_add(board, STAT_journal_removed, journal_removed(dispatcher->journal));
 	tasks_show_dead(dispatcher);
+	removals_tick(dispatcher);
 	if (!dispatcher->draining)
 		sweep_spool(dispatcher);
 	const struct control_message alive = { .kind = CONTROL_PROGRESS };

@@ -117,15 +117,15 @@ static void carry_out(struct journal *journal, struct journal_request *request)
 static void retain(struct journal *journal)
 {
 	int64_t now_ms = clock_ms(CLOCK_REALTIME);
-	struct journal_removed files;
+	struct journal_removed dead;
 
 	if (now_ms < journal->retain_ms)
 		return;
 	atomic_fetch_add(&journal->removed, journal_db_retain(&journal->db, journal->options.retention_age_ms,
-	    journal->options.retention_count, now_ms, journal->retain_limit, &journal->retain_ms, &files));
-	for (size_t i = 0; i < files.count && journal->options.removed != NULL; i++)
-		journal->options.removed(journal->options.removed_context, &files.at[i].id, files.at[i].flags);
-	free(files.at);
+	    journal->options.retention_count, now_ms, journal->retain_limit, &journal->retain_ms, &dead));
+	for (size_t i = 0; i < dead.count && journal->options.removed != NULL; i++)
+		journal->options.removed(journal->options.removed_context, &dead.at[i].id, dead.at[i].flags);
+	free(dead.at);
 	tell_dead(journal);
 	journal->retain_limit = RETAIN_CHUNK;
 }

@@ -70,8 +70,8 @@ struct journal_options {
 	int64_t retention_age_ms;  /* ended tasks older than this are removed; 0: never */
 	int64_t retention_count;   /* and all but the newest this many; 0: no bound */
 	/*
-	 * Runs on the journal's thread for each dead task that retention has removed and whose flags
-	 * name files in the spool (RECORD_SPOOLED, RECORD_FILE), after the commit. May be NULL.
+	 * Runs on the journal's thread for each dead task that retention has removed, after the commit; its flags
+	 * name files in the spool (RECORD_SPOOLED, RECORD_FILE). May be NULL.
 	 */
 	void (*removed)(void *context, const struct tr_id *id, uint8_t flags);
 	void *removed_context;

@@ -372,7 +372,7 @@ static int find_old(struct journal_db *db, int64_t age_ms, int64_t keep, int64_t
 	return code;
 }
 
-/* The dead among the oldest, and which of them have files in the spool. An SQLite code. */
+/* The dead among the oldest. An SQLite code. */
 static int find_dead(struct journal_db *db, int64_t before_ms, int64_t count, struct journal_removed *found)
 {
 	sqlite3_stmt *statement = db->statements[STATEMENT_RETAIN_DEAD];
@@ -382,11 +382,6 @@ static int find_dead(struct journal_db *db, int64_t before_ms, int64_t count, st
 	sqlite3_bind_int64(statement, 1, before_ms);
 	sqlite3_bind_int64(statement, 2, count);
 	while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
-		uint8_t flags = (uint8_t)sqlite3_column_int(statement, 1);
-		found->dead++;
-		/* An id of another length is nothing that the spool knows. */
-		if (!(flags & (RECORD_SPOOLED | RECORD_FILE)) || sqlite3_column_bytes(statement, 0) != sizeof found->at->id)
-			continue;
 		if (found->count == room) {
 			size_t more = room ? room * 2 : 16;
 			void *moved = realloc(found->at, more * sizeof *found->at);
@@ -397,14 +392,17 @@ static int find_dead(struct journal_db *db, int64_t before_ms, int64_t count, st
 			found->at = moved;
 			room = more;
 		}
+		/* An id of another length is nothing that anybody knows. */
+		if (sqlite3_column_bytes(statement, 0) != sizeof found->at->id)
+			continue;
 		memcpy(&found->at[found->count].id, sqlite3_column_blob(statement, 0), sizeof found->at->id);
-		found->at[found->count++].flags = flags;
+		found->at[found->count++].flags = (uint8_t)sqlite3_column_int(statement, 1);
 	}
 	sqlite3_reset(statement);
 	return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-static int remove_old(struct journal_db *db, int64_t before_ms, int64_t count, struct journal_removed *files, int *removed)
+static int remove_old(struct journal_db *db, int64_t before_ms, int64_t count, struct journal_removed *dead, int *removed)
 {
 	static const enum journal_statement deletes[] = { STATEMENT_RETAIN_ATTEMPTS, STATEMENT_RETAIN_LINES,
 		STATEMENT_RETAIN_TASKS };
@@ -413,7 +411,7 @@ static int remove_old(struct journal_db *db, int64_t before_ms, int64_t count, s
 	if (code == SQLITE_OK)
 		code = journal_rows_run(db->statements[STATEMENT_BEGIN]);
 	if (code == SQLITE_OK)
-		code = find_dead(db, before_ms, count, files);
+		code = find_dead(db, before_ms, count, dead);
 	for (size_t i = 0; i < sizeof deletes / sizeof deletes[0] && code == SQLITE_OK; i++) {
 		sqlite3_bind_int64(db->statements[deletes[i]], 1, before_ms);
 		sqlite3_bind_int64(db->statements[deletes[i]], 2, count);
@@ -424,20 +422,20 @@ static int remove_old(struct journal_db *db, int64_t before_ms, int64_t count, s
 }
 
 uint64_t journal_db_retain(struct journal_db *db, int64_t age_ms, int64_t keep, int64_t now_ms, size_t limit,
-    int64_t *next_ms, struct journal_removed *files)
+    int64_t *next_ms, struct journal_removed *dead)
 {
 	int64_t before_ms = 0, count;
 	int removed = 0;
 
-	*files = (struct journal_removed){ 0 };
+	*dead = (struct journal_removed){ 0 };
 	int code = find_old(db, age_ms, keep, now_ms, &before_ms, &count, next_ms);
 	if (code == SQLITE_OK && count > 0) {
 		*next_ms = 0;
-		code = remove_old(db, before_ms, count < (int64_t)limit ? count : (int64_t)limit, files, &removed);
+		code = remove_old(db, before_ms, count < (int64_t)limit ? count : (int64_t)limit, dead, &removed);
 	}
 	if (code != SQLITE_OK) {
 		roll_back(db);
-		files->count = 0; /* their rows are still there */
+		dead->count = 0; /* their rows are still there */
 		db->ended = db->dead = -1;
 		*next_ms = now_ms + RETRY_MS;
 		return 0;
@@ -445,6 +443,6 @@ uint64_t journal_db_retain(struct journal_db *db, int64_t age_ms, int64_t keep, 
 	if (db->ended >= 0)
 		db->ended -= removed;
 	if (db->dead >= 0)
-		db->dead -= files->dead;
+		db->dead -= (int64_t)dead->count;
 	return (uint64_t)removed;
 }

@@ -114,21 +114,20 @@ void journal_db_rest(struct journal_db *db);
 /* How many dead tasks there are; -1: that cannot be read now. */
 int64_t journal_db_dead(struct journal_db *db);
 
-/* Removed tasks whose files in the spool are to go, too: those of the dead. */
+/* Dead tasks that were removed. */
 struct journal_removed {
 	struct { struct tr_id id; uint8_t flags; } *at; /* malloc()ed */
 	size_t count;
-	int64_t dead; /* with files or without */
 };
 
 /*
  * Removes at most `limit` ended tasks, oldest end first, that are more than `keep` (0: no bound) or
  * ended `age_ms` (0: never too old) before `now_ms`. Returns how many. *next_ms: when to come again,
- * in ms since 1970; 0: at once, INT64_MAX: after the next commit. *removed: those of them that were dead
- * and have files; the caller frees removed->at.
+ * in ms since 1970; 0: at once, INT64_MAX: after the next commit. *dead: those of them that were;
+ * the caller frees dead->at.
  */
 uint64_t journal_db_retain(struct journal_db *db, int64_t age_ms, int64_t keep, int64_t now_ms, size_t limit,
-    int64_t *next_ms, struct journal_removed *removed);
+    int64_t *next_ms, struct journal_removed *dead);
 
 /* ---- journal_rows.c ---------------------------------------------------------------------- */
 

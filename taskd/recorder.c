@@ -11,7 +11,6 @@
 
 #include "dispatch.h"
 #include "log.h"
-#include "shared/spool.h"
 
 #define YOUNG_MS 20        /* so long a new task may stay out of the journal; it is promised within 50 */
 #define EARLY_POSITIONS 256 /* so many that could be retired, and the interval is not waited for */
@@ -41,7 +40,6 @@ struct recorder {
 	uint64_t tried;         /* ring_taken() at the last commit */
 	struct task **written;  /* the tasks in it */
 	size_t written_count, written_capacity;
-	char *spool_dir; /* the journal's thread's */
 };
 
 static void wake_nobody(void *context)
@@ -49,38 +47,27 @@ static void wake_nobody(void *context)
 	(void)context;
 }
 
-/* On the journal's thread: retention has removed a dead task for good. */
-static void remove_files(void *spool_dir, const struct tr_id *id, uint8_t flags)
-{
-	if (flags & RECORD_SPOOLED)
-		spool_remove(spool_dir, id, SPOOL_ARGS);
-	if (flags & RECORD_FILE)
-		spool_remove(spool_dir, id, SPOOL_FILE);
-}
-
 bool recorder_open(struct dispatcher *dispatcher, void (*wake)(void *), void *context, struct tr_error *error)
 {
 	const struct config *config = dispatcher->config;
 	struct recorder *made = calloc(1, sizeof *made);
-	/* Its own copy: the configuration may be read again while the journal's thread looks. */
-	char *spool_dir = strdup(config->spool_dir);
+	dispatcher->removals = removals_new(config->spool_dir);
 	const struct journal_options options = {
 		.path = config->journal,
 		.retention_age_ms = config->retention_age_ms,
 		.retention_count = config->retention_count,
 		.wake = wake ? wake : wake_nobody,
 		.wake_context = context,
-		.removed = remove_files,
-		.removed_context = spool_dir,
+		.removed = removals_note,
+		.removed_context = dispatcher->removals,
 	};
 
 	snprintf(error->text, sizeof error->text, "out of memory");
-	if (!made || !spool_dir || journal_open(&dispatcher->journal, &options, error) != TR_OK) {
-		free(spool_dir);
+	if (!made || !dispatcher->removals || journal_open(&dispatcher->journal, &options, error) != TR_OK) {
+		removals_free(&dispatcher->removals);
 		free(made);
 		return false;
 	}
-	made->spool_dir = spool_dir;
 	TAILQ_INIT(&made->dirty);
 	made->unsynced = true; /* what an earlier taskd committed last may not be on disk */
 	made->retry_delay_ms = RETRY_FIRST_MS;
@@ -96,7 +83,7 @@ void recorder_close(struct dispatcher *dispatcher)
 	journal_batch_free(&recorder->filling);
 	journal_batch_free(&recorder->failed);
 	free(recorder->written);
-	free(recorder->spool_dir);
+	removals_free(&dispatcher->removals);
 	free(recorder);
 	dispatcher->recorder = NULL;
 }

@@ -2,6 +2,7 @@
 # Dead tasks: their files, retrying them, and how long they stay.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
+. "$CHECKOUT/tests/system/lib/taskctl.sh"
 
 in_spool() {
 	ls "$RUN/spool" | sort | paste -sd' '
@@ -62,7 +63,7 @@ no_taskd_left() {
 	! pgrep -f "$RUN/taskd.conf" >/dev/null
 }
 
-# When retention removes a dead task, its files go, too.
+# When retention removes a dead task, its files go, too, and nobody is shown it any more.
 test_retention_takes_the_files() {
 	local id
 	configure 'retention { age = 2s }'
@@ -72,8 +73,10 @@ test_retention_takes_the_files() {
 	expect "files of a dead task" "$id $id.file" "$(in_spool)"
 	wait_until 10 spool_is_empty
 	expect "its row" 0 "$(sql "SELECT count(*) FROM task")"
-	push -R "$id" # the board still shows it
-	await command_refused=1
+	wait_until 5 counts 0 --state dead
+	expect_stat task_dead 1
+	expect_stat task_dead_now 0
+	expect_match "retrying it" "NOT_FOUND" "$("$TOOLS/push" -n "$NAME" -J "$RUN/journal.db" -R "$id" 2>&1 || :)"
 	stop_taskd
 	expect_nothing_left
 }

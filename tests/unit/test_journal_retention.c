@@ -1,4 +1,4 @@
-/* What the journal removes by itself: by number, by age, and who is told of files. And how many dead tasks it keeps. */
+/* What the journal removes by itself: by number, by age, and who is told of the dead. And how many of these it keeps. */
 #include "journal_fixture.h"
 #include "tests/unit/runner.h"
 
@@ -167,8 +167,8 @@ static void note_removed(void *context, const struct tr_id *id, uint8_t flags)
 	tellings++;
 }
 
-/* Of the removed ones those are told of that were dead and have files. */
-static void removed_files_are_told(void)
+/* Of the removed ones those are told of that were dead. */
+static void removed_dead_are_told(void)
 {
 	static const struct { enum tr_state state; uint8_t flags; } tasks[] = {
 		{ TR_DEAD, RECORD_SPOOLED }, { TR_DEAD, RECORD_FILE | RECORD_SEQUENTIAL }, { TR_DEAD, RECORD_SEQUENTIAL | RECORD_DISK },
@@ -193,12 +193,13 @@ static void removed_files_are_told(void)
 	keep(&place, batch);
 	wait_removed(6);
 	journal_close(&place.journal);
-	CU_ASSERT_EQUAL_FATAL(tellings, 3);
+	CU_ASSERT_EQUAL_FATAL(tellings, 4);
 	CU_ASSERT_TRUE(id_equal(&told[0].id, &(struct tr_id){ { 1, 0x90, 0, 0, 0, 0, 0x70, 0, 0x80 } }));
 	CU_ASSERT_EQUAL(told[0].flags, RECORD_SPOOLED);
 	CU_ASSERT_EQUAL(told[1].flags, RECORD_FILE | RECORD_SEQUENTIAL);
-	CU_ASSERT_EQUAL(told[2].id.bytes[15], 6);
-	CU_ASSERT_EQUAL(told[2].flags, 15);
+	CU_ASSERT_EQUAL(told[2].flags, RECORD_SEQUENTIAL | RECORD_DISK);
+	CU_ASSERT_EQUAL(told[3].id.bytes[15], 6);
+	CU_ASSERT_EQUAL(told[3].flags, 15);
 }
 
 int main(void)
@@ -206,7 +207,7 @@ int main(void)
 	static const struct suite_test tests[] = {
 		SUITE_TEST(retention_keeps_the_newest),
 		SUITE_TEST(retention_removes_the_old),
-		SUITE_TEST(removed_files_are_told),
+		SUITE_TEST(removed_dead_are_told),
 		SUITE_TEST(dead_ones_are_counted),
 	};
 

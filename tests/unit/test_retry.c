@@ -99,6 +99,29 @@ static void test_dead_now(void)
 	CU_ASSERT_EQUAL(stat_of(STAT_task_dead_now), 2);
 }
 
+/* Retention removes its row while it is being retried. */
+static void test_removed_while_retried(void)
+{
+	const struct tr_id id = dead_task("h");
+
+	ask_retry(id);
+	turn();
+	await_journal();
+	intake_turn(&world.dispatcher);
+	window_poll(&world.dispatcher);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(task_of(id));
+	EXPECT_TEXT(sql("DELETE FROM task"), "");
+	removals_note(world.dispatcher.removals, &id, 0);
+	settle();
+	EXPECT_TEXT(journaled(id), "");
+	removals_tick(&world.dispatcher);
+	settle();
+	EXPECT_TEXT(journaled(id), "queued");
+	EXPECT_ID(run_next(EV_SUCCEEDED), id);
+	settle();
+	EXPECT_TEXT(journaled(id), "succeeded");
+}
+
 /* Which the journal does not keep: nobody can retry it. */
 static void test_dead_without_history(void)
 {
@@ -399,6 +422,7 @@ int main(void)
 		{ "to its end", test_to_its_end },
 		{ "dead now", test_dead_now },
 		{ "dead without history", test_dead_without_history },
+		{ "removed while it is retried", test_removed_while_retried },
 		{ "from memory", test_from_memory },
 		{ "refused", test_refused },
 		{ "twice", test_twice },
