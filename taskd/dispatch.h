@@ -238,6 +238,8 @@ void workers_kill(struct dispatcher *dispatcher, struct worker *worker);
 /* The process is gone; its messages have been read and its works settled. */
 void workers_gone(struct dispatcher *dispatcher, struct worker *worker);
 void workers_show(struct dispatcher *dispatcher, struct worker *worker);
+/* How many of its threads run something or have something pending. */
+uint32_t workers_busy(struct worker *worker);
 /* Reads how much memory the process has. A system call. */
 void workers_look(struct worker *worker);
 

@@ -177,6 +177,7 @@ static void mind_worker(struct dispatcher *dispatcher, struct worker *worker)
 void heartbeat(struct dispatcher *dispatcher)
 {
 	struct board *board = dispatcher->board;
+	uint64_t busy = 0;
 
 	board_heartbeat(dispatcher->writer, dispatcher->now_ms);
 	if (dispatcher->ring && dispatcher->ring_lost)
@@ -190,7 +191,9 @@ void heartbeat(struct dispatcher *dispatcher)
 		mind_worker(dispatcher, &dispatcher->workers[row]);
 		workers_look(&dispatcher->workers[row]);
 		workers_show(dispatcher, &dispatcher->workers[row]);
+		busy += workers_busy(&dispatcher->workers[row]);
 	}
+	stat_set(board, STAT_worker_threads_busy, busy);
 	if (!dispatcher->journal)
 		return;
 	queues_expire(dispatcher);

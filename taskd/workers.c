@@ -71,6 +71,15 @@ static const struct task *running_task(struct worker *worker)
 	return running;
 }
 
+uint32_t workers_busy(struct worker *worker)
+{
+	uint32_t busy = 0;
+
+	for (uint32_t i = 0; worker->alive && i < worker->lane_count; i++)
+		busy += workforce_running(&worker->lanes[i]) || worker->lanes[i].pending_count;
+	return busy;
+}
+
 void workers_show(struct dispatcher *dispatcher, struct worker *worker)
 {
 	const struct task *running = running_task(worker);

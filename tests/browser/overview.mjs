@@ -15,7 +15,7 @@ async function figures(page) {
 	const { counters, gauges, workers } = await get('stats');
 	const shown = await page.locator('[data-value]').evaluateAll((all) => Object.fromEntries(all.map((each) => [each.dataset.value, each.textContent])));
 	return [shown, { running: await listed('running'), waiting: await listed('queued'), scheduled: await listed('scheduled'), retrying: await listed('retrying'),
-		dead: await listed('dead'), succeeded: counters.task_succeeded, failed: counters.attempt_failed, utilisation: `${100 * gauges.task_running / workers.threads} %` }];
+		dead: await listed('dead'), succeeded: counters.task_succeeded, failed: counters.attempt_failed, utilisation: `${100 * gauges.worker_threads_busy / workers.threads} %` }];
 }
 
 async function showsFigures(page) {

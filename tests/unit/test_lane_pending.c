@@ -372,6 +372,30 @@ static void test_shown(void)
 	player_dies(&one, EXIT(0), false);
 }
 
+/* Threads that run something or have something pending, however many tasks that is. */
+static void test_busy_threads(void)
+{
+	one = player_start(0, 3);
+	player_ready(&one);
+	heartbeat(&world.dispatcher);
+	CU_ASSERT_EQUAL(stat_of(STAT_worker_threads_busy), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		publish_one("h");
+		CU_ASSERT_EQUAL(give(), 1);
+		uint32_t lane = lane_of(0)->count ? 0 : lane_of(1)->count ? 1 : 2;
+		if (i < 3)
+			begin_pending(&one, lane);
+		else
+			begin(&one, lane);
+	}
+	heartbeat(&world.dispatcher);
+	CU_ASSERT_EQUAL(stat_of(STAT_task_running), 4);
+	CU_ASSERT_EQUAL(stat_of(STAT_worker_threads_busy), 3);
+	player_dies(&one, SIGKILL, true);
+	heartbeat(&world.dispatcher);
+	CU_ASSERT_EQUAL(stat_of(STAT_worker_threads_busy), 0);
+}
+
 /* A worker that leaves is let go on while something is pending, and does not hang for that. */
 static void test_leaving(void)
 {
@@ -467,6 +491,7 @@ int main(void)
 		{ "a timeout that came too late", test_timeout_that_came_too_late },
 		{ "taskd is killed", test_taskd_is_killed },
 		{ "shown", test_shown },
+		{ "busy threads", test_busy_threads },
 		{ "leaving", test_leaving },
 		{ "drain", test_drain },
 		{ "drain, and some end", test_drain_and_ends },

@@ -25,7 +25,7 @@ export function handlers(query, { signal }) {
 		{ name: 'Rate', class: 'number', cell: (handler) => (handler.rate === null ? '–' : format.rate(handler.rate)) },
 		{ name: 'Started', class: 'number', cell: (handler) => format.count(handler.started) },
 		{ name: 'Failed', class: 'number', cell: (handler) => (handler.failed > 0
-			? h('a', { href: `#/tasks?state=dead&state=retrying&handler=${encodeURIComponent(handler.name)}` }, format.count(handler.failed)) : '0') },
+			? h('a', { href: `#/tasks?state=dead&state=retrying&handler=${encodeURIComponent(handler.name)}`, title: 'Of all attempts; this leads to the tasks that are dead or retrying now' }, format.count(handler.failed)) : '0') },
 		{ name: 'Errors', class: 'number', cell: errors },
 		{ name: 'p50', class: 'number', cell: (handler) => atMost(handler.run.p50) },
 		{ name: 'p99', class: 'number', cell: (handler) => atMost(handler.run.p99) },

@@ -17,10 +17,10 @@ const CARDS = [
 	['oldest', 'Oldest wait', '#/queues', (s) => format.duration(s.gauges.task_oldest_wait_ms), () => ''],
 	['scheduled', 'Scheduled', '#/tasks?state=scheduled', (s) => format.count(s.gauges.task_scheduled), () => ''],
 	['retrying', 'Retrying', '#/tasks?state=retrying', (s) => format.count(s.gauges.task_retrying), () => now((p) => p.failed, 'failed')],
-	['succeeded', 'Succeeded', '#/tasks?state=succeeded', (s) => format.count(s.counters.task_succeeded), (s) => `${format.rate(s.rates.task_succeeded)} on average`],
+	['succeeded', 'Succeeded', '#/tasks?state=succeeded', (s) => format.count(s.counters.task_succeeded), (s) => `in all; ${format.rate(s.rates.task_succeeded)} on average`],
 	['failed', 'Failed attempts', '#/handlers', (s) => format.count(series.failedOf(s.counters)), (s) => `of ${format.count(s.counters.attempt_started)} begun`],
 	['dead', 'Dead', '#/tasks?state=dead', (s) => format.count(s.gauges.task_dead_now), (s) => `${format.count(s.counters.task_dead)} died in all`],
-	['utilisation', 'Workers busy', '#/workers', (s) => format.percent(Math.min(s.gauges.task_running, s.workers.threads), s.workers.threads),
+	['utilisation', 'Workers busy', '#/workers', (s) => format.percent(s.gauges.worker_threads_busy, s.workers.threads),
 		(s) => `of ${format.count(s.workers.threads)} threads`],
 	['memory', 'Worker memory', '#/workers', (s) => format.bytesFromKb(s.workers.memory_kb), (s) => (s.counters.worker_died ? `${format.count(s.counters.worker_died)} died` : '')],
 ];
