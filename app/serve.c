@@ -17,8 +17,6 @@
 #include "app/static.h"
 #include "shared/resource.h"
 
-#define ROOM_WAIT_MS 1000 /* what a client would have to wait before it tries again, see WEB_RETRY_AFTER_S */
-
 static struct web_answer refuse_path_or_method(const struct web_request *request, unsigned allow)
 {
 	if (allow == 0)
@@ -183,7 +181,6 @@ static struct web_answer call(const struct web_settings *settings, struct web_re
 	struct web_added added = { .failed = TR_OK };
 	if (background != NULL) {
 		background_tasks_durability(background, settings->durability);
-		background_tasks_room_wait(background, ROOM_WAIT_MS);
 		background_tasks_concurrent(background, false);
 	}
 	request->added = &added;

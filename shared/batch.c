@@ -33,7 +33,6 @@ struct background_tasks {
 	uint32_t lane_hint;
 	bool concurrent;
 	enum tr_durability durability;
-	uint32_t room_wait_ms;
 	uint16_t count;
 	int64_t now_ns;  /* of the first task: the time that all of the batch carry */
 	struct tr_id first;
@@ -92,11 +91,6 @@ void background_tasks_concurrent(struct background_tasks *background, bool concu
 void background_tasks_durability(struct background_tasks *background, enum tr_durability durability)
 {
 	background->durability = durability;
-}
-
-void background_tasks_room_wait(struct background_tasks *background, uint32_t room_wait_ms)
-{
-	background->room_wait_ms = room_wait_ms;
 }
 
 size_t background_tasks_count(const struct background_tasks *background)
@@ -395,7 +389,7 @@ enum tr_result batch_publish(struct background_tasks *background, struct durable
 		return result;
 	background->error.text[0] = '\0';
 	result = client_publish(client, &background->lane_hint, background->buffer, background->bytes,
-	    background->room_wait_ms, &wish->position, &background->error);
+	    client->room_wait_ms, &wish->position, &background->error);
 	if (result != TR_OK) {
 		unname_spooled(background);
 		return background->error.text[0] ? result : refuse(background, result, NULL);

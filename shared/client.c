@@ -58,6 +58,7 @@ enum tr_result tr_open(struct taskring **ring, const char *name, const struct tr
 	snprintf(made->name, sizeof made->name, "%s", name);
 	made->geometry = options->geometry;
 	made->mode = mode;
+	made->room_wait_ms = options->room_wait_ms;
 	atomic_store(&made->ring, attached);
 	made->magic = CLIENT_MAGIC;
 	*ring = made;

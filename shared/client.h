@@ -30,7 +30,7 @@ struct taskring {
 	size_t bytes; /* of this mapping */
 	char name[TR_NAME_MAX + 1];
 	struct tr_geometry geometry;
-	uint32_t mode;
+	uint32_t mode, room_wait_ms;
 	char *spool_dir, *journal; /* or NULL */
 	_Atomic(struct ring *) ring;         /* NULL: not there, and not to be made (`look`) */
 	_Atomic(const struct board *) board; /* NULL: not there yet */
@@ -49,7 +49,7 @@ const struct board *client_board_again(struct taskring *client, enum tr_result *
 
 /*
  * Publishes an encoded batch, in the ring made anew if the attached one is gone. Where that is full, waits up to
- * room_wait_ms for room (background_tasks_room_wait()). *error: of the attaching.
+ * room_wait_ms for room, which is client->room_wait_ms or what is left of it. *error: of the attaching.
  */
 enum tr_result client_publish(struct taskring *client, uint32_t *lane_hint, const void *batch, size_t bytes,
     uint32_t room_wait_ms, uint64_t *position, struct tr_error *error);

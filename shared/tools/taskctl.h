@@ -97,14 +97,12 @@ int64_t now_ms(void); /* since 1970 */
 /* ---- taskctl_open.c ---------------------------------------------------------------------- */
 
 /*
- * Opens the instance, which must be there: a ring is never made. Run as root, the program becomes the user
+ * Opens the instance, which must be there: a ring is never made. A full one is waited for up to the timeout. Run as root, the program becomes the user
  * that the instance belongs to, so that what it makes (spool files) is taskd's. EXIT_DONE, or said why not.
  */
 int request_open(struct request *request, bool needs_ring);
 /* Says why `what` failed, and answers the exit status that goes with it. */
 int say_result(const char *what, enum tr_result result, const char *text);
-/* The ring is full, or its lanes are taken, some by producers that have just ended: both pass by taskd's doing. */
-bool is_without_room(enum tr_result result);
 /* To standard error, "taskctl: " before it. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* False: said that it is no id. */
@@ -178,7 +176,7 @@ bool line_read(json_t *json, const struct task_options *defaults, struct task_li
 
 /* taskctl_push.c: a task owns a copy of that file. EXIT_DONE, or said why not. */
 int attach_file(struct request *request, struct background_tasks *background, int from, const char *name);
-/* Publishes, waiting for room up to the timeout. */
+/* EXIT_DONE, or said why not. */
 int publish(struct request *request, struct background_tasks *background);
 
 #endif

@@ -15,6 +15,8 @@
 #include "shared/board.h"
 #include "shared/segment.h"
 
+#define ROOM_WAIT_MS 10000 /* for room in a full ring, without --timeout */
+
 void say(const char *format, ...)
 {
 	va_list arguments;
@@ -37,6 +39,9 @@ int say_result(const char *what, enum tr_result result, const char *text)
 	case TR_NO_BOARD:
 		return EXIT_NOT_FOUND;
 	case TR_NOT_DURABLE:
+	case TR_RING_FULL: /* these three have been waited for, see request_open() */
+	case TR_LANE_FULL:
+	case TR_NO_LANE:
 		return EXIT_TIMED_OUT;
 	case TR_INVALID:
 	case TR_TOO_LARGE:
@@ -44,11 +49,6 @@ int say_result(const char *what, enum tr_result result, const char *text)
 	default:
 		return EXIT_FAILED;
 	}
-}
-
-bool is_without_room(enum tr_result result)
-{
-	return result == TR_RING_FULL || result == TR_LANE_FULL || result == TR_NO_LANE;
 }
 
 bool read_id(const char *text, struct tr_id *id)
@@ -90,7 +90,9 @@ static bool become(const struct stat *owner)
 
 int request_open(struct request *request, bool needs_ring)
 {
-	const struct tr_open_options options = { .spool_dir = request->spool_dir, .journal = request->journal, .look = true };
+	int64_t room_ms = request->timeout_ms >= 0 ? request->timeout_ms : ROOM_WAIT_MS;
+	const struct tr_open_options options = { .spool_dir = request->spool_dir, .journal = request->journal, .look = true,
+		.room_wait_ms = (uint32_t)(room_ms < UINT32_MAX ? room_ms : UINT32_MAX) };
 	struct tr_health health;
 	struct tr_error error;
 	struct stat owner;

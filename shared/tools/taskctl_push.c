@@ -15,9 +15,7 @@
 #include "shared/client.h"
 #include "shared/id.h"
 
-#define ROOM_LOOK_MS 10
-#define ROOM_WAIT_MS 10000    /* without --timeout */
-#define DURABLE_WAIT_MS 30000 /* likewise */
+#define DURABLE_WAIT_MS 30000 /* without --timeout */
 #define END_LOOK_MS 50        /* --wait looks this often: for a task's end there is no futex */
 #define LINE_MOST (TR_ARGS_MAX + 4096)
 #define SENDFILE_MOST 0x7ffff000
@@ -92,21 +90,10 @@ static void warn_if_unknown(struct push *push, const char *handler)
 
 int publish(struct request *request, struct background_tasks *background)
 {
-	int64_t room_ms = request->timeout_ms >= 0 ? request->timeout_ms : ROOM_WAIT_MS;
 	int64_t durable_ms = request->timeout_ms >= 0 ? request->timeout_ms : DURABLE_WAIT_MS;
+	enum tr_result result = background_tasks_publish(background, (uint32_t)(durable_ms < UINT32_MAX ? durable_ms : UINT32_MAX));
 
-	for (;; room_ms -= ROOM_LOOK_MS) {
-		enum tr_result result = background_tasks_publish(background, (uint32_t)(durable_ms < UINT32_MAX ? durable_ms : UINT32_MAX));
-		if (result == TR_OK)
-			return EXIT_DONE;
-		if (!is_without_room(result))
-			return say_result("publishing", result, background_tasks_error(background));
-		if (room_ms <= 0) {
-			say("publishing: the ring stays full");
-			return EXIT_TIMED_OUT;
-		}
-		poll(NULL, 0, ROOM_LOOK_MS);
-	}
+	return result == TR_OK ? EXIT_DONE : say_result("publishing", result, background_tasks_error(background));
 }
 
 static bool keep_id(struct push *push, const struct tr_id *id)

@@ -37,9 +37,9 @@ static int resume_queues(struct request *request)
 
 const struct command command_pause = {
 	.name = "pause", .operands = "QUEUE...", .summary = "Pauses queues: what runs goes on, nothing more starts",
-	.operands_least = 1, .operands_most = SIZE_MAX, .run = pause_queues,
+	.options = TAKES_TIMEOUT, .operands_least = 1, .operands_most = SIZE_MAX, .run = pause_queues,
 };
 const struct command command_resume = {
 	.name = "resume", .operands = "QUEUE...", .summary = "Resumes queues",
-	.operands_least = 1, .operands_most = SIZE_MAX, .run = resume_queues,
+	.options = TAKES_TIMEOUT, .operands_least = 1, .operands_most = SIZE_MAX, .run = resume_queues,
 };

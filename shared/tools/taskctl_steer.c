@@ -6,15 +6,12 @@
 #include "shared/tools/taskctl.h"
 
 #include <inttypes.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define IS(state) (1u << (state))
-#define ROOM_LOOK_MS 10       /* a full ring is looked at so often, */
-#define ROOM_WAIT_MS 10000    /* and waited for so long without --timeout */
-#define COUNT_MOST 100000     /* tasks that are counted before one is asked */
+#define COUNT_MOST 100000 /* tasks that are counted before one is asked */
 
 struct steering {
 	struct request *request;
@@ -22,19 +19,6 @@ struct steering {
 	uint64_t matched, asked;
 	int status; /* of the first that failed */
 };
-
-/* Waits for room in the ring, which taskd makes. */
-static enum tr_result ask(const struct steering *steering, const struct tr_id *id)
-{
-	int64_t wait_ms = steering->request->timeout_ms >= 0 ? steering->request->timeout_ms : ROOM_WAIT_MS;
-
-	for (;; wait_ms -= ROOM_LOOK_MS) {
-		enum tr_result result = steering->verb->ask(steering->request->ring, id);
-		if (!is_without_room(result) || wait_ms <= 0)
-			return result;
-		poll(NULL, 0, ROOM_LOOK_MS);
-	}
-}
 
 static void failed(struct steering *steering, int status)
 {
@@ -59,14 +43,10 @@ static int steer_one(struct steering *steering, const char *text)
 	tr_task_status_clear(&status);
 	steering->matched++;
 	if (verb->states & IS(state) && !steering->request->dry_run)
-		result = ask(steering, &id);
+		result = verb->ask(steering->request->ring, &id);
 	if (!(verb->states & IS(state)) || result == TR_INVALID) {
 		say("%s: it is %s and cannot be %s", text, tr_state_name(state), verb->participle);
 		return EXIT_NOT_POSSIBLE;
-	}
-	if (is_without_room(result)) {
-		say("%s: the ring stays full", text);
-		return EXIT_TIMED_OUT;
 	}
 	if (result != TR_OK)
 		return say_result(text, result, NULL);
@@ -115,20 +95,15 @@ static bool ask_one(void *context, const struct tr_task_status *status)
 	char id[TR_ID_TEXT_SIZE];
 
 	steering->matched++;
-	enum tr_result result = ask(steering, &status->id);
+	enum tr_result result = steering->verb->ask(steering->request->ring, &status->id);
 	if (result == TR_OK) {
 		steering->asked++;
 		return true;
 	}
 	if (result == TR_INVALID || result == TR_NOT_FOUND)
 		return true; /* it has become another's since it was listed; the counts tell */
-	if (is_without_room(result)) {
-		say("the ring stays full; the rest was not asked for");
-		failed(steering, EXIT_TIMED_OUT);
-	} else {
-		failed(steering, say_result(tr_id_format(&status->id, id), result, NULL));
-	}
-	return false;
+	failed(steering, say_result(tr_id_format(&status->id, id), result, NULL));
+	return false; /* the counts tell of the rest, too */
 }
 
 static bool confirm(const struct steering *steering, uint64_t count)

@@ -134,6 +134,36 @@ test_queues() {
 	stop_taskd
 }
 
+has_waited() { # PID: it has slept so often that it looks again and again
+	[ "$(awk '/^voluntary_ctxt_switches/ { print $2 }' "/proc/$1/status")" -gt 20 ]
+}
+
+# While taskd is dead its ring has no lane for whoever comes: that is waited for, and said.
+test_no_room() {
+	local id asking
+	configure 'ring { lanes = 2 }'
+	start_taskd
+	add noop --delay 1h
+	id=$OUT
+	wait_row "$id" scheduled
+	kill -KILL "$TASKD"
+	wait_until 5 is_gone "$TASKD"
+	while "$TOOLS/push" -n "$NAME" -F -H noop >/dev/null 2>&1; do :; done
+	for command in "pause mail" "run $id" "cancel --state scheduled" "push noop"; do
+		# shellcheck disable=SC2086
+		ctl $command --timeout 50ms
+		expect "status of $command without room" 5 "$STATUS"
+		expect_match "what it says" "every lane of the ring belongs to another producer" "$ERR"
+	done
+	"$BUILD/taskctl" pause mail -n "$NAME" --timeout 60s >"$WORK/said" 2>&1 &
+	asking=$!
+	wait_until 10 has_waited $asking
+	start_taskd
+	wait $asking || fail "it was not waited for: $(cat "$WORK/said")"
+	await queues_paused=1
+	stop_taskd
+}
+
 # It waits for what runs, and says when that takes too long.
 test_drain() {
 	local id

@@ -58,7 +58,7 @@ static void test_room_wait(void)
 	world.config.queue_window = 10000;
 	fill_lane();
 	struct relief relief = { .thread = syscall(SYS_gettid) };
-	background_tasks_room_wait(batch, 60000);
+	client->room_wait_ms = 60000; /* as by tr_open(), but the lane was to be filled without waiting */
 	CU_ASSERT_EQUAL(add_to_batch("late", NULL), TR_OK);
 	relief.naps = naps_of_this_thread();
 	CU_ASSERT_EQUAL_FATAL(pthread_create(&reliever, NULL, bring_relief, &relief), 0);
@@ -70,14 +70,27 @@ static void test_room_wait(void)
 	close_client();
 }
 
+/* A command waits as a batch does. */
+static void test_command_waits(void)
+{
+	open_client();
+	fill_lane();
+	client->room_wait_ms = 50;
+	int64_t began_ns = clock_ns(CLOCK_MONOTONIC);
+	CU_ASSERT_EQUAL(tr_queue_pause(client, "q"), TR_LANE_FULL);
+	CU_ASSERT_TRUE(clock_ns(CLOCK_MONOTONIC) - began_ns >= 50000000);
+	close_client();
+}
+
 /* Where nothing moves one waits in vain, and the next is told at once; until there was room. */
 static void test_room_wait_in_vain(void)
 {
 	open_client();
 	world.config.queue_window = 10000;
-	fill_lane();
-	background_tasks_room_wait(batch, 50);
 	for (int round = 0; round < 2; round++) {
+		client->room_wait_ms = 0;
+		fill_lane();
+		client->room_wait_ms = 50;
 		CU_ASSERT_EQUAL(add_to_batch("late", NULL), TR_OK);
 		int64_t began_ns = clock_ns(CLOCK_MONOTONIC);
 		CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_LANE_FULL);
@@ -90,9 +103,8 @@ static void test_room_wait_in_vain(void)
 		CU_ASSERT_EQUAL(background_tasks_count(batch), 1);
 		dispatch();
 		CU_ASSERT_EQUAL(background_tasks_publish(batch, 0), TR_OK);
-		fill_lane();
 	}
-	CU_ASSERT_EQUAL(ring_refused(atomic_load(&client->ring)), 3 * REFUSED_BY_FILLING + 8);
+	CU_ASSERT_EQUAL(ring_refused(atomic_load(&client->ring)), 2 * REFUSED_BY_FILLING + 8);
 	dispatch();
 	EXPECT_TEXT(sql("SELECT count(*) FROM task WHERE handler = 'late'"), "2");
 	close_client();
@@ -102,6 +114,7 @@ int main(void)
 {
 	static const struct suite_test tests[] = {
 		{ "waiting for room", test_room_wait },
+		{ "a command waits for room", test_command_waits },
 		{ "waiting for room in vain", test_room_wait_in_vain },
 	};
 

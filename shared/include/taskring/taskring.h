@@ -110,6 +110,11 @@ struct tr_open_options {
 	uint32_t mode;         /* permission bits of a ring made here; 0 means 0600 */
 	bool look;             /* a ring that is not there is not made: looking works all the same, publishing
 	                        * answers TR_NO_RING */
+	/*
+	 * Whatever is published, batches and commands, waits up to so long for room, or a lane; 0: never. When somebody
+	 * has waited in vain and taskd has taken over nothing in that time, nobody waits, until there is room again.
+	 */
+	uint32_t room_wait_ms;
 };
 
 struct taskring;
@@ -162,12 +167,6 @@ TR_API void background_tasks_concurrent(struct background_tasks *background, boo
 TR_API void background_tasks_durability(struct background_tasks *background, enum tr_durability durability);
 
 /*
- * Publishing waits for room, or a lane, up to so many ms; 0, as at first: never. When somebody has waited in vain and
- * taskd has taken over nothing in that time, nobody who uses the same instance waits, until there is room again.
- */
-TR_API void background_tasks_room_wait(struct background_tasks *background, uint32_t room_wait_ms);
-
-/*
  * Adds a task: `handler` is the name it has in its plug-in, `args` a JSON text (NULL means "{}"),
  * `options` may be NULL. Everything is copied. What is not allowed is refused here, with the field
  * named in background_tasks_error(), and the batch stays as it was.
@@ -204,8 +203,7 @@ TR_API struct tr_id background_tasks_id(const struct background_tasks *backgroun
 TR_API const char *background_tasks_error(const struct background_tasks *background);
 
 /*
- * Publishes the whole batch or nothing, without waiting for room (but see background_tasks_room_wait()). After
- * TR_OK the batch is empty. After an error it is as before and may be published again or cleared.
+ * Publishes the whole batch or nothing; waits for room if tr_open() was told to. After TR_OK the batch is empty. After an error it is as before and may be published again or cleared.
  * With TR_DISK it waits after publishing, up to `durable_timeout_ms`, for the fsync that covers it;
  * TR_NOT_DURABLE then means: published, will run, but the disk has not confirmed it; the batch is
  * empty. An empty batch publishes nothing and is TR_OK.
