@@ -183,14 +183,15 @@ static const struct route routes[] = {
 	{
 		.method = METHOD_POST, .path = "/queues/{name}/pause", .endpoint = post_queue_pause, .tag = "queues",
 		.summary = "Pause a queue",
-		.description = "What runs goes on; what waits does not start until it is resumed, also after a restart.",
+		.description = "What runs goes on; what waits does not start until it is resumed, also after a restart. A queue "
+			       "that no task has named yet is paused as well; taskd refuses to have more than 256 paused.",
 		.right = RIGHT_STEER, .needs_ring = true,
 		.answers = ANSWERS{ { 202, "taskd was asked to", &queue_asked_schema }, { 0 } },
 	},
 	{
 		.method = METHOD_POST, .path = "/queues/{name}/resume", .endpoint = post_queue_resume, .tag = "queues",
 		.summary = "Resume a queue",
-		.description = "Its waiting tasks start as workers become free.",
+		.description = "Its waiting tasks start as workers become free. One that is not paused stays as it is.",
 		.right = RIGHT_STEER, .needs_ring = true,
 		.answers = ANSWERS{ { 202, "taskd was asked to", &queue_asked_schema }, { 0 } },
 	},

@@ -28,12 +28,13 @@ enum {
 enum {
 	TAKES_FILTER = 1,
 	TAKES_LIMIT = 2,
-	TAKES_MANY = 4, /* --all, --dry-run, --yes */
+	TAKES_MANY = 4, /* --all, --yes */
 	TAKES_TASK = 8, /* those of a task that is pushed */
 	TAKES_ARGS = 16,
 	TAKES_TIMEOUT = 32,
 	TAKES_OLDER = 64,
 	TAKES_WHICH = 128, /* of the filter what an event can be told by: state, handler, queue */
+	TAKES_DRY_RUN = 256,
 };
 
 struct request;

@@ -286,7 +286,7 @@ static const struct row {
 	{ TAKES_ARGS, 0, "args", "JSON", set_args, "edit and retry: a new task with these arguments, the dead one is discarded", NULL },
 	{ TAKES_LIMIT, 'L', "limit", "N", set_limit, "at most so many, the newest", "1 or more" },
 	{ TAKES_MANY, 0, "all", NULL, set_all, "all that it applies to; without operands and filter nothing is meant", NULL },
-	{ TAKES_MANY, 0, "dry-run", NULL, set_dry_run, "only say how many it would be", NULL },
+	{ TAKES_DRY_RUN, 0, "dry-run", NULL, set_dry_run, "only say what, or how many, it would be", NULL },
 	{ TAKES_MANY, 'y', "yes", NULL, set_yes, "do not ask on a terminal", NULL },
 	{ TAKES_TIMEOUT, 0, "timeout", "SPAN", set_timeout, "wait at most so long", SPAN },
 	{ 0, 'j', "json", NULL, set_json, "print JSON, one object a line", NULL },

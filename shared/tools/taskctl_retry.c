@@ -145,5 +145,5 @@ static int retry(struct request *request)
 
 const struct command command_retry = {
 	.name = "retry", .operands = "[ID... | -]", .summary = "Queues dead tasks again, with fresh attempts",
-	.options = TAKES_FILTER | TAKES_LIMIT | TAKES_MANY | TAKES_TIMEOUT | TAKES_ARGS, .operands_most = SIZE_MAX, .run = retry,
+	.options = TAKES_FILTER | TAKES_LIMIT | TAKES_MANY | TAKES_DRY_RUN | TAKES_TIMEOUT | TAKES_ARGS, .operands_most = SIZE_MAX, .run = retry,
 };

@@ -180,7 +180,7 @@ int steer(struct request *request, const struct verb *verb)
 
 /* ---- the commands ------------------------------------------------------------------------ */
 
-#define STEERS (TAKES_FILTER | TAKES_LIMIT | TAKES_MANY | TAKES_TIMEOUT)
+#define STEERS (TAKES_FILTER | TAKES_LIMIT | TAKES_MANY | TAKES_DRY_RUN | TAKES_TIMEOUT)
 #define WAITING (IS(TR_SCHEDULED) | IS(TR_QUEUED) | IS(TR_RETRYING))
 
 static int cancel(struct request *request)

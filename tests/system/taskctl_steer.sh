@@ -119,6 +119,11 @@ test_confirmation() {
 	stop_taskd
 }
 
+would_pause() { # PATTERN
+	ctl pause mail --dry-run
+	[[ $OUT =~ $1 ]]
+}
+
 test_queues() {
 	configure
 	start_taskd
@@ -131,7 +136,22 @@ test_queues() {
 	expect_ctl 0 '{"asked":1}' resume mail --json
 	await task_succeeded=1
 	expect_ctl 2 "0 of 1 queue: asked taskd to pause" pause 'no/name'
+	# What would be done.
+	add succeed --queue reports
+	add succeed --queue mail --delay 1h
+	await task_waiting=1 task_scheduled=1
+	wait_until 5 would_pause "mail would be paused: .* 1 scheduled" # the board shows it after the others
+	expect_ctl 0 "mail would be paused: 0 waiting, 0 running, 1 scheduled, 0 retrying
+reports is paused already: 1 waiting, 0 running, 0 scheduled, 0 retrying
+unheard.of would be paused: 0 waiting, 0 running, 0 scheduled, 0 retrying" pause mail reports unheard.of --dry-run
+	expect_ctl 0 "reports would be resumed: 1 waiting, 0 running, 0 scheduled, 0 retrying
+unheard.of is not paused: 0 waiting, 0 running, 0 scheduled, 0 retrying" resume reports unheard.of --dry-run
+	expect_ctl 0 '{"queue":"mail","paused":false,"waiting":0,"running":0,"scheduled":1,"retrying":0,"dry_run":true}' pause mail --dry-run --json
+	expect_refusal 2 "no queue can have that name" pause 'no/name' --dry-run
+	expect_stat queues_paused 1
+	expect "rows of paused queues" reports "$(sql "SELECT name FROM queue")"
 	stop_taskd
+	expect_refusal 3 "the board does not exist" pause reports --dry-run
 }
 
 has_waited() { # PID: it has slept so often that it looks again and again
