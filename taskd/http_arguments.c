@@ -1,42 +1,25 @@
 /* Enters: a JSON text of a task. Leaves: checked fields, and the lines of the request's head. Called by http.c. */
 #include "taskd/http_arguments.h"
 
-#include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "shared/http_field.h"
+#include "taskd/fields.h"
 #include "taskd/http_body.h"
 #include "taskd/transfer.h"
 
 #define TRACEPARENT_BYTES 55
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-#define LETTERS_AND_DIGITS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-#define TOKEN_CHARACTERS LETTERS_AND_DIGITS "!#$%&'*+-.^_`|~"                    /* RFC 9110, 5.6.2 */
-#define URL_CHARACTERS LETTERS_AND_DIGITS "-._~:/?#[]@!$&'()*+,;=%"              /* RFC 3986, 2 */
+#define TOKEN_CHARACTERS FIELDS_LETTERS_AND_DIGITS "!#$%&'*+-.^_`|~"         /* RFC 9110, 5.6.2 */
+#define URL_CHARACTERS FIELDS_LETTERS_AND_DIGITS "-._~:/?#[]@!$&'()*+,;=%"   /* RFC 3986, 2 */
 
 static const char *const known_fields[] = { "url", "method", "headers", "body", "json", "timeout_ms",
-	"connect_timeout_ms", "follow", "expect" };
+	"connect_timeout_ms", "follow", "expect", NULL };
 static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS" };
-
-__attribute__((format(printf, 2, 3))) static enum tr_result invalid(struct tr_error *error, const char *format, ...)
-{
-	va_list list;
-	va_start(list, format);
-	vsnprintf(error->text, sizeof error->text, format, list);
-	va_end(list);
-	return TR_INVALID;
-}
-
-static enum tr_result out_of_memory(struct tr_error *error)
-{
-	(void)invalid(error, "out of memory");
-	return TR_NO_MEMORY;
-}
 
 /* The word that `text` is; NULL: none of them, or no text. */
 static const char *one_of(const char *text, const char *const *words, size_t count)
@@ -45,18 +28,6 @@ static const char *one_of(const char *text, const char *const *words, size_t cou
 		if (strcmp(text, words[i]) == 0)
 			return words[i];
 	return NULL;
-}
-
-static enum tr_result check_names(const json_t *root, struct tr_error *error)
-{
-	const char *name;
-	json_t *value;
-	json_object_foreach((json_t *)root, name, value)
-	{
-		if (one_of(name, known_fields, COUNT(known_fields)) == NULL)
-			return invalid(error, "\"%.60s\" is not a field of an HTTP request", name);
-	}
-	return TR_OK;
 }
 
 /* ---- where to, and how ------------------------------------------------------------------- */
@@ -71,27 +42,27 @@ static enum tr_result read_url(struct http_arguments *arguments, const json_t *r
 	const json_t *value = json_object_get(root, "url");
 	const char *url = json_string_value(value);
 	if (value == NULL)
-		return invalid(error, "\"url\" is missing");
+		return fields_invalid(error, "\"url\" is missing");
 	if (url == NULL)
-		return invalid(error, "\"url\" must be a string");
+		return fields_invalid(error, "\"url\" must be a string");
 	size_t bytes = strlen(url);
 	if (bytes > HTTP_URL_MAX)
-		return invalid(error, "\"url\" is longer than %d bytes", HTTP_URL_MAX);
+		return fields_invalid(error, "\"url\" is longer than %d bytes", HTTP_URL_MAX);
 	if (strspn(url, URL_CHARACTERS) != bytes)
-		return invalid(error, "\"url\" holds a character that must be percent-encoded");
+		return fields_invalid(error, "\"url\" holds a character that must be percent-encoded");
 	size_t scheme = strncasecmp(url, "https://", 8) == 0 ? 8 : strncasecmp(url, "http://", 7) == 0 ? 7 : 0;
 	if (scheme == 0)
-		return invalid(error, "\"url\" must begin with http:// or https://");
+		return fields_invalid(error, "\"url\" must begin with http:// or https://");
 	const char *host = url + scheme;
 	size_t length = strcspn(host, "/?#");
 	if (length == 0 || host[0] == ':')
-		return invalid(error, "\"url\" names no host");
+		return fields_invalid(error, "\"url\" names no host");
 	if (memchr(host, '@', length) != NULL)
-		return invalid(error, "\"url\" holds a user name; give an Authorization header instead");
+		return fields_invalid(error, "\"url\" holds a user name; give an Authorization header instead");
 	if (memchr(host, '%', length) != NULL)
-		return invalid(error, "\"url\" holds a zone or another escape in its host");
+		return fields_invalid(error, "\"url\" holds a zone or another escape in its host");
 	arguments->url = strdup(url);
-	return arguments->url != NULL ? TR_OK : out_of_memory(error);
+	return arguments->url != NULL ? TR_OK : fields_no_memory(error);
 }
 
 static enum tr_result read_method(struct http_arguments *arguments, const json_t *root, struct tr_error *error)
@@ -100,9 +71,9 @@ static enum tr_result read_method(struct http_arguments *arguments, const json_t
 	const char *method = value != NULL ? json_string_value(value) : arguments->body != NULL ? "POST" : "GET";
 	arguments->method = one_of(method, methods, COUNT(methods));
 	if (arguments->method == NULL)
-		return invalid(error, "\"method\" must be one of GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS");
+		return fields_invalid(error, "\"method\" must be one of GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS");
 	if (arguments->body != NULL && (strcmp(arguments->method, "GET") == 0 || strcmp(arguments->method, "HEAD") == 0))
-		return invalid(error, "\"method\" %s has no body", arguments->method);
+		return fields_invalid(error, "\"method\" %s has no body", arguments->method);
 	return TR_OK;
 }
 
@@ -114,7 +85,7 @@ static enum tr_result read_number(const json_t *root, const char *field, uint32_
 		return TR_OK;
 	json_int_t is = json_integer_value(value);
 	if (!json_is_integer(value) || is < least || is > most)
-		return invalid(error, "\"%s\" must be a whole number from %u to %u", field, least, most);
+		return fields_invalid(error, "\"%s\" must be a whole number from %u to %u", field, least, most);
 	*number = (uint32_t)is;
 	return TR_OK;
 }
@@ -133,7 +104,7 @@ static enum tr_result read_expect(struct http_arguments *arguments, const json_t
 		arguments->expect[i] = (uint16_t)status;
 	}
 	if (!well)
-		return invalid(error, "\"expect\" must be a status from 200 to 599, or 1 to %d of them", HTTP_EXPECT_MAX);
+		return fields_invalid(error, "\"expect\" must be a status from 200 to 599, or 1 to %d of them", HTTP_EXPECT_MAX);
 	arguments->expect_count = count;
 	return TR_OK;
 }
@@ -162,19 +133,19 @@ static enum tr_result read_body(struct http_arguments *arguments, const json_t *
 	const json_t *text = json_object_get(root, "body");
 	const json_t *value = json_object_get(root, "json");
 	if (text != NULL && value != NULL)
-		return invalid(error, "\"body\" and \"json\" are both given; one of them is the body");
+		return fields_invalid(error, "\"body\" and \"json\" are both given; one of them is the body");
 	if (text == NULL && value == NULL)
 		return TR_OK;
 	const char *from = json_string_value(text);
 	arguments->body_bytes = json_string_length(text);
 	if (text != NULL && from == NULL)
-		return invalid(error, "\"body\" must be a string");
+		return fields_invalid(error, "\"body\" must be a string");
 	if (value != NULL)
 		from = http_body_member(args, "json", &arguments->body_bytes);
 	if (from == NULL)
-		return invalid(error, "\"json\" must be written without escapes in its name");
+		return fields_invalid(error, "\"json\" must be written without escapes in its name");
 	arguments->body = strndup(from, arguments->body_bytes);
-	return arguments->body != NULL ? TR_OK : out_of_memory(error);
+	return arguments->body != NULL ? TR_OK : fields_no_memory(error);
 }
 
 /* ---- headers ----------------------------------------------------------------------------- */
@@ -189,45 +160,12 @@ static bool is_value(const char *text)
 	return bytes == 0 || (text[0] != ' ' && text[bytes - 1] != ' ');
 }
 
-static enum tr_result check_header(const char *name, const json_t *value, struct tr_error *error)
-{
-	size_t bytes = strlen(name);
-	if (bytes == 0 || bytes > HTTP_HEADER_NAME_MAX || strspn(name, TOKEN_CHARACTERS) != bytes)
-		return invalid(error, "\"headers\": a name must be 1 to %d of A-Z a-z 0-9 !#$%%&'*+-.^_`|~", HTTP_HEADER_NAME_MAX);
-	if (http_field_is_reserved(name))
-		return invalid(error, "\"headers\": \"%s\" cannot be set there", name);
-	const char *text = json_string_value(value);
-	if (text == NULL)
-		return invalid(error, "\"headers\": the value of \"%s\" must be a string", name);
-	if (!is_value(text))
-		return invalid(error, "\"headers\": the value of \"%s\" must be printable ASCII without blanks around it", name);
-	if (strlen(text) > HTTP_HEADER_VALUE_MAX)
-		return invalid(error, "\"headers\": the value of \"%s\" is longer than %d bytes", name, HTTP_HEADER_VALUE_MAX);
-	return TR_OK;
-}
-
-static enum tr_result check_headers(const json_t *headers, struct tr_error *error)
-{
-	if (headers == NULL)
-		return TR_OK;
-	if (!json_is_object(headers) || json_object_size(headers) > HTTP_HEADERS_MAX)
-		return invalid(error, "\"headers\" must be an object of at most %d names and values", HTTP_HEADERS_MAX);
-	const char *name, *other;
-	json_t *value, *unused;
-	json_object_foreach((json_t *)headers, name, value)
-	{
-		enum tr_result result = check_header(name, value, error);
-		if (result != TR_OK)
-			return result;
-		/* JSON knows "a" and "A" apart, HTTP does not. */
-		json_object_foreach((json_t *)headers, other, unused)
-		{
-			if (other != name && strcasecmp(other, name) == 0)
-				return invalid(error, "\"headers\": \"%s\" is given twice", name);
-		}
-	}
-	return TR_OK;
-}
+static const struct fields_header_rules header_rules = {
+	.most = HTTP_HEADERS_MAX, .name_most = HTTP_HEADER_NAME_MAX, .value_most = HTTP_HEADER_VALUE_MAX,
+	.name_characters = TOKEN_CHARACTERS, .name_says = "A-Z a-z 0-9 !#$%&'*+-.^_`|~",
+	.is_reserved = http_field_is_reserved,
+	.is_value = is_value, .value_says = "must be printable ASCII without blanks around it",
+};
 
 /* NULL: the task does not set it. */
 static const char *given_header(const json_t *headers, const char *wanted)
@@ -312,18 +250,18 @@ static enum tr_result read_headers(struct http_arguments *arguments, const json_
     const struct http_defaults *defaults, struct tr_error *error)
 {
 	const json_t *headers = json_object_get(root, "headers");
-	enum tr_result result = check_headers(headers, error);
+	enum tr_result result = fields_check_headers(headers, &header_rules, error);
 	if (result != TR_OK)
 		return result;
 	if (!add_own(arguments, root, defaults))
-		return out_of_memory(error);
+		return fields_no_memory(error);
 	const char *name;
 	json_t *value;
 	json_object_foreach((json_t *)headers, name, value)
 	{
 		bool is_there = arguments->body != NULL && strcasecmp(name, "Content-Type") == 0;
 		if (!is_there && !add_line(arguments, name, json_string_value(value)))
-			return out_of_memory(error);
+			return fields_no_memory(error);
 	}
 	return TR_OK;
 }
@@ -333,11 +271,7 @@ static enum tr_result read_headers(struct http_arguments *arguments, const json_
 static enum tr_result read_all(struct http_arguments *arguments, const json_t *root, const char *args,
     const struct http_defaults *defaults, struct tr_error *error)
 {
-	if (!json_is_object(root))
-		return invalid(error, "the arguments must be a JSON object");
-	enum tr_result result = check_names(root, error);
-	if (result == TR_OK)
-		result = read_url(arguments, root, error);
+	enum tr_result result = read_url(arguments, root, error);
 	if (result == TR_OK)
 		result = read_body(arguments, root, args, error);
 	if (result == TR_OK)
@@ -352,15 +286,12 @@ static enum tr_result read_all(struct http_arguments *arguments, const json_t *r
 enum tr_result http_arguments_read(struct http_arguments *arguments, const char *args,
     const struct http_defaults *defaults, struct tr_error *error)
 {
-	json_error_t fault;
+	enum tr_result result;
 	*arguments = (struct http_arguments){ 0 };
-	json_t *root = json_loads(args, JSON_REJECT_DUPLICATES, &fault);
-	if (root == NULL) {
-		if (json_error_code(&fault) == json_error_out_of_memory)
-			return out_of_memory(error);
-		return invalid(error, "the arguments cannot be read: %s", fault.text);
-	}
-	enum tr_result result = read_all(arguments, root, args, defaults, error);
+	json_t *root = fields_load(args, known_fields, "an HTTP request", &result, error);
+	if (root == NULL)
+		return result;
+	result = read_all(arguments, root, args, defaults, error);
 	/* Not kept: a thousand tasks may wait. */
 	json_decref(root);
 	if (result != TR_OK)

@@ -1,20 +1,21 @@
 /* Enters: a JSON text of a task. Leaves: checked fields. Called by mail_message.c. */
 #include "taskd/mail_fields.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "taskd/fields.h"
 
 #define HEADER_NAME_MAX 64
 #define HEADER_VALUE_MAX 4096
 #define HEADERS_MAX 50
 
 /* What a header's or a part's name is made of. */
-#define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
+#define NAME_CHARACTERS FIELDS_LETTERS_AND_DIGITS "-"
 
 static const char *const known_fields[] = { "to", "cc", "bcc", "from", "reply_to", "subject", "text", "html", "headers",
-	"part" };
+	"part", NULL };
 
 /* Headers that have a field of their own, that the composer writes, or that only servers write. */
 static const char *const reserved_headers[] = { "From", "Sender", "To", "Cc", "Bcc", "Reply-To", "Subject", "Date",
@@ -23,43 +24,13 @@ static const char *const reserved_prefixes[] = { "Content-", "Resent-", "ARC-" }
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-__attribute__((format(printf, 2, 3))) static enum tr_result invalid(struct tr_error *error, const char *format, ...)
-{
-	va_list list;
-	va_start(list, format);
-	vsnprintf(error->text, sizeof error->text, format, list);
-	va_end(list);
-	return TR_INVALID;
-}
-
-static enum tr_result out_of_memory(struct tr_error *error)
-{
-	(void)invalid(error, "out of memory");
-	return TR_NO_MEMORY;
-}
-
-static enum tr_result check_names(const json_t *root, struct tr_error *error)
-{
-	const char *name;
-	json_t *value;
-	json_object_foreach((json_t *)root, name, value)
-	{
-		size_t i = 0;
-		while (i < COUNT(known_fields) && strcmp(name, known_fields[i]) != 0)
-			i++;
-		if (i == COUNT(known_fields))
-			return invalid(error, "\"%.60s\" is not a field of a mail", name);
-	}
-	return TR_OK;
-}
-
 /* An optional string; *text is NULL when the field is absent. */
 static enum tr_result read_string(const json_t *root, const char *field, const char **text, struct tr_error *error)
 {
 	const json_t *value = json_object_get(root, field);
 	*text = json_string_value(value);
 	if (value != NULL && *text == NULL)
-		return invalid(error, "\"%s\" must be a string", field);
+		return fields_invalid(error, "\"%s\" must be a string", field);
 	return TR_OK;
 }
 
@@ -72,10 +43,10 @@ static enum tr_result read_addresses(const json_t *root, const char *field, stru
 		return TR_OK;
 	size_t count = json_is_array(value) ? json_array_size(value) : 1;
 	if (count == 0 || count > MAIL_RECIPIENTS_MAX)
-		return invalid(error, "\"%s\" must be an address or 1 to %d of them", field, MAIL_RECIPIENTS_MAX);
+		return fields_invalid(error, "\"%s\" must be an address or 1 to %d of them", field, MAIL_RECIPIENTS_MAX);
 	list->at = calloc(count, sizeof *list->at);
 	if (list->at == NULL)
-		return out_of_memory(error);
+		return fields_no_memory(error);
 	list->count = count;
 	for (size_t i = 0; i < count; i++) {
 		const json_t *each = json_is_array(value) ? json_array_get(value, i) : value;
@@ -93,10 +64,10 @@ static enum tr_result read_from(const json_t *root, const char *default_from, st
 	if (value != NULL)
 		return mail_address_read(from, value, "from", error) ? TR_OK : TR_INVALID;
 	if (default_from == NULL)
-		return invalid(error, "\"from\" is missing, and no sender is configured");
+		return fields_invalid(error, "\"from\" is missing, and no sender is configured");
 	json_t *configured = json_string(default_from);
 	if (configured == NULL)
-		return invalid(error, "the configured sender is not UTF-8");
+		return fields_invalid(error, "the configured sender is not UTF-8");
 	bool well = mail_address_read(from, configured, "from, as configured", error);
 	json_decref(configured);
 	return well ? TR_OK : TR_INVALID;
@@ -114,10 +85,10 @@ static enum tr_result read_recipients(const json_t *root, struct mail_fields *fi
 	if (result != TR_OK)
 		return result;
 	if (fields->to.count == 0)
-		return invalid(error, "\"to\" is missing");
+		return fields_invalid(error, "\"to\" is missing");
 	size_t count = fields->to.count + fields->cc.count + fields->bcc.count;
 	if (count > MAIL_RECIPIENTS_MAX)
-		return invalid(error, "\"to\", \"cc\" and \"bcc\" hold %zu addresses; %d are allowed", count,
+		return fields_invalid(error, "\"to\", \"cc\" and \"bcc\" hold %zu addresses; %d are allowed", count,
 		    MAIL_RECIPIENTS_MAX);
 	return TR_OK;
 }
@@ -134,19 +105,19 @@ static enum tr_result read_texts(const json_t *root, struct mail_fields *fields,
 	if (result != TR_OK)
 		return result;
 	if (fields->subject == NULL)
-		return invalid(error, "\"subject\" is missing");
+		return fields_invalid(error, "\"subject\" is missing");
 	if (!mail_header_text_ok(fields->subject))
-		return invalid(error, "\"subject\" holds a line break or another control character");
+		return fields_invalid(error, "\"subject\" holds a line break or another control character");
 	if (strlen(fields->subject) > HEADER_VALUE_MAX)
-		return invalid(error, "\"subject\" is longer than %d bytes", HEADER_VALUE_MAX);
+		return fields_invalid(error, "\"subject\" is longer than %d bytes", HEADER_VALUE_MAX);
 	if (fields->text == NULL && fields->html == NULL)
-		return invalid(error, "\"text\" and \"html\" are missing; one of them must be there");
+		return fields_invalid(error, "\"text\" and \"html\" are missing; one of them must be there");
 	if (fields->part == NULL) {
 		fields->part = "";
 	} else {
 		size_t bytes = strlen(fields->part);
 		if (bytes == 0 || bytes > MAIL_PART_MAX || strspn(fields->part, NAME_CHARACTERS) != bytes)
-			return invalid(error, "\"part\" must be 1 to %d of A-Z a-z 0-9 -", MAIL_PART_MAX);
+			return fields_invalid(error, "\"part\" must be 1 to %d of A-Z a-z 0-9 -", MAIL_PART_MAX);
 	}
 	return TR_OK;
 }
@@ -164,56 +135,18 @@ static bool header_reserved(const char *name)
 	return false;
 }
 
-static enum tr_result check_header(const char *name, const json_t *value, struct tr_error *error)
-{
-	size_t bytes = strlen(name);
-	if (bytes == 0 || bytes > HEADER_NAME_MAX || strspn(name, NAME_CHARACTERS) != bytes)
-		return invalid(error, "\"headers\": a name must be 1 to %d of A-Z a-z 0-9 -", HEADER_NAME_MAX);
-	if (header_reserved(name))
-		return invalid(error, "\"headers\": \"%s\" cannot be set there", name);
-	const char *text = json_string_value(value);
-	if (text == NULL)
-		return invalid(error, "\"headers\": the value of \"%s\" must be a string", name);
-	if (!mail_header_text_ok(text))
-		return invalid(error, "\"headers\": the value of \"%s\" holds a line break or another control character", name);
-	if (strlen(text) > HEADER_VALUE_MAX)
-		return invalid(error, "\"headers\": the value of \"%s\" is longer than %d bytes", name, HEADER_VALUE_MAX);
-	return TR_OK;
-}
-
-static enum tr_result read_headers(const json_t *root, struct mail_fields *fields, struct tr_error *error)
-{
-	fields->headers = json_object_get(root, "headers");
-	if (fields->headers == NULL)
-		return TR_OK;
-	if (!json_is_object(fields->headers) || json_object_size(fields->headers) > HEADERS_MAX)
-		return invalid(error, "\"headers\" must be an object of at most %d names and values", HEADERS_MAX);
-	const char *name;
-	json_t *value;
-	json_object_foreach(fields->headers, name, value)
-	{
-		enum tr_result result = check_header(name, value, error);
-		if (result != TR_OK)
-			return result;
-	}
-	return TR_OK;
-}
+static const struct fields_header_rules header_rules = {
+	.most = HEADERS_MAX, .name_most = HEADER_NAME_MAX, .value_most = HEADER_VALUE_MAX,
+	.name_characters = NAME_CHARACTERS, .name_says = "A-Z a-z 0-9 -",
+	.is_reserved = header_reserved,
+	.is_value = mail_header_text_ok, .value_says = "holds a line break or another control character",
+};
 
 enum tr_result mail_fields_read(struct mail_fields *fields, const char *args, const char *default_from,
     struct tr_error *error)
 {
-	json_error_t fault;
-	*fields = (struct mail_fields){ .root = json_loads(args, JSON_REJECT_DUPLICATES, &fault) };
-	if (fields->root == NULL) {
-		if (json_error_code(&fault) == json_error_out_of_memory)
-			return out_of_memory(error);
-		return invalid(error, "the arguments are not JSON: %s", fault.text);
-	}
-	enum tr_result result = TR_OK;
-	if (!json_is_object(fields->root))
-		result = invalid(error, "the arguments must be a JSON object");
-	if (result == TR_OK)
-		result = check_names(fields->root, error);
+	enum tr_result result;
+	*fields = (struct mail_fields){ .root = fields_load(args, known_fields, "a mail", &result, error) };
 	if (result == TR_OK)
 		result = read_from(fields->root, default_from, &fields->from, error);
 	if (result == TR_OK)
@@ -221,7 +154,9 @@ enum tr_result mail_fields_read(struct mail_fields *fields, const char *args, co
 	if (result == TR_OK)
 		result = read_texts(fields->root, fields, error);
 	if (result == TR_OK)
-		result = read_headers(fields->root, fields, error);
+		fields->headers = json_object_get(fields->root, "headers");
+	if (result == TR_OK)
+		result = fields_check_headers(fields->headers, &header_rules, error);
 	if (result != TR_OK)
 		mail_fields_clear(fields);
 	return result;

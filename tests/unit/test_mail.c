@@ -186,9 +186,9 @@ static void test_what_is_refused(void)
 	static const struct {
 		const char *args, *error;
 	} rows[] = {
-		{ "{", "the arguments are not JSON: " },
+		{ "{", "the arguments cannot be read: " },
 		{ "[]", "the arguments must be a JSON object" },
-		{ "{\"to\": \"a@b.c\", \"to\": \"x@b.c\"}", "the arguments are not JSON: duplicate object key" },
+		{ "{\"to\": \"a@b.c\", \"to\": \"x@b.c\"}", "the arguments cannot be read: duplicate object key" },
 		{ "{\"sbuject\": \"\"}", "\"sbuject\" is not a field of a mail" },
 		{ "{\"subject\": \"s\", \"text\": \"\"}", "\"to\" is missing" },
 		{ "{\"to\": []}", "\"to\" must be an address or 1 to 100 of them" },
@@ -212,6 +212,7 @@ static void test_what_is_refused(void)
 		{ TO "\"subject\": \"s\", \"headers\": {\"bCC\": \"e@b.c\"}}", "\"headers\": \"bCC\" cannot be set there" },
 		{ TO "\"subject\": \"s\", \"headers\": {\"content-type\": \"x\"}}", "\"headers\": \"content-type\" cannot be set there" },
 		{ TO "\"subject\": \"s\", \"headers\": {\"X-A\": 1}}", "\"headers\": the value of \"X-A\" must be a string" },
+		{ TO "\"subject\": \"s\", \"headers\": {\"X-A\": \"b\", \"x-a\": \"c\"}}", "\"headers\": \"X-A\" is given twice" },
 		{ TO "\"subject\": \"s\", \"headers\": []}", "\"headers\" must be an object" },
 		{ TO "\"subject\": \"s\", \"part\": \"a/b\"}", "\"part\" must be 1 to 32 of" },
 		{ TO "\"subject\": \"s\", \"part\": \"\"}", "\"part\" must be 1 to 32 of" },
