@@ -3,12 +3,9 @@
  * and tools. Enters: an id. Leaves: what may be shown of it; arguments go through redact.c.
  */
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "client.h"
 #include "id.h"
@@ -88,37 +85,13 @@ void client_record_free(struct archive_detail **record)
 
 /* ---- the arguments ----------------------------------------------------------------------- */
 
-static enum tr_result read_spooled(const char *dir, const struct tr_id *id, size_t bytes, char **text)
-{
-	char name[SPOOL_NAME_SIZE], path[4200];
-	size_t used = 0;
-
-	if (!dir || bytes > TR_ARGS_MAX || snprintf(path, sizeof path, "%s/%s", dir, spool_name(id, SPOOL_ARGS, name)) >= (int)sizeof path)
-		return TR_SYSTEM;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
-		return errno == ENOENT ? TR_NOT_FOUND : TR_SYSTEM;
-	*text = malloc(bytes + 1);
-	for (ssize_t got = 1; *text && got > 0 && used < bytes;) {
-		got = read(fd, *text + used, bytes - used);
-		used += got > 0 ? (size_t)got : 0;
-	}
-	close(fd);
-	if (!*text)
-		return TR_NO_MEMORY;
-	(*text)[used] = '\0';
-	if (used == bytes)
-		return TR_OK;
-	free(*text);
-	*text = NULL;
-	return TR_SYSTEM;
-}
-
 enum tr_result client_arguments(const struct taskring *client, const struct tr_id *id, const struct archive_detail *record, char **args)
 {
+	struct tr_error ignored;
+
 	*args = NULL;
 	if (record->flags & RECORD_SPOOLED)
-		return read_spooled(client->spool_dir, id, record->shown.args_bytes, args);
+		return client->spool_dir ? spool_read(client->spool_dir, id, record->shown.args_bytes, args, &ignored) : TR_SYSTEM;
 	*args = record->args ? strdup(record->args) : NULL;
 	return *args ? TR_OK : TR_NO_MEMORY;
 }

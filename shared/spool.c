@@ -1,12 +1,14 @@
-/* Files of tasks in the spool directory: see spool.h. Called by batch.c (producers) and by taskd. */
+/* Files of tasks in the spool directory: see spool.h. Called by batch.c (producers), detail.c and taskd. */
 #include "spool.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define COPY_AT_ONCE (1u << 30)
@@ -123,6 +125,57 @@ enum tr_result spool_link(int fd, const char *dir, const struct tr_id *id, enum 
 		return TR_OK;
 	(void)unlink(path);
 	return refuse(error, "syncing", dir, errnum);
+}
+
+static enum tr_result read_file(int fd, const char *path, size_t bytes, char **text, struct tr_error *error)
+{
+	struct stat status;
+	size_t used = 0;
+
+	if (fstat(fd, &status) != 0)
+		return refuse(error, "reading", path, errno);
+	if (!S_ISREG(status.st_mode) || status.st_size != (off_t)bytes) {
+		snprintf(error->text, sizeof error->text, "reading %.120s: not a plain file of %zu bytes", path, bytes);
+		return TR_SYSTEM;
+	}
+	*text = malloc(bytes + 1);
+	if (!*text) {
+		(void)refuse(error, "reading", path, ENOMEM);
+		return TR_NO_MEMORY;
+	}
+	while (used < bytes) {
+		ssize_t got = read(fd, *text + used, bytes - used);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return refuse(error, "reading", path, got < 0 ? errno : EIO); /* EIO: it became shorter meanwhile */
+		used += (size_t)got;
+	}
+	(*text)[bytes] = '\0';
+	return TR_OK;
+}
+
+enum tr_result spool_read(const char *dir, const struct tr_id *id, size_t bytes, char **text, struct tr_error *error)
+{
+	char path[PATH_MAX];
+
+	*text = NULL;
+	if (!spool_path(path, dir, id, SPOOL_ARGS))
+		return refuse(error, "reading from", dir, ENAMETOOLONG);
+	/* Producers write there: no link is followed, and no FIFO waited for. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0) {
+		bool is_gone = errno == ENOENT;
+		enum tr_result result = refuse(error, "reading", path, errno);
+		return is_gone ? TR_NOT_FOUND : result;
+	}
+	enum tr_result result = read_file(fd, path, bytes, text, error);
+	close(fd);
+	if (result != TR_OK) {
+		free(*text);
+		*text = NULL;
+	}
+	return result;
 }
 
 void spool_remove(const char *dir, const struct tr_id *id, enum spool_kind kind)

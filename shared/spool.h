@@ -24,6 +24,11 @@ int spool_copy(const char *dir, int from, enum tr_result *result, struct tr_erro
  */
 enum tr_result spool_link(int fd, const char *dir, const struct tr_id *id, enum spool_kind kind, bool durable,
     struct tr_error *error);
+/*
+ * The arguments that lie there, a plain file of just so many bytes: zero-terminated, the caller's to free(). Errors:
+ * NOT_FOUND, NO_MEMORY, SYSTEM; *error names the file, *text is NULL.
+ */
+enum tr_result spool_read(const char *dir, const struct tr_id *id, size_t bytes, char **text, struct tr_error *error);
 /* Gone already is well. */
 void spool_remove(const char *dir, const struct tr_id *id, enum spool_kind kind);
 

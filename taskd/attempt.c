@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "shared/spool.h"
 #include "taskd/arguments.h"
 #include "taskd/call.h"
 #include "taskd/failure.h"
@@ -95,8 +96,7 @@ static void run_handler(struct tr_task *task)
 		return;
 	}
 	if (record->flags & RECORD_SPOOLED) {
-		task->spooled = arguments_read_spool(task->thread->spool_dir, record, &error);
-		if (!task->spooled) {
+		if (spool_read(task->thread->spool_dir, &record->id, record->args_bytes, &task->spooled, &error) != TR_OK) {
 			say_ended(task, tr_fail(task, "%s", error.text), false);
 			return;
 		}
@@ -175,8 +175,7 @@ static void take_spooled(struct tr_task *task)
 
 	if (!(task->record.flags & RECORD_SPOOLED))
 		return;
-	task->spooled = arguments_read_spool(task->thread->spool_dir, &task->record, &error);
-	if (!task->spooled)
+	if (spool_read(task->thread->spool_dir, &task->record.id, task->record.args_bytes, &task->spooled, &error) != TR_OK)
 		tr_log(task, TR_WARNING, "%s", error.text);
 	task->args_kept = true;
 	task->args = task->spooled ? task->spooled : "null";

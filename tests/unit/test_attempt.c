@@ -215,7 +215,7 @@ static void test_spooled_arguments(void)
 	seen = run_spooled("noop", (uint32_t)bytes, large, bytes - 1);
 	CU_ASSERT_EQUAL(seen->last.code, TR_FAILURE);
 	CU_ASSERT_EQUAL(seen->last.flag, 0);
-	CU_ASSERT_PTR_NOT_NULL(strstr(seen->text, "1048575 bytes; the record says 1048576"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(seen->text, "not a plain file of 1048576 bytes"));
 	seen = run_spooled("noop", 20, NULL, 0);
 	CU_ASSERT_EQUAL(seen->last.code, TR_FAILURE);
 	CU_ASSERT_PTR_NOT_NULL(strstr(seen->text, play.spool_dir));
