@@ -7,7 +7,7 @@
 
 #define LINE_MAX_WANTED 78     /* RFC 5322, 2.1.1 */
 #define ENCODED_LINE_MAX 76    /* RFC 2047, 2, and RFC 2045, 6.7 */
-#define UNFOLDED_WORD_MAX 900  /* with the longest header name still below RFC 5322's 998 */
+#define UNFOLDED_MAX 900       /* with the longest header name still below RFC 5322's 998 */
 #define QUOTED_NAME_MAX 60     /* a longer name goes into encoded words, which can be folded */
 #define WORD_OPEN "=?UTF-8?Q?"
 #define WORD_CLOSE "?="
@@ -74,12 +74,12 @@ static bool stands_as_is(const char *text)
 		return false;
 	if (strstr(text, "=?") != NULL)
 		return false;
-	size_t word = 0;
-	for (; *text != '\0'; text++) {
-		if ((unsigned char)*text >= 0x80)
+	size_t run = 0; /* spaces and the word behind them, which no fold divides; the first one has none */
+	for (const char *at = text; *at != '\0'; at++) {
+		if ((unsigned char)*at >= 0x80)
 			return false;
-		word = *text == ' ' ? 0 : word + 1;
-		if (word > UNFOLDED_WORD_MAX)
+		run = *at == ' ' && at[-1] != ' ' ? 1 : run + 1;
+		if (run > UNFOLDED_MAX)
 			return false;
 	}
 	return true;

@@ -149,6 +149,17 @@ static void test_headers_are_encoded_and_folded(void)
 	    "=?UTF-8?Q?=C3=89va?= <eva@example.org>");
 }
 
+static size_t longest_line(const struct mail_message *message)
+{
+	size_t longest = 0, column = 0;
+	for (const char *each = message->text; *each != '\0'; each++) {
+		CU_ASSERT_TRUE((unsigned char)*each < 0x80);
+		column = *each == '\n' ? 0 : column + (*each != '\r');
+		longest = column > longest ? column : longest;
+	}
+	return longest;
+}
+
 /* No line beyond what RFC 5322 and RFC 2045 allow, whatever comes in. */
 static void test_lines_are_short(void)
 {
@@ -169,16 +180,21 @@ static void test_lines_are_short(void)
 	CU_ASSERT_EQUAL_FATAL(fclose(out), 0);
 
 	struct mail_message message = composed(args);
-	size_t longest = 0, column = 0;
-	for (const char *each = message.text; *each != '\0'; each++) {
-		CU_ASSERT_TRUE((unsigned char)*each < 0x80);
-		column = *each == '\n' ? 0 : column + (*each != '\r');
-		longest = column > longest ? column : longest;
-	}
 	CU_ASSERT_EQUAL(message.recipient_count, MAIL_RECIPIENTS_MAX);
-	CU_ASSERT_EQUAL(longest, 76);
+	CU_ASSERT_EQUAL(longest_line(&message), 76);
 	mail_message_clear(&message);
 	free(args);
+}
+
+/* A line is folded before spaces, which so many of them would not make shorter. */
+static void test_spaces_are_short(void)
+{
+	char args[4096];
+	snprintf(args, sizeof args, TO "\"subject\": \"a%2000sb\"}", "");
+	struct mail_message message = composed(args);
+	CU_ASSERT_TRUE(longest_line(&message) <= 78);
+	CU_ASSERT_PTR_NOT_NULL(strstr(message.text, "Subject: =?UTF-8?Q?a___"));
+	mail_message_clear(&message);
 }
 
 static void test_what_is_refused(void)
@@ -389,6 +405,7 @@ int main(void)
 		SUITE_TEST(test_envelope),
 		SUITE_TEST(test_headers_are_encoded_and_folded),
 		SUITE_TEST(test_lines_are_short),
+		SUITE_TEST(test_spaces_are_short),
 		SUITE_TEST(test_what_is_refused),
 		SUITE_TEST(test_addresses),
 		SUITE_TEST(test_maildir_delivers_once),
