@@ -24,9 +24,10 @@ static bool is_expected(const struct http_arguments *arguments, int status)
 	return false;
 }
 
+/* What is no status (600 and above) counts as the server's error: RFC 9110, section 15. */
 static bool is_worth_another_try(int status)
 {
-	return status == 408 || status == 429 || (status >= 500 && status <= 599);
+	return status == 408 || status == 429 || status >= 500;
 }
 
 static void explain_status(struct http_judgement *judgement, const struct http_answer *answer)

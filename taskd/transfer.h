@@ -68,7 +68,7 @@ struct http_request {
 };
 
 enum http_end {
-	HTTP_ANSWERED, /* by some status, 200 to 599 */
+	HTTP_ANSWERED, /* by some status, 200 to 999 */
 	HTTP_FAILED,   /* no answer, or not a whole one: the network, the peer, TLS, time */
 	HTTP_REFUSED,  /* not asked at all, and never will be: a malformed URL, an address that is not allowed */
 };

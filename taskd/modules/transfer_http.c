@@ -331,13 +331,20 @@ static void read_answer(const struct request *request, long status, struct http_
 	answer->body_cut = request->body_read > TRANSFER_BODY_MAX;
 }
 
+/* Whether the URL is none for us. libcurl has the same code for an answer that is no HTTP, but then it has asked. */
+static bool is_no_url(const struct request *request, CURLcode code)
+{
+	long sent_bytes = 0;
+	curl_easy_getinfo(request->transfer.easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
+	return code == CURLE_URL_MALFORMAT || code == CURLE_LOGIN_DENIED ||
+	    (code == CURLE_UNSUPPORTED_PROTOCOL && sent_bytes == 0);
+}
+
 static void explain(const struct request *request, CURLcode code, struct http_answer *answer, struct shown *shown)
 {
 	char text[sizeof shown->error];
 	const char *curl_text = request->transfer.curl_text;
-	answer->end = code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_LOGIN_DENIED ?
-	    HTTP_REFUSED :
-	    HTTP_FAILED;
+	answer->end = is_no_url(request, code) ? HTTP_REFUSED : HTTP_FAILED;
 	bool not_connected = code == CURLE_COULDNT_CONNECT && !request->tried;
 	if (request->what_refused != NULL && (not_connected || code == CURLE_ABORTED_BY_CALLBACK)) {
 		answer->end = HTTP_REFUSED;

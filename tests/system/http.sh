@@ -102,7 +102,7 @@ test_outcomes() {
 test_broken_peers() {
 	local id path
 	begin
-	for path in /close /broken /headers; do
+	for path in /close /broken /garbage /headers; do
 		id=$(ask $path '' -m 2)
 		wait_row "$id" dead
 		expect "attempts at $path" 2 "$(attempts_of "$id")"

@@ -138,6 +138,11 @@ class Server:
     async def do_close(self, writer, got):
         return False
 
+    async def do_garbage(self, writer, got):
+        writer.write(b"220 this is another service\r\n")
+        await writer.drain()
+        return False
+
     async def do_headers(self, writer, got):
         return await self.answer(writer, 200, b"", [(f"X-{i}", "x" * 1000) for i in range(1000)])
 

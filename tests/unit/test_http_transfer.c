@@ -216,6 +216,7 @@ static void test_failures(void)
 {
 	expect_failed(at("/close"), &private_too, HTTP_FAILED, "Empty reply from server");
 	expect_failed(at("/broken"), &private_too, HTTP_FAILED, "transfer closed");
+	expect_failed(at("/garbage"), &private_too, HTTP_FAILED, "HTTP/0.9");
 	expect_failed(at("/headers"), &private_too, HTTP_FAILED, "headers are longer than 65536 bytes");
 	expect_failed("http://127.0.0.1:1/", &private_too, HTTP_FAILED, "Failed to connect");
 	expect_failed("http://name.invalid/", &private_too, HTTP_FAILED, "resolve");
