@@ -239,7 +239,7 @@ static void read_trace(const char *given, const char *request_id, char trace[TR_
 		snprintf(trace, TR_TRACE_MAX + 1, "00%.53s", given + 2);
 		return;
 	}
-	if (strlen(request_id) == 32 && is_hex(request_id, 32))
+	if (strlen(request_id) == 32 && is_hex(request_id, 32) && strspn(request_id, "0") < 32)
 		memcpy(trace_id, request_id, sizeof(trace_id));
 	else
 		random_hex(trace_id, 32);

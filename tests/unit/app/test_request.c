@@ -128,6 +128,9 @@ static void test_trace(void)
 	const struct request_head none = { .method = "GET", .uri = "/", .server_request_id = "0af7651916cd43dd8448eb211c80319c" };
 	request_head_read(&none, &request);
 	CU_ASSERT_EQUAL(strncmp(request.trace, "00-0af7651916cd43dd8448eb211c80319c-", 36), 0); /* the request's id */
+	const struct request_head zeros = { .method = "GET", .uri = "/", .client_request_id = "00000000000000000000000000000000" };
+	request_head_read(&zeros, &request);
+	CU_ASSERT_TRUE(request_head_trace_ok(request.trace)); /* which that id cannot be */
 }
 
 static int read_length(const char *length)
