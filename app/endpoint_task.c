@@ -8,6 +8,7 @@
 #include "app/endpoints.h"
 #include "app/task_json.h"
 #include "app/time_text.h"
+#include "shared/trace.h"
 
 #define SIBLINGS_SHOWN 50
 
@@ -75,14 +76,15 @@ static json_t *siblings_json(struct taskring *ring, const struct tr_task_detail 
 static json_t *rest_json(struct taskring *ring, const struct tr_task_detail *detail)
 {
 	const struct tr_id *id = &detail->status.id;
-	char traceparent[TR_TRACE_MAX + 1], request_id[WEB_REQUEST_ID_MAX + 1], explanation[TR_EXPLANATION_SIZE];
+	char explanation[TR_EXPLANATION_SIZE];
+	struct trace trace;
 	uint64_t dropped;
-	trace_split(detail->trace, traceparent, request_id);
+	trace_split(&trace, detail->trace);
 	if (tr_task_explain(ring, id, explanation) != TR_OK)
 		explanation[0] = '\0';
 	json_t *log = log_of(ring, id, &dropped);
-	return json_pack("{s:o, s:o, s:o, s:I, s:o, s:I, s:b, s:b, s:o, s:o, s:o, s:b, s:o}", "trace", text_or_null(traceparent),
-	    "request_id", text_or_null(request_id), "log", log, "log_dropped", (json_int_t)dropped,
+	return json_pack("{s:o, s:o, s:o, s:I, s:o, s:I, s:b, s:b, s:o, s:o, s:o, s:b, s:o}", "trace", text_or_null(trace.traceparent),
+	    "request_id", text_or_null(trace.request_id), "log", log, "log_dropped", (json_int_t)dropped,
 	    "arguments", task_text_json(detail->args), "arguments_bytes", (json_int_t)detail->args_bytes,
 	    "redacted", (int)detail->redacted, "has_file", (int)detail->has_file,
 	    "on_failure", text_or_null(detail->on_failure), "attempts", attempts_json(detail),

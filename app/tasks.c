@@ -10,14 +10,10 @@
 #include <string.h>
 
 #include "app/log.h"
-
-#define TRACE_ID_AT 3 /* in a traceparent */
-#define TRACE_ID_BYTES 32
+#include "shared/trace.h"
 
 /* One task's part of a 202. */
 #define ACCEPTED_BYTES_MAX (sizeof(",{\"id\":\"\",\"handler\":\"\",\"href\":\"/tasks/\"}") + 2 * TR_ID_TEXT_SIZE + TR_NAME_MAX)
-
-static const char id_mark[] = ";request_id=";
 
 static enum tr_result add(const struct web_request *request, struct background_tasks *background,
     const char *handler, const char *args, const struct task_options *options)
@@ -25,7 +21,7 @@ static enum tr_result add(const struct web_request *request, struct background_t
 	char trace[TR_TRACE_MAX + 1];
 	struct task_options with_trace = options != NULL ? *options : (struct task_options){ .queue = NULL };
 	if (with_trace.trace == NULL) {
-		trace_join(request, trace);
+		trace_join(trace, request->trace, request->request_id);
 		with_trace.trace = trace[0] != '\0' ? trace : NULL;
 	}
 	return background_tasks_add(background, handler, args, &with_trace);
@@ -104,44 +100,4 @@ struct web_answer answer_accepted(const struct web_request *request, const struc
 	answer.content = (struct web_content){ .type = "application/json", .bytes = text, .count = (size_t)(to - text),
 		.release = free, .context = text };
 	return answer;
-}
-
-/* ---- trace and request id ---------------------------------------------------------------- */
-
-/* Where a request brought neither, its id is the trace's id; then it is not carried twice. */
-static bool id_is_trace_id(const struct web_request *request)
-{
-	return strlen(request->request_id) == TRACE_ID_BYTES && strlen(request->trace) > TRACE_ID_AT + TRACE_ID_BYTES &&
-	    memcmp(request->trace + TRACE_ID_AT, request->request_id, TRACE_ID_BYTES) == 0;
-}
-
-void trace_join(const struct web_request *request, char joined[TR_TRACE_MAX + 1])
-{
-	bool same = id_is_trace_id(request), none = request->request_id[0] == '\0';
-	const char *mark = same ? ";" : none ? "" : id_mark, *id = same ? "" : request->request_id;
-	joined[0] = '\0';
-	if (strlen(request->trace) + strlen(mark) + strlen(id) <= TR_TRACE_MAX)
-		stpcpy(stpcpy(stpcpy(joined, request->trace), mark), id);
-}
-
-void trace_split(const char *joined, char traceparent[TR_TRACE_MAX + 1], char request_id[WEB_REQUEST_ID_MAX + 1])
-{
-	size_t bytes = strcspn(joined, ";");
-	const char *rest = joined + bytes, *id = "";
-	size_t id_bytes = 0;
-	if (strncmp(rest, id_mark, strlen(id_mark)) == 0) {
-		id = rest + strlen(id_mark);
-		id_bytes = strlen(id);
-	} else if (strcmp(rest, ";") == 0 && bytes > TRACE_ID_AT + TRACE_ID_BYTES) {
-		id = joined + TRACE_ID_AT;
-		id_bytes = TRACE_ID_BYTES;
-	}
-	if (bytes > TR_TRACE_MAX)
-		bytes = 0;
-	if (id_bytes > WEB_REQUEST_ID_MAX)
-		id_bytes = 0;
-	memcpy(traceparent, joined, bytes);
-	traceparent[bytes] = '\0';
-	memcpy(request_id, id, id_bytes);
-	request_id[id_bytes] = '\0';
 }

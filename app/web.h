@@ -333,13 +333,6 @@ struct web_added {
 	char *body_text; /* the request's body, written once for all tasks that have it as their arguments; owned */
 };
 
-/*
- * "TRACEPARENT;request_id=ID", which a task carries, or "TRACEPARENT;" where the request's id is the
- * trace's; and back. What is in another form is left out.
- */
-void trace_join(const struct web_request *request, char joined[TR_TRACE_MAX + 1]);
-void trace_split(const char *joined, char traceparent[TR_TRACE_MAX + 1], char request_id[WEB_REQUEST_ID_MAX + 1]);
-
 /* ---- answer.c ---------------------------------------------------------------------------- */
 
 /* Takes the reference to `body`; NULL stands for "out of memory" and gives 503. */

@@ -12,13 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/trace.h"
 #include "taskd/exec_run.h"
 #include "taskd/task.h"
 
 /* What a program has when the configuration does not say otherwise. */
 static const char *const plain_environment[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8" };
 #define PLAIN (sizeof plain_environment / sizeof *plain_environment)
-#define ABOUT_TASK 4
+#define ABOUT_TASK 5
 
 static const struct config *config; /* the worker's; read-only, so any thread may look */
 
@@ -99,15 +100,19 @@ static char *variable(const char *name, const char *value)
 /* As many as there are; false: out of memory. */
 static bool describe_task(struct tr_task *task, char *texts[ABOUT_TASK])
 {
-	const char *file = tr_task_file(task), *trace = tr_task_trace(task);
+	const char *file = tr_task_file(task);
+	struct trace trace;
 	char attempt[16];
 	size_t count = 0;
 
+	trace_split(&trace, tr_task_trace(task));
 	snprintf(attempt, sizeof attempt, "%u", tr_task_attempt(task));
 	texts[count++] = variable("TASKRING_TASK_ID", tr_task_id(task));
 	texts[count++] = variable("TASKRING_ATTEMPT", attempt);
-	if (trace[0] != '\0')
-		texts[count++] = variable("TASKRING_TRACE", trace);
+	if (trace.traceparent[0] != '\0')
+		texts[count++] = variable("TASKRING_TRACE", trace.traceparent);
+	if (trace.request_id[0] != '\0')
+		texts[count++] = variable("TASKRING_REQUEST_ID", trace.request_id);
 	if (file != NULL)
 		texts[count++] = variable("TASKRING_FILE", file);
 	for (size_t i = 0; i < count; i++)

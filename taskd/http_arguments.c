@@ -8,10 +8,10 @@
 
 #include "shared/http_field.h"
 #include "taskd/fields.h"
+#include "shared/trace.h"
 #include "taskd/http_body.h"
 #include "taskd/transfer.h"
 
-#define TRACEPARENT_BYTES 55
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 #define TOKEN_CHARACTERS FIELDS_LETTERS_AND_DIGITS "!#$%&'*+-.^_`|~"         /* RFC 9110, 5.6.2 */
@@ -190,34 +190,6 @@ static bool add_line(struct http_arguments *arguments, const char *name, const c
 	return true;
 }
 
-/* "00-", 32 and 16 digits, flags: the web layer has looked at it closely. */
-static bool is_traceparent(const char *trace)
-{
-	return strlen(trace) >= TRACEPARENT_BYTES && trace[2] == '-' && trace[35] == '-' && trace[52] == '-' &&
-	    strspn(trace, "0123456789abcdef-") == strlen(trace);
-}
-
-/*
- * Takes a task's trace apart, as the web layer puts it together: TRACEPARENT, then ";request_id=" and
- * the request's, or ";" alone where that is the trace's own id. Anything else is an id of the application's.
- */
-static void read_trace(const char *trace, char traceparent[TR_TRACE_MAX + 1], char id[TR_TRACE_MAX + 1])
-{
-	static const char mark[] = ";request_id=";
-	size_t bytes = strcspn(trace, ";");
-	const char *rest = trace + bytes;
-	snprintf(traceparent, TR_TRACE_MAX + 1, "%.*s", (int)(bytes <= TR_TRACE_MAX ? bytes : 0), trace);
-	snprintf(id, TR_TRACE_MAX + 1, "%s", "");
-	if (!is_traceparent(traceparent)) {
-		traceparent[0] = '\0';
-		snprintf(id, TR_TRACE_MAX + 1, "%s", trace);
-	} else if (strncmp(rest, mark, strlen(mark)) == 0) {
-		snprintf(id, TR_TRACE_MAX + 1, "%s", rest + strlen(mark));
-	} else if (strcmp(rest, ";") == 0) {
-		snprintf(id, TR_TRACE_MAX + 1, "%.32s", traceparent + 3);
-	}
-}
-
 static bool add_if_open(struct http_arguments *arguments, const json_t *headers, const char *name, const char *value)
 {
 	bool wanted = value[0] != '\0' && is_value(value) && given_header(headers, name) == NULL;
@@ -238,10 +210,10 @@ static bool add_own(struct http_arguments *arguments, const json_t *root, const 
 	}
 	if (one_of(arguments->method, safe, COUNT(safe)) == NULL)
 		well = well && add_if_open(arguments, headers, "Idempotency-Key", defaults->task_id);
-	char traceparent[TR_TRACE_MAX + 1], id[TR_TRACE_MAX + 1];
-	read_trace(defaults->trace, traceparent, id);
-	well = well && add_if_open(arguments, headers, "traceparent", traceparent);
-	well = well && add_if_open(arguments, headers, "X-Request-ID", id);
+	struct trace trace;
+	trace_split(&trace, defaults->trace);
+	well = well && add_if_open(arguments, headers, "traceparent", trace.traceparent);
+	well = well && add_if_open(arguments, headers, "X-Request-ID", trace.request_id);
 	arguments->public_header_count = arguments->header_count;
 	return well;
 }

@@ -92,6 +92,25 @@ test_input_result_log_and_environment() {
 	expect_nothing_left
 }
 
+# As its request had them: with the traceparent a program can go on.
+test_trace() {
+	local traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+	program traced <<-'END'
+		printf '"%s %s"' "${TASKRING_TRACE-none}" "${TASKRING_REQUEST_ID-none}"
+	END
+	start_programs
+	run_task traced succeeded null -r "$traceparent;request_id=r-1"
+	expect "both" "\"$traceparent r-1\"" "$(result_of "$ID")"
+	run_task traced succeeded null -r "$traceparent"
+	expect "a trace" "\"$traceparent none\"" "$(result_of "$ID")"
+	run_task traced succeeded null -r "order-17"
+	expect "an application's own id" '"none order-17"' "$(result_of "$ID")"
+	run_task traced succeeded
+	expect "neither" '"none none"' "$(result_of "$ID")"
+	stop_taskd
+	expect_nothing_left
+}
+
 test_outputs() {
 	local id
 	program words <<-'END'

@@ -44,7 +44,8 @@ struct tr_task;
 TR_API const char *tr_task_id(const struct tr_task *task);      /* 36 characters */
 TR_API const char *tr_task_handler(const struct tr_task *task);
 TR_API const char *tr_task_queue(const struct tr_task *task);
-TR_API const char *tr_task_trace(const struct tr_task *task);   /* "" when there is none */
+/* As it was added with; of a request "TRACEPARENT;request_id=ID", or "TRACEPARENT;" with the trace's own id. "": none. */
+TR_API const char *tr_task_trace(const struct tr_task *task);
 /*
  * The arguments: a valid JSON text, zero-terminated. (Only an on-failure callback may see other
  * text: what was given, after TR_FAILED_BAD_ARGUMENTS; and null, when a spool file cannot be read.)

@@ -241,50 +241,6 @@ static void test_table(void)
 	}
 }
 
-static void test_traces(void)
-{
-	char joined[TR_TRACE_MAX + 1], traceparent[TR_TRACE_MAX + 1], id[WEB_REQUEST_ID_MAX + 1];
-	struct web_request from = { .trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" };
-	memset(from.request_id, 'r', WEB_REQUEST_ID_MAX);
-	trace_join(&from, joined);
-	trace_split(joined, traceparent, id);
-	CU_ASSERT_STRING_EQUAL(traceparent, from.trace);
-	CU_ASSERT_STRING_EQUAL(id, from.request_id);
-	from.request_id[0] = '\0';
-	trace_join(&from, joined);
-	CU_ASSERT_STRING_EQUAL(joined, from.trace);
-	trace_split(joined, traceparent, id);
-	CU_ASSERT_STRING_EQUAL(traceparent, from.trace);
-	CU_ASSERT_STRING_EQUAL(id, "");
-	/* Where both are our own, the id is in the trace. */
-	strcpy(from.request_id, "0af7651916cd43dd8448eb211c80319c");
-	trace_join(&from, joined);
-	CU_ASSERT_STRING_EQUAL(joined, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01;");
-	trace_split(joined, traceparent, id);
-	CU_ASSERT_STRING_EQUAL(traceparent, from.trace);
-	CU_ASSERT_STRING_EQUAL(id, from.request_id);
-	from.request_id[0] = 'f';
-	trace_join(&from, joined);
-	trace_split(joined, traceparent, id);
-	CU_ASSERT_STRING_EQUAL(id, from.request_id);
-	/* What other programs publish. */
-	trace_split(";", traceparent, id);
-	CU_ASSERT_TRUE(traceparent[0] == '\0' && id[0] == '\0');
-	trace_split("short;", traceparent, id);
-	CU_ASSERT_TRUE(strcmp(traceparent, "short") == 0 && id[0] == '\0');
-	trace_split("a;b;request_id=c", traceparent, id);
-	CU_ASSERT_TRUE(strcmp(traceparent, "a") == 0 && id[0] == '\0');
-	trace_split("", traceparent, id);
-	CU_ASSERT_TRUE(traceparent[0] == '\0' && id[0] == '\0');
-	trace_split("anything", traceparent, id);
-	CU_ASSERT_STRING_EQUAL(traceparent, "anything");
-	memset(joined, 'x', TR_TRACE_MAX);
-	joined[TR_TRACE_MAX] = '\0';
-	memcpy(joined, ";request_id=", 12);
-	trace_split(joined, traceparent, id);
-	CU_ASSERT_TRUE(traceparent[0] == '\0' && id[0] == '\0');
-}
-
 static int clean_up(void)
 {
 	json_decref(request.parameters);
@@ -301,7 +257,6 @@ int main(void)
 		SUITE_TEST(test_path_faults),
 		SUITE_TEST(test_rows),
 		SUITE_TEST(test_table),
-		SUITE_TEST(test_traces),
 	};
 
 	return RUN_TESTS_WITHIN("routes", NULL, clean_up, tests);
