@@ -44,6 +44,8 @@ enum tr_result web_offer_task(const struct web_request *request, struct backgrou
 {
 	struct web_added *added = request->added;
 	char *made;
+	if (background == NULL) /* nor is there a ring, and the row did not say that it is needed */
+		return TR_NO_RING;
 	const char *text = write_args(request, args, &made);
 	enum tr_result result = text != NULL ? add(request, background, handler, text, options) : TR_NO_MEMORY;
 	free(made);
@@ -61,7 +63,7 @@ enum tr_result web_add_task(const struct web_request *request, struct background
 		return result;
 	if (added->failed == TR_OK)
 		added->failed = result;
-	if (args != NULL) {
+	if (args != NULL && background != NULL) {
 		char quoted[LOG_QUOTED_SIZE];
 		log_event(LOG_ERR, "task-not-added", "id=%s reason=%s", request->request_id,
 		    log_quote(background_tasks_error(background), quoted));

@@ -303,8 +303,8 @@ json_t *body_json(const struct web_request *request, size_t limit_bytes, struct 
  * json_pack() has it. Trace and request id go along by themselves. `handler` lives until
  * answer_accepted(), which names it; `options` may be NULL.
  * The result need not be looked at: once one has failed, the request is answered with why, whatever
- * the endpoint answers, and nothing is published. The errors are background_tasks_add()'s; INVALID, a
- * bug of the endpoint's author, is logged and answered with 500.
+ * the endpoint answers, and nothing is published. The errors are background_tasks_add()'s, and NO_RING, where
+ * `background` is NULL; INVALID, a bug of the endpoint's author, is logged and answered with 500.
  */
 enum tr_result web_add_task(const struct web_request *request, struct background_tasks *background,
     const char *handler, const json_t *args, const struct task_options *options);

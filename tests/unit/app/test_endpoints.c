@@ -259,6 +259,17 @@ static void test_without_ring(void)
 	CU_ASSERT_EQUAL(answer.status, 200);
 	serve("GET", "/nothing", "");
 	CU_ASSERT_EQUAL(answer.status, 404);
+	/* A row that adds tasks and does not say that it needs the ring. */
+	struct web_added added = { .failed = TR_OK };
+	json_t *args = json_object();
+	request.added = &added;
+	CU_ASSERT_EQUAL(web_add_task(&request, NULL, "fine", args, NULL), TR_NO_RING);
+	answer_clear(&answer);
+	answer = answer_accepted(&request, NULL);
+	CU_ASSERT_EQUAL(answer.status, 503);
+	CU_ASSERT_EQUAL(answer.retry_after_s, WEB_RETRY_AFTER_S);
+	request.added = NULL;
+	json_decref(args);
 	ring = kept_ring;
 	background = kept_background;
 }
