@@ -37,6 +37,8 @@ void tasks_move(struct dispatcher *dispatcher, struct task *task, enum task_even
 /*
  * Has it shown on the board, at the end of this turn: a short task that starts and ends within one
  * turn is written once. tasks_show_now() does it at once, for what refers to the entry.
+ * Who sees an end asks for the result: where that is too large for the board, the end is shown when the commit
+ * with it is through, by tasks_free().
  */
 void tasks_show(struct dispatcher *dispatcher, struct task *task);
 void tasks_show_now(struct dispatcher *dispatcher, struct task *task);

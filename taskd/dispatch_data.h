@@ -56,6 +56,7 @@ struct task {
 	bool purged;            /* ended, and to be forgotten: its row goes with the next commit */
 	bool has_attempts;      /* rows of its attempts were handed in */
 	bool unshown;           /* in dispatcher->unshown */
+	bool end_unshown;       /* until the journal has the result, see tasks_show_all() */
 	uint8_t failure_kind;   /* enum tr_failure_kind, of the last failed attempt */
 	bool permanent;
 	int32_t exit_code, signal, worker_pid;

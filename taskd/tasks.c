@@ -98,21 +98,40 @@ void tasks_show(struct dispatcher *dispatcher, struct task *task)
 	TAILQ_INSERT_TAIL(&dispatcher->unshown, task, show_link);
 }
 
+static void take_from_unshown(struct dispatcher *dispatcher, struct task *task)
+{
+	if (task->unshown)
+		TAILQ_REMOVE(&dispatcher->unshown, task, show_link);
+	task->unshown = false;
+}
+
 void tasks_show_now(struct dispatcher *dispatcher, struct task *task)
 {
-	if (!task->unshown)
+	if (!task->unshown && !task->end_unshown)
 		return;
-	task->unshown = false;
-	TAILQ_REMOVE(&dispatcher->unshown, task, show_link);
+	take_from_unshown(dispatcher, task);
+	task->end_unshown = false;
 	write_board(dispatcher, task);
+}
+
+/* It has ended, with a result that is the journal's to give, and not there yet. */
+static bool is_ahead_of_result(const struct task *task)
+{
+	return (task->dirty || task->committing) && tr_state_is_ended((enum tr_state)task->state) && task->result &&
+	    strnlen(task->result, TR_RESULT_SHOWN_MAX + 1) > TR_RESULT_SHOWN_MAX;
 }
 
 void tasks_show_all(struct dispatcher *dispatcher)
 {
 	struct task *task;
 
-	while ((task = TAILQ_FIRST(&dispatcher->unshown)) != NULL)
-		tasks_show_now(dispatcher, task);
+	while ((task = TAILQ_FIRST(&dispatcher->unshown)) != NULL) {
+		task->end_unshown = is_ahead_of_result(task);
+		if (task->end_unshown)
+			take_from_unshown(dispatcher, task);
+		else
+			tasks_show_now(dispatcher, task);
+	}
 }
 
 void tasks_changed(struct dispatcher *dispatcher, struct task *task)

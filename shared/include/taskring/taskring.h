@@ -236,7 +236,8 @@ struct tr_task_status {
 /*
  * Looks a task up: on the board, in the ring, in the journal, in that order, so that a task whose
  * id was once given out is always found until retention has removed it. Makes no system call when
- * the board has it. Errors: NOT_FOUND, NO_MEMORY, VERSION_MISMATCH, FORKED.
+ * the board has it. A result of more than TR_RESULT_SHOWN_MAX bytes is the journal's: its task is shown as
+ * running until it is there. Errors: NOT_FOUND, NO_MEMORY, VERSION_MISMATCH, FORKED.
  */
 TR_API enum tr_result tr_task_status(struct taskring *ring, const struct tr_id *id,
     struct tr_task_status *status);
