@@ -148,8 +148,7 @@ static json_t *parse(const struct body *body, struct web_answer *answer)
 		return NULL;
 	}
 	json_error_t error;
-	json_t *value = json_loadb(body->bytes != NULL ? body->bytes : "", body->used,
-	    JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	json_t *value = json_loadb(body->bytes, body->used, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 	/* The parser names a fault of the text; where it names none, it was not the text. */
 	if (value == NULL && (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory))
 		*answer = answer_result(TR_NO_MEMORY, NULL);
@@ -159,14 +158,30 @@ static json_t *parse(const struct body *body, struct web_answer *answer)
 	return value;
 }
 
-json_t *body_json(const struct web_request *request, size_t limit_bytes, struct web_answer *answer)
+/* Where neither length nor type is declared, the first byte tells; nothing is read after it. */
+static bool is_empty(const struct web_request *request)
+{
+	char byte;
+	if (request->declared_bytes != SIZE_MAX || request->content_type[0] != '\0')
+		return request->declared_bytes == 0;
+	return request->source.read == NULL || request->source.read(request->source.context, &byte, 1) == 0;
+}
+
+bool body_json(const struct web_request *request, size_t limit_bytes, json_t **value, struct web_answer *answer)
 {
 	struct body body = { .bytes = NULL };
-	json_t *value = NULL;
-	if (!media_type_is_json(request->content_type))
+	*value = NULL;
+	if (is_empty(request))
+		return true;
+	if (!media_type_is_json(request->content_type)) {
 		*answer = answer_detail(415, "the Content-Type must be application/json");
-	else if (read_body(request, limit_bytes, &body, answer))
-		value = parse(&body, answer);
+		return false;
+	}
+	bool well = read_body(request, limit_bytes, &body, answer);
+	if (well && body.used > 0) {
+		*value = parse(&body, answer);
+		well = *value != NULL;
+	}
 	free(body.bytes);
-	return value;
+	return well;
 }

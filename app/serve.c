@@ -6,7 +6,6 @@
 #include "app/web.h"
 
 #include <assert.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -54,15 +53,6 @@ static bool receive(const struct web_settings *settings, struct web_request *req
 	return false;
 }
 
-/* Where neither length nor type is declared, the first byte tells; without a type none is read after it. */
-static bool has_no_body(const struct web_request *request)
-{
-	char byte;
-	if (request->declared_bytes != SIZE_MAX || request->content_type[0] != '\0')
-		return request->declared_bytes == 0;
-	return request->source.read == NULL || request->source.read(request->source.context, &byte, 1) == 0;
-}
-
 /* No coding is undone here: what is parsed, or kept as a file, would be another thing than what was meant. */
 static bool is_encoded(const struct web_request *request)
 {
@@ -81,19 +71,19 @@ static bool read_input(const struct web_settings *settings, struct web_request *
 		return false;
 	}
 	parameters_read(request, match, &faults);
-	if (route->body != NULL && has_no_body(request)) {
-		if (!route->body_optional)
-			faults_add(&faults, &in_body, "missing", "Field required");
-	} else if (route->body != NULL) {
+	if (route->body != NULL) {
 		size_t limit_bytes = settings->body_limit_bytes;
 		if (route->body_bytes_max != 0 && route->body_bytes_max < limit_bytes)
 			limit_bytes = route->body_bytes_max;
-		request->body = *body = body_json(request, limit_bytes, answer);
-		if (*body == NULL) {
+		if (!body_json(request, limit_bytes, body, answer)) {
 			faults_clear(&faults);
 			return false;
 		}
-		schema_validate(route->body, *body, &in_body, false, &faults);
+		request->body = *body;
+		if (*body != NULL)
+			schema_validate(route->body, *body, &in_body, false, &faults);
+		else if (!route->body_optional)
+			faults_add(&faults, &in_body, "missing", "Field required");
 	}
 	if (!faults_any(&faults))
 		return true;

@@ -290,11 +290,11 @@ const json_t *web_list(const struct web_request *request, const char *name); /* 
 /* ---- body.c ------------------------------------------------------------------------------ */
 
 /*
- * Reads the body and parses it as JSON, for the caller to json_decref(). NULL: *answer is the refusal
- * (415 another media type, 413 larger than `limit_bytes`, 408 it did not come to its end, 400 not
- * JSON or not as long as declared, 503 no memory).
+ * Reads the body and parses it as JSON, for the caller to json_decref(); *value is NULL where there is none.
+ * False: *answer is the refusal (415 another media type, 413 larger than `limit_bytes`, 408 it did not come
+ * to its end, 400 not JSON or not as long as declared, 503 no memory).
  */
-json_t *body_json(const struct web_request *request, size_t limit_bytes, struct web_answer *answer);
+bool body_json(const struct web_request *request, size_t limit_bytes, json_t **value, struct web_answer *answer);
 
 /* ---- tasks.c: for endpoints -------------------------------------------------------------- */
 

@@ -9,7 +9,7 @@ static void test_hostile_json(void)
 		const char *body, *message;
 	} rows[] = {
 		{ "{\n  \"email\" 1}", "Invalid JSON: a character does not belong here at line 2 column 11" },
-		{ "", "Invalid JSON: it ends too early at line 1 column 1" },
+		{ " ", "Invalid JSON: it ends too early at line 1 column 1" },
 		{ "{\"a\":1,\"a\":1}", "Invalid JSON: a key stands twice in one object at line 1 column 10" },
 		{ "{\"a\":9223372036854775808}", "Invalid JSON: a number is out of range at line 1 column 24" },
 		{ "{\"a\":-9223372036854775809}", "Invalid JSON: a number is out of range at line 1 column 25" },
@@ -140,6 +140,8 @@ static void test_sources(void)
 	CU_ASSERT_EQUAL(serve_source(SIZE_MAX, (struct web_source){ read_text, &at }), 422);
 	CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), "missing");
 	content_type = "application/json";
+	CU_ASSERT_EQUAL(serve_source(SIZE_MAX, (struct web_source){ read_text, &at }), 422);
+	CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), "missing");
 	settings.body_limit_bytes = 1u << 20;
 }
 

@@ -38,7 +38,7 @@ static void test_steering(void)
 	serve("POST", retry, "{\"handler\":\"other\"}");
 	CU_ASSERT_EQUAL(answer.status, 422);
 	serve("POST", retry, "");
-	CU_ASSERT_EQUAL(answer.status, 400); /* it says that it is JSON */
+	CU_ASSERT_EQUAL(answer.status, 409); /* no body is none, whatever its type */
 	content_type = NULL;
 	serve("POST", "/tasks/00000000-0000-7000-8000-000000000000/retry", "");
 	CU_ASSERT_EQUAL(answer.status, 404);
