@@ -80,6 +80,8 @@ test_errors() {
 	expect "Allow" "POST, OPTIONS" "$(header Allow)"
 	answers "PUT of a task" 405 /tasks/01890000-0000-7000-8000-000000000000 -X PUT -d ''
 	expect "Allow" "GET, HEAD, DELETE, OPTIONS" "$(header Allow)"
+	answers "what nginx refuses by itself" 405 /register -X TRACE
+	expect "Allow" "GET, HEAD, POST, DELETE, OPTIONS" "$(header Allow)"
 	answers "another type" 415 /register -H 'Content-Type: text/plain' -d "$ADA"
 	answers "no type" 415 /register -H 'Content-Type:' -d "$ADA"
 	answers "two faults" 422 /register "${JSON[@]}" -d '{"email":"nobody","name":""}'
