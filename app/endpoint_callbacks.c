@@ -2,7 +2,6 @@
  * POST /callbacks {"url": ...}: has taskd's handler `http` call a URL. What can be checked without
  * calling is checked here; addresses are the handler's business, since names resolve later.
  */
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -58,38 +57,41 @@ static bool is_given_twice(const json_t *headers, const char *name)
 	return count > 1;
 }
 
-/* What no pattern says. True: *answer is the refusal. */
-static bool headers_are_wrong(const json_t *headers, struct web_answer *answer)
+static void check_headers(const json_t *headers, const struct fault_place *body, struct faults *faults)
 {
-	const char *name, *why = NULL;
-	char text[200];
+	const struct fault_place all = { .parent = body, .name = "headers" };
+	const char *name;
 	json_t *value;
 	json_object_foreach((json_t *)headers, name, value)
 	{
+		const struct fault_place place = { .parent = &all, .name = name };
 		if (http_field_is_reserved(name))
-			why = "cannot be set";
+			faults_add(faults, &place, "value_error", "This header cannot be set");
 		else if (is_given_twice(headers, name))
-			why = "is given twice";
-		if (why != NULL) {
-			snprintf(text, sizeof(text), "The header %s %s", name, why);
-			*answer = answer_fault("body", "headers", "value_error", text);
-			return true;
-		}
+			faults_add(faults, &place, "value_error", "This header is given twice");
 	}
-	return false;
+}
+
+/* What no schema says. */
+static void check(const json_t *body, struct faults *faults)
+{
+	static const struct fault_place in_body = { .name = "body" }, in_json = { .parent = &in_body, .name = "json" },
+		in_method = { .parent = &in_body, .name = "method" };
+	const json_t *text = json_object_get(body, "body"), *json = json_object_get(body, "json");
+	const char *method = json_string_value(json_object_get(body, "method"));
+	if (text != NULL && json != NULL)
+		faults_add(faults, &in_json, "value_error", "Either body or json, not both");
+	if (method != NULL && strcmp(method, "GET") == 0 && (text != NULL || json != NULL))
+		faults_add(faults, &in_method, "value_error", "GET has no body");
+	check_headers(json_object_get(body, "headers"), &in_body, faults);
 }
 
 struct web_answer post_callback(const struct web_request *request, struct background_tasks *background)
 {
-	const json_t *text = json_object_get(request->body, "body"), *json = json_object_get(request->body, "json");
-	const char *method = json_string_value(json_object_get(request->body, "method"));
-	if (text != NULL && json != NULL)
-		return answer_fault("body", "json", "value_error", "Either body or json, not both");
-	if (method != NULL && strcmp(method, "GET") == 0 && (text != NULL || json != NULL))
-		return answer_fault("body", "method", "value_error", "GET has no body");
-	struct web_answer refusal;
-	if (headers_are_wrong(json_object_get(request->body, "headers"), &refusal))
-		return refusal;
+	struct faults faults = { .list = NULL };
+	check(request->body, &faults);
+	if (faults_any(&faults))
+		return answer_faults(422, &faults);
 	json_t *args = arguments(request->body);
 	web_add_task(request, background, "http", args, NULL);
 	json_decref(args);

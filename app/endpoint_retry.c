@@ -119,10 +119,8 @@ static struct web_answer replace(const struct web_request *request, struct backg
 	struct task_options options = merge_options(request->body, &recipe->options);
 	enum tr_result result = web_offer_task(request, background, recipe->handler, args, &options);
 	json_decref(args);
-	if (result == TR_INVALID)
-		return answer_detail(422, background_tasks_error(background));
 	if (result != TR_OK)
-		return answer_result(result, NULL);
+		return answer_not_taken(background, result, &(const struct fault_place){ .name = "body" });
 	request->added->replaces = true;
 	request->added->replaced = *id;
 	struct tr_id added = background_tasks_id(background, 0);

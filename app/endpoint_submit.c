@@ -37,6 +37,8 @@ const struct schema_field new_tasks_query[] = {
 	{ 0 },
 };
 
+static const struct fault_place in_body = { .name = "body" };
+
 static void check_handler(const struct board *board, const json_t *task, const struct fault_place *of, struct faults *faults)
 {
 	const struct fault_place place = { .parent = of, .name = "handler" };
@@ -47,7 +49,6 @@ static void check_handler(const struct board *board, const json_t *task, const s
 /* Of all of them, as other faults of a body are told. */
 static void check_handlers(const struct web_request *request, struct faults *faults)
 {
-	const struct fault_place body = { .name = "body" };
 	enum tr_result ignored;
 	const struct board *board = client_board(request->ring, &ignored);
 	size_t i;
@@ -55,23 +56,23 @@ static void check_handlers(const struct web_request *request, struct faults *fau
 	if (board == NULL)
 		return;
 	if (json_is_object(request->body))
-		check_handler(board, request->body, &body, faults);
+		check_handler(board, request->body, &in_body, faults);
 	json_array_foreach (request->body, i, each) {
-		const struct fault_place place = { .parent = &body, .index = i };
+		const struct fault_place place = { .parent = &in_body, .index = i };
 		check_handler(board, each, &place, faults);
 	}
 }
 
 /* False: *answer is the refusal. */
 static bool add_one(const struct web_request *request, struct background_tasks *background, const json_t *task,
-    struct web_answer *answer)
+    const struct fault_place *place, struct web_answer *answer)
 {
 	const char *handler = json_string_value(json_object_get(task, "handler"));
 	struct task_options options = task_options_read(task);
 	enum tr_result result = web_offer_task(request, background, handler, json_object_get(task, "args"), &options);
 	if (result == TR_OK)
 		return true;
-	*answer = result == TR_INVALID ? answer_detail(422, background_tasks_error(background)) : answer_result(result, NULL);
+	*answer = answer_not_taken(background, result, place);
 	return false;
 }
 
@@ -85,10 +86,10 @@ struct web_answer post_tasks(const struct web_request *request, struct backgroun
 	if (faults_any(&faults))
 		return answer_faults(422, &faults);
 	background_tasks_concurrent(background, web_boolean(request, "concurrent"));
-	if (json_is_object(request->body) && !add_one(request, background, request->body, &answer))
+	if (json_is_object(request->body) && !add_one(request, background, request->body, &in_body, &answer))
 		return answer;
 	json_array_foreach (request->body, i, each)
-		if (!add_one(request, background, each, &answer))
+		if (!add_one(request, background, each, &(const struct fault_place){ .parent = &in_body, .index = i }, &answer))
 			return answer;
 	answer = answer_accepted(request, background);
 	snprintf(answer.note, sizeof(answer.note), "tasks=%zu", background_tasks_count(background));

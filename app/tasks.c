@@ -54,6 +54,16 @@ enum tr_result web_offer_task(const struct web_request *request, struct backgrou
 	return result;
 }
 
+struct web_answer answer_not_taken(const struct background_tasks *background, enum tr_result failed,
+    const struct fault_place *place)
+{
+	struct faults faults = { .list = NULL };
+	if (failed != TR_INVALID)
+		return answer_result(failed, NULL);
+	faults_add(&faults, place, "value_error", "%s", background_tasks_error(background));
+	return answer_faults(422, &faults);
+}
+
 enum tr_result web_add_task(const struct web_request *request, struct background_tasks *background,
     const char *handler, const json_t *args, const struct task_options *options)
 {

@@ -310,11 +310,14 @@ enum tr_result web_add_task(const struct web_request *request, struct background
     const char *handler, const json_t *args, const struct task_options *options);
 
 /*
- * The same where the client has chosen handler and options. After an error the endpoint must answer with it
- * (400 or above): INVALID is the client's, and background_tasks_error() says what is not allowed.
+ * The same where the client has chosen handler and options. After an error the endpoint must answer with it:
+ * answer_not_taken().
  */
 enum tr_result web_offer_task(const struct web_request *request, struct background_tasks *background,
     const char *handler, const json_t *args, const struct task_options *options);
+/* The answer to a failure of web_offer_task(): what is not allowed is the client's fault, in that place of the body. */
+struct web_answer answer_not_taken(const struct background_tasks *background, enum tr_result failed,
+    const struct fault_place *place);
 
 /* 202: {"tasks": [{"id", "handler", "href"}]}, Location is the last one's. */
 struct web_answer answer_accepted(const struct web_request *request, const struct background_tasks *background);

@@ -112,6 +112,12 @@ static void test_callbacks(void)
 		CU_ASSERT_STRING_EQUAL(fault_field(0), rows[i].field);
 		CU_ASSERT_STRING_EQUAL(fault_text(0, "type"), rows[i].type);
 	}
+	/* What no schema says is told at once, too. */
+	serve("POST", "/callbacks", "{\"url\":\"http://x.org\",\"method\":\"GET\",\"body\":\"\",\"json\":1,\"headers\":{\"Host\":\"b\",\"TE\":\"c\"}}");
+	CU_ASSERT_EQUAL(json_array_size(json_object_get(answer.body, "detail")), 4);
+	CU_ASSERT_STRING_EQUAL(fault_field(0), "json");
+	CU_ASSERT_STRING_EQUAL(fault_field(1), "method");
+	CU_ASSERT_STRING_EQUAL(fault_field(2), "headers");
 	CU_ASSERT_EQUAL(published(), before);
 }
 

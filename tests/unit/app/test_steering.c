@@ -93,7 +93,8 @@ static void test_submitting(void)
 	/* What only the library sees: the sentence is its own, and what was added before is forgotten. */
 	serve("POST", "/tasks", "[{\"handler\":\"a\"},{\"handler\":\"a\",\"soft_timeout_ms\":2,\"hard_timeout_ms\":1}]");
 	CU_ASSERT_EQUAL(answer.status, 422);
-	CU_ASSERT_STRING_EQUAL(detail(), "soft_timeout_ms: 2; allowed is 0 to 1");
+	CU_ASSERT_STRING_EQUAL(fault_text(0, "msg"), "soft_timeout_ms: 2; allowed is 0 to 1");
+	CU_ASSERT_EQUAL(json_integer_value(json_array_get(json_object_get(json_array_get(json_object_get(answer.body, "detail"), 0), "loc"), 1)), 1);
 	char many[257 * 16 + 3] = "[{\"handler\":\"a\"}";
 	for (int i = 1; i < 257; i++)
 		strcat(many, ",{\"handler\":\"a\"}");

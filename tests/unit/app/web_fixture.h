@@ -115,10 +115,12 @@ static bool is_declared(void)
 	return false;
 }
 
-/* Bodies are like their schemas, too. */
+/* Bodies are like their schemas, too, and those of 422 a list of faults. */
 static bool is_as_declared(void)
 {
 	const struct route *route = request.route;
+	if (answer.status == 422)
+		return json_is_array(json_object_get(answer.body, "detail"));
 	for (size_t i = 0; route != NULL && route->answers[i].status != 0; i++) {
 		struct faults faults = { .list = NULL };
 		if (route->answers[i].status != answer.status || route->answers[i].body == NULL)
