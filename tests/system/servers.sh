@@ -146,6 +146,11 @@ own_errors() { # SERVER
 	start_all "$1" -p 1 -t 2
 	raw_request 'no HTTP at all\r\n\r\n'
 	expect_refusal "a broken request line" 400
+	raw_request 'GET /healthz HTTP/9.0\r\nHost: x\r\nConnection: close\r\n\r\n'
+	[ "$STATUS" = 200 ] || expect_refusal "a version to come" 505
+	raw_request 'POST /register HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: gzip\r\n\r\n'
+	expect_match "an unknown coding" '^(400|411|501)$' "$STATUS"
+	expect_refusal "an unknown coding" "$STATUS"
 	path=$(head -c 9000 /dev/zero | tr '\0' a)
 	request "/$path"
 	expect_match "a long target" '^4(14|31)$' "$STATUS"
