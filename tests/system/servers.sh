@@ -9,6 +9,7 @@
 [ "$WEB" != all ] || WEB="nginx apache lighttpd"
 export PLUGIN_DIR=$BUILD/handlers # those of POST /register
 ADA='{"email":"ada@example.org","name":"Ada"}'
+TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
 
 # taskd, responders and the server.
 start_all() { # SERVER [RESPONDER_OPTION...]
@@ -86,6 +87,8 @@ requests() { # SERVER
 	request "/tasks/$id" -I
 	expect "HEAD" "200 0" "$STATUS $(wc -c <"$WORK/body" | sed 's/^[1-9].*/0/')"
 
+	request /healthz -H 'X-Request-ID: order-17' -H "traceparent: $TRACEPARENT"
+	wait_until 10 grep -qF " order-17 $TRACEPARENT" "$RUN/logs/access.log"
 	refuses "nothing there" 404 /nowhere
 	refuses "nothing there, with what a path may hold" 404 '/a%2Fb//c%20d?e=%2F'
 	refuses "another method" 405 /register
