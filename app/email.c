@@ -1,4 +1,4 @@
-/* An address comes in from a request, a fault or NULL goes out. Called by endpoint_register.c. */
+/* An address comes in from a request, a fault or NULL goes out. Called by schema_format.c. */
 #include "app/email.h"
 
 #include <stdbool.h>

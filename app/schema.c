@@ -59,7 +59,9 @@ static void refuse_type(const struct walk *walk, const struct schema *schema, co
     const struct fault_place *place)
 {
 	if (json_is_real(value) && (schema->types & SCHEMA_INTEGER) != 0) {
-		faults_add(walk->faults, place, "int_from_float",
+		bool whole = trunc(json_real_value(value)) == json_real_value(value);
+		faults_add(walk->faults, place, whole ? "int_parsing_size" : "int_from_float", "%s", whole ?
+		    "Unable to parse input string as an integer, exceeded maximum size" :
 		    "Input should be a valid integer, got a number with a fractional part");
 		return;
 	}
@@ -162,13 +164,12 @@ static json_t *as_integer(const json_t *value)
 static void check_count(const struct walk *walk, const struct schema *schema, size_t count, const char *what,
     const struct fault_place *place)
 {
-	const char *noun = what[0] == 'L' ? "item" : "member";
 	if (count < schema->min_count)
-		faults_add(walk->faults, place, "too_short", "%s should have at least %zu %s%s, not %zu", what,
-		    schema->min_count, noun, schema->min_count == 1 ? "" : "s", count);
+		faults_add(walk->faults, place, "too_short", "%s should have at least %zu item%s after validation, not %zu", what,
+		    schema->min_count, schema->min_count == 1 ? "" : "s", count);
 	if (schema->max_count > 0 && count > schema->max_count)
-		faults_add(walk->faults, place, "too_long", "%s should have at most %zu %s%s, not %zu", what,
-		    schema->max_count, noun, schema->max_count == 1 ? "" : "s", count);
+		faults_add(walk->faults, place, "too_long", "%s should have at most %zu item%s after validation, not %zu", what,
+		    schema->max_count, schema->max_count == 1 ? "" : "s", count);
 }
 
 static void check_member(const struct walk *walk, const struct schema *schema, json_t *object, const char *name,
@@ -215,7 +216,7 @@ static void check_extra(const struct walk *walk, const struct schema *schema, js
 static void check_object(const struct walk *walk, const struct schema *schema, json_t *object,
     const struct fault_place *place)
 {
-	check_count(walk, schema, json_object_size(object), "Object", place);
+	check_count(walk, schema, json_object_size(object), "Dictionary", place);
 	for (const struct schema_field *field = schema->fields; field != NULL && field->name != NULL; field++) {
 		if (json_object_get(object, field->name) == NULL)
 			check_missing(walk, field, object, place);

@@ -240,7 +240,7 @@ static void test_integral_numbers_become_integers(void)
 	char *text = json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS);
 	CU_ASSERT_STRING_EQUAL(text, "{\"a\":[1,10000000,0,2],\"b\":[9007199254740992]}");
 	free(text);
-	CU_ASSERT_STRING_EQUAL(faults_of(&lists, "{\"a\":[1e300]}", false), "body.a.0:int_from_float");
+	CU_ASSERT_STRING_EQUAL(faults_of(&lists, "{\"a\":[1e300]}", false), "body.a.0:int_parsing_size");
 }
 
 static void test_objects(void)
@@ -322,7 +322,9 @@ static void test_messages(void)
 		{ { .types = SCHEMA_STRING, .choices = choices }, "\"\"", "Input should be 'a', 'b' or 'c'" },
 		{ { .types = SCHEMA_INTEGER, .maximum = AT_MOST(1e10) }, "10000000001", "Input should be less than or equal to 10000000000" },
 		{ { .types = SCHEMA_NUMBER, .minimum = ABOVE(0.5) }, "0.5", "Input should be greater than 0.5" },
-		{ { .types = SCHEMA_ARRAY, .min_count = 2 }, "[1]", "List should have at least 2 items, not 1" },
+		{ { .types = SCHEMA_ARRAY, .min_count = 2 }, "[1]", "List should have at least 2 items after validation, not 1" },
+		{ { .types = SCHEMA_OBJECT, .min_count = 1 }, "{}", "Dictionary should have at least 1 item after validation, not 0" },
+		{ { .types = SCHEMA_INTEGER }, "1e300", "Unable to parse input string as an integer, exceeded maximum size" },
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct faults faults = { .list = NULL };
