@@ -7,8 +7,8 @@
 #include <strings.h>
 
 #include "shared/http_field.h"
-#include "taskd/fields.h"
 #include "shared/trace.h"
+#include "taskd/fields.h"
 #include "taskd/http_body.h"
 #include "taskd/transfer.h"
 
