@@ -203,7 +203,8 @@ TR_API struct tr_id background_tasks_id(const struct background_tasks *backgroun
 TR_API const char *background_tasks_error(const struct background_tasks *background);
 
 /*
- * Publishes the whole batch or nothing; waits for room if tr_open() was told to. After TR_OK the batch is empty. After an error it is as before and may be published again or cleared.
+ * Publishes the whole batch or nothing; waits for room if tr_open() was told to. After TR_OK the batch is
+ * empty. After an error it is as before and may be published again or cleared.
  * With TR_DISK it waits after publishing, up to `durable_timeout_ms`, for the fsync that covers it;
  * TR_NOT_DURABLE then means: published, will run, but the disk has not confirmed it; the batch is
  * empty. An empty batch publishes nothing and is TR_OK.
