@@ -96,9 +96,12 @@ static void put_body(struct document *document, json_t *operation, const struct 
 
 /* ---- answers ----------------------------------------------------------------------------- */
 
-static const char *fault_name(int status)
+/* The shape of what is answered for the endpoint. Of a body that is no JSON it is said where, as with 422. */
+static json_t *refusal(const struct route *route, int status)
 {
-	return status == 422 ? OPENAPI_FAULTS : OPENAPI_DETAIL;
+	if (status == 400 && route->body != NULL)
+		return json_pack("{s:[o, o]}", "anyOf", reference(OPENAPI_FAULTS), reference(OPENAPI_DETAIL));
+	return reference(status == 422 ? OPENAPI_FAULTS : OPENAPI_DETAIL);
 }
 
 static json_t *content_of(struct document *document, const struct route *route, const struct route_answer *answer)
@@ -107,11 +110,11 @@ static json_t *content_of(struct document *document, const struct route *route, 
 		return media(route->content_type, answer->body != NULL ? openapi_schema(answer->body, document->schemas) :
 		    json_pack("{s:s}", "type", "string"));
 	if (answer->body == NULL)
-		return media("application/json", reference(fault_name(answer->status)));
+		return media("application/json", refusal(route, answer->status));
 	json_t *schema = openapi_schema(answer->body, document->schemas);
 	/* What the endpoint answers itself and what is answered for it are two things. */
 	if (route_implies(route, answer->status))
-		schema = json_pack("{s:[o, o]}", "anyOf", schema, reference(fault_name(answer->status)));
+		schema = json_pack("{s:[o, o]}", "anyOf", schema, refusal(route, answer->status));
 	return media("application/json", schema);
 }
 

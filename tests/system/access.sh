@@ -229,6 +229,8 @@ expect_editing() { # OPERATOR
 	local id new large
 	id=$(push -H fail_times -a '{"times":9,"password":"geheim","deep":{"password":"***"}}' -m 1 -q other -B 7)
 	wait_row "$id" dead
+	request "/tasks/$id/retry" "$(by "$1")" -H 'Content-Type: application/json' -d '{"soft_timeout_ms":2,"hard_timeout_ms":1}'
+	expect "what does not fit together" '422 ["body"]' "$STATUS $(jq -c '.detail[0].loc' "$WORK/body")"
 	request "/tasks/$id/retry" "$(by "$1")" -H 'Content-Type: application/json' -d '{"args":{"times":0,"password":"***","new":"***","deep":1},"max_attempts":3}'
 	expect "editing" "202 $id dead" "$STATUS $(jq -r '[.id, .state] | join(" ")' "$WORK/body")"
 	new=$(jq -r .new.id "$WORK/body")

@@ -194,12 +194,17 @@ static void test_rows(void)
 	    "{\"anyOf\":[{\"$ref\":\"#/components/schemas/Point\"},{\"$ref\":\"#/components/schemas/Detail\"}]}"));
 	CU_ASSERT_TRUE(is_json(at(put, "responses 422 content application/json schema"),
 	    "{\"$ref\":\"#/components/schemas/HTTPValidationError\"}"));
+	/* Of a body that is no JSON it is said where; of a request that is none it is not. */
+	CU_ASSERT_TRUE(is_json(at(put, "responses 400 content application/json schema"),
+	    "{\"anyOf\":[{\"$ref\":\"#/components/schemas/HTTPValidationError\"},{\"$ref\":\"#/components/schemas/Detail\"}]}"));
 	CU_ASSERT_EQUAL(json_object_size(at(put, "responses")), 10); /* 200, 400, 401, 403, 408, 413, 415, 422, 429, 503 */
 
 	json_t *get = at(document, "paths /text get"), *post = at(document, "paths /text post");
 	CU_ASSERT_TRUE(is_json(at(get, "responses 200"),
 	    "{\"description\":\"Lines\",\"content\":{\"text/plain\":{\"schema\":{\"type\":\"string\"}}}}"));
 	CU_ASSERT_TRUE(is_json(at(get, "responses 404 content"),
+	    "{\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/Detail\"}}}"));
+	CU_ASSERT_TRUE(is_json(at(get, "responses 400 content"),
 	    "{\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/Detail\"}}}"));
 	CU_ASSERT_PTR_NULL(at(get, "security"));
 	CU_ASSERT_PTR_NULL(at(get, "requestBody"));
