@@ -46,6 +46,11 @@ static const char *time_text(int64_t ms, char text[32])
 	return text;
 }
 
+static const char *last_seen(const struct question *question, char text[32])
+{
+	return time_text(atomic_load_explicit(&question->board->heartbeat_ms, memory_order_relaxed), text);
+}
+
 /* ---- it has run, or does ----------------------------------------------------------------- */
 
 static bool is_over(struct question *question)
@@ -70,11 +75,15 @@ static bool is_over(struct question *question)
 static bool is_running(struct question *question, bool alive)
 {
 	const struct tr_task_status *status = &question->status;
+	char when[32];
 
 	if (status->state != TR_RUNNING)
 		return false;
+	if (!alive && question->board && board_is_held(question->client->name))
+		return say(question, "It is running, attempt %u, as far as is known; taskd hangs: it has shown no life since %s.",
+		    status->attempt, last_seen(question, when));
 	if (!alive)
-		return say(question, "It was running, attempt %u, when taskd ended; it goes on when taskd is started.", status->attempt);
+		return say(question, "It was running, attempt %u, when taskd ended; it runs again when taskd is started.", status->attempt);
 	return say(question, "It is running, attempt %u, for %" PRId64 " s%s.", status->attempt,
 	    (question->now_ms - status->started_ms) / 1000, status->cancelling ? ", and has been told to stop" : "");
 }
@@ -87,8 +96,7 @@ static bool is_taskd_away(struct question *question)
 
 	if (!question->board)
 		return say(question, "taskd has not run yet.");
-	int64_t seen_ms = atomic_load_explicit(&question->board->heartbeat_ms, memory_order_relaxed);
-	time_text(seen_ms, when);
+	last_seen(question, when);
 	switch ((enum board_life)atomic_load_explicit(&question->board->running_state, memory_order_relaxed)) {
 	case BOARD_STOPPED:
 		return say(question, "taskd was stopped at %s.", when);
@@ -134,7 +142,8 @@ static bool is_not_due(struct question *question)
 		return false;
 	time_text(status->due_ms, when);
 	if (status->state == TR_RETRYING)
-		return say(question, "Its attempt %u failed; the next one is due at %s. %.120s", status->attempt, when, status->error);
+		return say(question, "Its attempt %u failed%s%.120s; the next one is due at %s.", status->attempt,
+		    status->error[0] != '\0' ? ": " : "", status->error, when);
 	return say(question, "It is not due until %s.", when);
 }
 

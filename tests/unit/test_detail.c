@@ -403,8 +403,7 @@ static void test_explained_failures(void)
 	window_admit(&world.dispatcher, task);
 	dispatch();
 	alive();
-	EXPECT_WHY(retried, "Its attempt 1 failed; the next one is due at 2");
-	EXPECT_WHY(retried, "no luck");
+	EXPECT_WHY(retried, "Its attempt 1 failed: no luck; the next one is due at 2");
 	const struct tr_id dead = publish_one("h");
 	dispatch();
 	task = start_next();
@@ -440,9 +439,10 @@ static void test_explained_without_taskd(void)
 	board_life(world.dispatcher.writer, BOARD_RUNNING);
 	board_heartbeat(world.dispatcher.writer, real_ms() - 60000);
 	EXPECT_WHY(queued, "taskd hangs: it has shown no life since 2");
+	EXPECT_WHY(running, "It is running, attempt 1, as far as is known; taskd hangs: it has shown no life since 2");
 	world_kill(); /* it marks the board as stopped */
 	EXPECT_WHY(queued, "taskd was stopped at 2");
-	EXPECT_WHY(running, "It was running, attempt 1, when taskd ended");
+	EXPECT_WHY(running, "It was running, attempt 1, when taskd ended; it runs again when taskd is started.");
 	snprintf(name, sizeof name, "/%s.board", world.instance);
 	int fd = shm_open(name, O_RDWR, 0);
 	struct stat status;
