@@ -53,12 +53,13 @@ export function keepFocus(element, change) {
 
 /*
  * A table of items. columns: [{ name, cell(item) -> node or text, class }]. key(item) says which row is which: rows
- * whose item has not changed are left alone, with focus and selection.
+ * whose item has not changed are left alone, with focus and selection. set(items, salt) shows them; `empty` is said
+ * where there are none, or what sayEmpty(text) has said since.
  */
 export function table({ id, caption, columns, key, empty = 'Nothing here.', rowAttributes }) {
 	const body = h('tbody');
-	const nothing = h('p', { class: 'empty' }, empty);
-	const element = h('div', { class: 'scroll' },
+	const nothing = h('p', { class: 'empty' }, 'Looking…');
+	const element = h('div', { class: 'scroll none' },
 		h('table', { id },
 			h('caption', { class: 'sr' }, caption),
 			h('thead', null, h('tr', null, columns.map((column) => h('th', { scope: 'col', class: column.class }, column.name)))),
@@ -71,6 +72,7 @@ export function table({ id, caption, columns, key, empty = 'Nothing here.', rowA
 		keepFocus(row, () => row.replaceChildren(...cells));
 	}
 	function set(items, salt = '') {
+		setText(nothing, empty);
 		/* First what has gone, so that no other row has to be moved, which would take the focus from it. */
 		const kept = new Set(items.map((item) => String(key(item))));
 		for (const [name, entry] of rows) {

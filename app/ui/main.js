@@ -30,7 +30,7 @@ const ROUTES = [
 	[/^\/ring$/, 'ring', 'Ring', ring],
 ];
 
-let shown = null; /* { view, stop: AbortController, page } */
+let shown = null; /* { view, stop: AbortController, page, looked: something of it has been seen } */
 let paused = false;
 let timer = null;
 
@@ -66,7 +66,8 @@ function show() {
 	const stop = new AbortController();
 	const context = { signal: stop.signal, lookAgain, go: (hash) => { location.hash = hash; }, argument: wanted.argument, isLive };
 	const view = wanted.make(wanted.query, context);
-	shown = { view, stop, page: wanted.page + (wanted.argument ?? '') };
+	shown = { view, stop, page: wanted.page + (wanted.argument ?? ''), looked: false };
+	setTrouble('view', '');
 	document.title = `${wanted.title} · taskring`;
 	byId('main').dataset.page = wanted.argument ? 'task' : wanted.page;
 	for (const link of document.querySelectorAll('#pages a')) {
@@ -95,11 +96,12 @@ async function look() {
 	try {
 		await mine.view.look();
 		if (mine === shown)
-			wellAgain();
+			setTrouble('view', '');
+		mine.looked = true;
 	} catch (error) {
 		if (mine !== shown || error.name === 'AbortError')
 			return;
-		trouble(error);
+		setTrouble('view', sentenceOf(error, mine.looked));
 	}
 	if (mine === shown && isLive() && mine.view.every_ms)
 		timer = setTimeout(() => isLive() && look(), mine.view.every_ms);
@@ -107,17 +109,20 @@ async function look() {
 
 const lookAgain = () => look();
 
-function trouble(error) {
+function sentenceOf(error, looked) {
 	if (!(error instanceof api.ApiError))
 		throw error; /* our own bug: to the console */
-	const banner = byId('banner');
-	const text = error.status === 401 || error.status === 403 ? `${error.message}. Log in to see this.` : `What you see may be old: ${error.message}.`;
-	setText(banner, text);
-	banner.hidden = false;
+	const text = looked ? `What you see may be old: ${error.message}.` : `${error.message[0].toUpperCase()}${error.message.slice(1)}.`;
+	return error.status === 401 || error.status === 403 ? `${text} Log in to see this.` : text;
 }
 
-function wellAgain() {
-	byId('banner').hidden = true;
+/* Of the view, or else of /stats. */
+const troubles = { view: '', stats: '' };
+
+function setTrouble(of, text) {
+	troubles[of] = text;
+	setText(byId('banner'), troubles.view || troubles.stats);
+	byId('banner').hidden = byId('banner').textContent === '';
 }
 
 /* ---- the head line ----------------------------------------------------------------------- */
@@ -139,7 +144,9 @@ async function lookAtStats() {
 			series.push(stats);
 			showLife(stats);
 			shown?.view.onStats?.(stats);
+			setTrouble('stats', '');
 		} catch (error) {
+			setTrouble('stats', sentenceOf(error, series.latest() !== null));
 			setText(byId('life'), error.status ? 'taskd: not known' : 'no connection');
 			byId('life').className = 'life bad';
 			byId('life').dataset.life = 'unknown';

@@ -1,10 +1,17 @@
-/* A task's stages as a bar: waiting, each attempt, the pauses between. Where they are too short to see, as a list. */
+/*
+ * A task's stages as a bar: waiting, each attempt, the pauses between, what came after the last. With their times as a
+ * list: the last ones, and what those before took together.
+ */
 import { h } from './dom.js';
 import * as format from './format.js';
 
 const LEAST_PART = 0.006; /* so that a stage of a microsecond is still there */
+const SHOWN = 12;
 
 const KINDS = { succeeded: 'succeeded', running: 'running', cancelled: 'cancelled', snoozed: 'scheduled', interrupted: 'cancelled' };
+/* What is behind the last attempt, by the task's state: its name and its kind. */
+const LAST = { queued: ['waiting', 'queued'], scheduled: ['scheduled', 'scheduled'], retrying: ['until the next attempt', 'retrying'],
+	dead: ['verdict', 'dead'], cancelled: ['until cancelled', 'cancelled'], expired: ['until expired', 'expired'] };
 
 /* [{ name, kind, from, to }], times in ms. */
 function stagesOf(task) {
@@ -32,8 +39,8 @@ function stagesOf(task) {
 		stages.push({ name: `attempt ${attempt.number}`, kind: KINDS[attempt.outcome ?? 'running'] ?? 'failed', from, to });
 		at = Math.max(at, to);
 	});
-	if (attempts.length === 0 || (!task.ended && task.state !== 'running'))
-		add(task.state === 'retrying' ? 'until the next attempt' : task.state === 'scheduled' ? 'scheduled' : 'waiting', task.state === 'queued' ? 'queued' : task.state, until);
+	if (LAST[task.state])
+		add(...LAST[task.state], until);
 	return stages;
 }
 
@@ -48,7 +55,8 @@ export function timeline(task) {
 		bar.style.flexGrow = all > 0 ? Math.max(LEAST_PART, (stage.to - stage.from) / all) : 1;
 		return bar;
 	});
-	const SHOWN = 12;
+	const earlier = Math.max(0, stages.length - SHOWN), shown = stages.slice(earlier);
 	return h('section', { class: 'timeline', id: 'timeline', 'aria-label': 'Time line' }, h('div', { class: 'stages', 'aria-hidden': 'true' }, bars),
-		h('ol', { class: 'legend' }, stages.slice(-SHOWN).map((stage) => h('li', null, h('i', { class: stage.kind, 'aria-hidden': 'true' }), `${stage.name} `, h('b', null, format.between(stage.from, stage.to))))));
+		h('ol', { class: 'legend' }, earlier > 0 && h('li', null, `${earlier} earlier `, h('b', null, format.between(stages[0].from, shown[0].from))),
+			shown.map((stage) => h('li', null, h('i', { class: stage.kind, 'aria-hidden': 'true' }), `${stage.name} `, h('b', null, format.between(stage.from, stage.to))))));
 }

@@ -23,10 +23,14 @@ start_instance() { # [OPTION of the responder...]
 	made=$("$BUILD/taskring-app" -N ada:operator)
 	TOKEN=${made%%$'\n'*}
 	(umask 077 && printf '%s\nanybody submitter\n' "${made#*$'\n'}" >"$RUN/tokens")
-	start_app -p 1 -t 4 -J "$RUN/journal.db" -W "$BUILD/ui" -T "$RUN/tokens" "$@"
+	start_pages "$@"
 	start_nginx 1 2
 	wait_until 15 reaches_responder
 	BASE=http://127.0.0.1:$PORT
+}
+
+start_pages() { # [OPTION...]
+	start_app -p 1 -t 4 -J "$RUN/journal.db" -W "$BUILD/ui" -T "$RUN/tokens" "$@"
 }
 
 stop_instance() {
@@ -182,19 +186,30 @@ test_many_by_button() {
 }
 
 test_task_page() {
-	local crashed retried
+	local crashed retried given_up i
 	local -a together
 	start_instance
 	crashed=$(push -H crash -m 2 -B 1000) # full jitter: with a short one there may be no pause at all
 	retried=$(push -H say -m 3 -B 20 -a '{"times":1,"logs":["begun"],"one":{"two":{"three":"below"}}}')
+	given_up=$(push -H fail_times -m 99 -B 600000 -a '{"times":99}')
+	for i in 1 2 3 4 5 6 7 8; do
+		wait_until 10 has_failed "$given_up" "$i"
+		[ "$i" -eq 8 ] || push -N "$given_up"
+	done
+	push -C "$given_up"
+	wait_row "$given_up" cancelled
 	post /register '{"email":"ada@example.org","name":"Ada"}'
 	expect "POST /register" 202 "$STATUS"
 	wait_row "$crashed" dead
 	wait_row "$retried" succeeded
 	mapfile -t together < <(jq -r '.tasks[].id' "$WORK/body")
 	wait_rows succeeded "${together[@]}"
-	browse task "$crashed" "$retried" "${together[@]:0:2}"
+	browse task "$crashed" "$retried" "$given_up" "${together[@]:0:2}"
 	stop_instance
+}
+
+has_failed() { # ID TIMES
+	[ "$(sql "SELECT state, attempt FROM tasks WHERE id = '$1'")" = "retrying|$2" ]
 }
 
 # A worker dies of a crash and is another one; a queue is paused with two that wait and one that is not due.
@@ -231,6 +246,30 @@ test_hidden() {
 	wait_state "$running" running
 	browse hidden "$running" "$WORK/go"
 	stop_instance
+}
+
+# taskd dies; its board is not there; the task runs again when taskd is back.
+test_away() {
+	local running
+	start_instance
+	running=$(push -H say -a "{\"hold\":\"$WORK/go\"}")
+	wait_state "$running" running
+	wait_row "$running" running
+	browse away "$running" "$TASKD"
+	wait_until 10 no_taskd_left
+	stop_app # it has the board open
+	rm "/dev/shm/$NAME.board"
+	start_pages
+	wait_until 15 reaches_responder
+	browse away "$running"
+	touch "$WORK/go"
+	start_taskd
+	wait_row "$running" succeeded
+	stop_instance
+}
+
+no_taskd_left() {
+	! pgrep -f "$RUN/taskd.conf" >/dev/null
 }
 
 test_charts() {

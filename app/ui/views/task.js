@@ -5,6 +5,7 @@ import { h, heading, keepFocus, replace, setText, table } from '../dom.js';
 import * as format from '../format.js';
 import { jsonView } from '../json_view.js';
 import { ENDED, follow, POLL_MS } from '../live.js';
+import * as series from '../series.js';
 import { timeline } from '../timeline.js';
 
 function actions(task, done) {
@@ -94,6 +95,12 @@ function siblings(task) {
 			h('code', { class: 'dim small' }, format.shortId(each.id))))));
 }
 
+/* The server's sentence; its times are ours. */
+const explanationOf = (text) => text.split(/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)/).map((part, i) => (i % 2 === 0 ? part : format.fullTime(part)));
+
+/* Whether what is said to run does: nothing does while taskd is dead, and nobody knows while it hangs. */
+const isWell = (stats) => stats === null || ['running', 'draining'].includes(stats.taskd.state);
+
 /* The message that stands above all is not said again by the attempt that left it. */
 function attemptsOf(task) {
 	const list = task.attempts ?? [];
@@ -107,8 +114,9 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 	const attempts = attemptsTable(), log = logView();
 	const attemptsSection = h('section', { 'aria-labelledby': 'attempts-title' }, h('h2', { id: 'attempts-title' }, 'Attempts'), attempts.element);
 	const how = h('span', { class: 'dim small', id: 'task-live' });
-	const element = h('div', { id: 'task', 'data-task': id }, top, why, live, error, line, details, attemptsSection, log.element, data, others);
-	let close = null, soon = null, isOver = false, shownTop = '', shownData = '', heardAt = 0;
+	const nothing = h('p', { class: 'empty' }, 'Looking…');
+	const element = h('div', { id: 'task', 'data-task': id }, nothing);
+	let close = null, soon = null, isOver = false, shownTop = '', shownData = '', shownWhy = '', heardAt = 0, well = isWell(series.latest());
 	const done = () => setTimeout(lookAgain, 300);
 
 	/* Left alone while it is the same: somebody may be about to press a button, or be asked about it. */
@@ -126,11 +134,15 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 	}
 	/* `asked`: when, by performance.now(). An event that came since knows better how far the task is. */
 	function show(task, asked) {
+		if (nothing.isConnected)
+			replace(element, top, why, live, error, line, details, attemptsSection, log.element, data, others);
 		element.dataset.state = task.state;
 		showTop(task);
-		/* Of one that is over, state and error say it. */
-		const explained = ENDED.includes(task.state) || task.state === 'running' ? '' : task.explanation ?? '';
-		setText(why, explained);
+		/* Of one that is over, or runs, it is said already. */
+		const explained = ENDED.includes(task.state) || (task.state === 'running' && well) ? '' : task.explanation ?? '';
+		if (explained !== shownWhy)
+			replace(why, explanationOf(explained));
+		shownWhy = explained;
 		why.hidden = explained === '';
 		if (task.state !== 'running' || asked > heardAt)
 			showProgress(task);
@@ -172,11 +184,24 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 		if (isLive())
 			soon = setTimeout(lookAgain, kind === 'progress' ? 500 : 50);
 	}
+	/* It is not there, and will not come. */
+	function onRefusal(refusal) {
+		if (refusal.status === 404) {
+			setText(nothing, 'There is nothing to show.');
+			view.every_ms = 0;
+		}
+		throw refusal;
+	}
 	const view = {
 		element, every_ms: POLL_MS,
+		onStats(stats) {
+			if (isWell(stats) !== well)
+				lookAgain();
+			well = isWell(stats);
+		},
 		async look() {
 			const asked = performance.now();
-			const answer = await api.get(`tasks/${id}`, null, signal);
+			const answer = await api.get(`tasks/${id}`, null, signal).catch(onRefusal);
 			show(answer, asked);
 			isOver = ENDED.includes(answer.state);
 			view.every_ms = isOver ? 10000 : POLL_MS;

@@ -188,7 +188,6 @@ export function tasks(query, { signal, lookAgain, go }) {
 	}
 
 	showBar();
-	list.sayEmpty('Looking…');
 	const view = {
 		element: h('div', null, heading('Tasks', looking), filterForm(filter, go), bar, list.element, looked,
 			h('nav', { class: 'pager', 'aria-label': 'Pages of the list' }, newest, older)),
