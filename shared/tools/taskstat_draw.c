@@ -9,7 +9,9 @@
 #define HEAD_LINES 3
 #define FOOT_LINES 3
 #define TEXT_MAX 256
+#define CELL_SIZE 24
 #define BAR_MAX 60
+#define BAR_AT 33 /* what stands before a bar */
 
 /* ---- numbers ----------------------------------------------------------------------------- */
 
@@ -50,29 +52,68 @@ static void put(int line, int column, attr_t attributes, const char *text)
 	attr_set(A_NORMAL, 0, NULL);
 }
 
+/* What stands at the left and, behind it, as many of the cells as fit whole. */
+static void put_row(int line, attr_t attributes, const char *left, int width, const char cells[][CELL_SIZE], size_t count)
+{
+	char text[TEXT_MAX];
+	int used = snprintf(text, sizeof text, "%s", left);
+
+	for (size_t i = 0; i < count && used + width <= COLS && used + width < TEXT_MAX; i++)
+		used += snprintf(text + used, sizeof text - (size_t)used, "%*s", width, cells[i]);
+	put(line, 0, attributes, text);
+}
+
+/* At the foot: one line, or two. */
+static void put_help(const char *text)
+{
+	int first = (int)strlen(text);
+
+	if (first > COLS) {
+		first = COLS;
+		while (first > 0 && text[first] != ' ')
+			first--;
+		put(LINES - 2, 0, A_BOLD, text + first + 1);
+	}
+	attr_set(A_BOLD, 0, NULL);
+	mvaddnstr(text[first] == '\0' ? LINES - 2 : LINES - 3, 0, text, first);
+	attr_set(A_NORMAL, 0, NULL);
+}
+
+static int between(int least, int wanted, int most)
+{
+	return wanted < least ? least : wanted > most ? most : wanted;
+}
+
 /* ---- counters ---------------------------------------------------------------------------- */
+
+#define NAME_COLUMNS 24
+
+static int counter_width(const struct screen *screen)
+{
+	return between(screen->raw ? 15 : 11, (COLS - NAME_COLUMNS) / (2 + AVERAGES), 16);
+}
 
 static void draw_counter(const struct screen *screen, int line, int at)
 {
 	const struct screen_row *row = &screen->rows[screen->shown[at]];
-	char cells[2 + AVERAGES][24], text[TEXT_MAX];
+	char cells[2 + AVERAGES][CELL_SIZE], name[TEXT_MAX];
 
-	number(cells[0], sizeof cells[0], screen, (double)row->value, row->unit);
-	number(cells[1], sizeof cells[1], screen, row->change, row->unit);
+	number(cells[0], CELL_SIZE, screen, (double)row->value, row->unit);
+	number(cells[1], CELL_SIZE, screen, row->change, row->unit);
 	for (unsigned i = 0; i < AVERAGES; i++)
-		number(cells[2 + i], sizeof cells[2 + i], screen, row->average[i], row->unit);
-	snprintf(text, sizeof text, "%-24s %16s %14s %14s %14s %14s", row->name, cells[0], cells[1], cells[2], cells[3],
-	    cells[4]);
-	put(line, 0, at == screen->cursor ? A_REVERSE : screen_begins_section(screen, at) ? A_BOLD : A_NORMAL, text);
+		number(cells[2 + i], CELL_SIZE, screen, row->average[i], row->unit);
+	snprintf(name, sizeof name, "%-*s", NAME_COLUMNS, row->name);
+	put_row(line, at == screen->cursor ? A_REVERSE : screen_begins_section(screen, at) ? A_BOLD : A_NORMAL, name,
+	    counter_width(screen), cells, 2 + AVERAGES);
 }
 
 static void draw_counters(const struct screen *screen)
 {
+	static const char heads[2 + AVERAGES][CELL_SIZE] = { "CURRENT", "CHANGE/s", "AVG_10", "AVG_100", "AVG_1000" };
 	char text[2 * TEXT_MAX];
 
-	snprintf(text, sizeof text, "%-24s %16s %14s %14s %14s %14s", "NAME", "CURRENT", "CHANGE/s", "AVG_10", "AVG_100",
-	    "AVG_1000");
-	put(HEAD_LINES - 1, 0, A_UNDERLINE, text);
+	snprintf(text, sizeof text, "%-*s", NAME_COLUMNS, "NAME");
+	put_row(HEAD_LINES - 1, A_UNDERLINE, text, counter_width(screen), heads, 2 + AVERAGES);
 	for (int i = screen->top; i < screen->shown_count && HEAD_LINES + i - screen->top < LINES - FOOT_LINES; i++)
 		draw_counter(screen, HEAD_LINES + i - screen->top, i);
 	if (screen->shown_count == 0) {
@@ -82,7 +123,7 @@ static void draw_counters(const struct screen *screen)
 	const struct screen_row *row = &screen->rows[screen->shown[screen->cursor]];
 	snprintf(text, sizeof text, "%s: %s%s%s (%s, %s)", row->name, row->says != NULL ? row->says : "",
 	    row->says != NULL ? ": " : "", row->text, row->counts ? "counter" : "gauge", row->unit);
-	put(LINES - 2, 0, A_BOLD, text);
+	put_help(text);
 }
 
 /* ---- workers ----------------------------------------------------------------------------- */
@@ -97,48 +138,77 @@ static const char *worker_state_name(uint32_t state)
 	return state < sizeof names / sizeof *names && names[state] != NULL ? names[state] : "?";
 }
 
-/* What it runs, for how long, and how far it is. */
-static void describe_running(char *text, size_t size, const struct screen *screen, const struct tr_id *id)
+static unsigned count_running(const struct board *board, uint32_t row)
 {
-	static const struct tr_id none;
+	static const struct tr_id lowest, highest = { { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+		255, 255 } };
 	struct board_entry entry;
-	char since[24];
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < board->entries; i++)
+		count += board_copy_entry(board, i, 1u << TR_RUNNING, &lowest, &highest, &entry) && entry.worker == row + 1;
+	return count;
+}
+
+/* What it runs, for how long, and how far it is; of many one, and how many they are. */
+static void describe_running(char *text, size_t size, const struct screen *screen, uint32_t row, const struct tr_id *id)
+{
+	struct board_entry entry;
+	char since[CELL_SIZE], many[CELL_SIZE] = "", progress[64] = "";
+	unsigned count = count_running(screen->view->board, row);
 
 	text[0] = '\0';
-	if (memcmp(id, &none, sizeof none) == 0 || !board_find(screen->view->board, id, &entry) || entry.state != TR_RUNNING)
+	if (count == 0 || !board_find(screen->view->board, id, &entry) || entry.state != TR_RUNNING)
 		return;
-	scale(since, sizeof since, (double)(screen->view->now_ms - entry.started_ms), "ms");
-	int bytes = snprintf(text, size, "%.24s for %s", entry.handler, since);
-	if (bytes < 0 || (size_t)bytes >= size)
-		return;
+	if (count > 1)
+		snprintf(many, sizeof many, "%u tasks: ", count);
 	if (entry.progress_total > 0)
-		snprintf(text + bytes, size - (size_t)bytes, ", %.0f %% %.40s",
+		snprintf(progress, sizeof progress, ", %.0f %% %.40s",
 		    100.0 * (double)entry.progress_done / (double)entry.progress_total, entry.progress_text);
+	scale(since, sizeof since, (double)(screen->view->now_ms - entry.started_ms), "ms");
+	snprintf(text, size, "%s%.24s for %s%s", many, entry.handler, since, progress);
+}
+
+#define WORKER_CELLS 4
+
+static int running_columns(void)
+{
+	return between(30, COLS - 46 - 10 * WORKER_CELLS, 70); /* 46: what stands before */
+}
+
+static void draw_worker(const struct screen *screen, int line, bool marked, uint32_t row, const struct board_worker *worker)
+{
+	char left[TEXT_MAX], running[160], memory[CELL_SIZE], cells[WORKER_CELLS][CELL_SIZE] = { "", "", "", "-" };
+	int width = running_columns();
+
+	scale(memory, sizeof memory, (double)worker->memory_kb * 1024, "");
+	describe_running(running, sizeof running, screen, row, &worker->running);
+	snprintf(left, sizeof left, "%-12.12s %8d %-11s %9s   %-*.*s", worker->pool, worker->pid, worker_state_name(worker->state),
+	    worker->memory_kb ? memory : "-", width, width, running);
+	scale(cells[0], CELL_SIZE, (double)(screen->view->now_ms - worker->started_ms), "ms");
+	number(cells[1], CELL_SIZE, screen, (double)worker->tasks, "tasks");
+	number(cells[2], CELL_SIZE, screen, (double)worker->restarts, "");
+	if (worker->peak_memory_kb > 0)
+		scale(cells[3], CELL_SIZE, (double)worker->peak_memory_kb * 1024, "");
+	put_row(line, marked ? A_REVERSE : A_NORMAL, left, 10, cells, WORKER_CELLS);
 }
 
 static void draw_workers(const struct screen *screen)
 {
-	char text[TEXT_MAX], running[128], memory[24], peak[24], up[24];
+	static const char heads[WORKER_CELLS][CELL_SIZE] = { "UP", "TASKS", "RESTARTS", "LAST PEAK" };
+	char text[TEXT_MAX];
 	int line = HEAD_LINES, seen = 0;
 
-	snprintf(text, sizeof text, "%4s %-12s %8s %-11s %10s %8s %9s %9s %9s  %s", "ROW", "POOL", "PID", "STATE", "TASKS",
-	    "RESTARTS", "UP", "MEMORY", "LAST PEAK", "RUNS");
-	put(HEAD_LINES - 1, 0, A_UNDERLINE, text);
+	snprintf(text, sizeof text, "%-12s %8s %-11s %9s   %-*s", "POOL", "PID", "STATE", "MEMORY", running_columns(), "RUNS");
+	put_row(HEAD_LINES - 1, A_UNDERLINE, text, 10, heads, WORKER_CELLS);
 	for (uint32_t row = 0; row < screen->view->board->workers && line < LINES - FOOT_LINES; row++) {
 		struct board_worker worker;
 		if (!board_copy_worker(screen->view->board, row, &worker) || worker.state == WORKER_NONE ||
 		    seen++ < screen->top)
 			continue;
-		describe_running(running, sizeof running, screen, &worker.running);
-		scale(peak, sizeof peak, (double)worker.peak_memory_kb * 1024, "");
-		scale(memory, sizeof memory, (double)worker.memory_kb * 1024, "");
-		scale(up, sizeof up, (double)(screen->view->now_ms - worker.started_ms), "ms");
-		snprintf(text, sizeof text, "%4u %-12.12s %8d %-11s %10" PRIu64 " %8" PRIu64 " %9s %9s %9s  %s", row, worker.pool,
-		    worker.pid, worker_state_name(worker.state), worker.tasks, worker.restarts, up,
-		    worker.memory_kb ? memory : "-", worker.peak_memory_kb ? peak : "-", running);
-		put(line++, 0, seen - 1 == screen->cursor ? A_REVERSE : A_NORMAL, text);
+		draw_worker(screen, line++, seen - 1 == screen->cursor, row, &worker);
 	}
-	put(LINES - 2, 0, A_BOLD, "MEMORY: resident bytes; LAST PEAK: of the process before in this row, at most");
+	put_help("MEMORY: resident bytes; LAST PEAK: of the process before in this row, at most");
 }
 
 static int worker_lines(const struct screen *screen)
@@ -153,34 +223,46 @@ static int worker_lines(const struct screen *screen)
 
 /* ---- queues ------------------------------------------------------------------------------ */
 
+#define QUEUE_CELLS 7
+
+static int queue_name_columns(void)
+{
+	return between(20, COLS - 7 - 10 * QUEUE_CELLS, TR_NAME_MAX);
+}
+
 static void draw_queue(const struct screen *screen, int line, bool marked, const struct board_queue *queue)
 {
-	char text[TEXT_MAX], cells[6][24], oldest[24];
-	const uint64_t numbers[] = { queue->waiting, queue->running, queue->scheduled, queue->retrying, queue->accepted, queue->ended };
+	char left[TEXT_MAX], cells[QUEUE_CELLS][CELL_SIZE];
+	const uint64_t numbers[QUEUE_CELLS] = { queue->waiting, 0, queue->running, queue->scheduled, queue->retrying,
+		queue->accepted, queue->ended };
+	int width = queue_name_columns();
 
-	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-		number(cells[i], sizeof cells[i], screen, (double)numbers[i], "tasks");
-	scale(oldest, sizeof oldest, (double)(screen->view->now_ms - queue->oldest_due_ms), "ms");
-	snprintf(text, sizeof text, "%-24.24s %-6s %9s %9s %9s %9s %9s %9s %9s", queue->name, queue->paused ? "paused" : "",
-	    cells[0], queue->oldest_due_ms ? oldest : "-", cells[1], cells[2], cells[3], cells[4], cells[5]);
-	put(line, 0, marked ? A_REVERSE : queue->paused ? A_BOLD : A_NORMAL, text);
+	for (size_t i = 0; i < QUEUE_CELLS; i++)
+		number(cells[i], CELL_SIZE, screen, (double)numbers[i], "tasks");
+	if (queue->oldest_due_ms)
+		scale(cells[1], CELL_SIZE, (double)(screen->view->now_ms - queue->oldest_due_ms), "ms");
+	else
+		snprintf(cells[1], CELL_SIZE, "-");
+	snprintf(left, sizeof left, "%-*.*s %-6s", width, width, queue->name, queue->paused ? "paused" : "");
+	put_row(line, marked ? A_REVERSE : queue->paused ? A_BOLD : A_NORMAL, left, 10, cells, QUEUE_CELLS);
 }
 
 static void draw_queues(const struct screen *screen)
 {
+	static const char heads[QUEUE_CELLS][CELL_SIZE] = { "WAITING", "OLDEST", "RUNNING", "SCHEDULED", "RETRYING", "ACCEPTED",
+		"ENDED" };
 	char text[TEXT_MAX];
 	int line = HEAD_LINES, seen = 0;
 
-	snprintf(text, sizeof text, "%-24s %-6s %9s %9s %9s %9s %9s %9s %9s", "QUEUE", "", "WAITING", "OLDEST", "RUNNING",
-	    "SCHEDULED", "RETRYING", "ACCEPTED", "ENDED");
-	put(HEAD_LINES - 1, 0, A_UNDERLINE, text);
+	snprintf(text, sizeof text, "%-*s %6s", queue_name_columns(), "QUEUE", "");
+	put_row(HEAD_LINES - 1, A_UNDERLINE, text, 10, heads, QUEUE_CELLS);
 	for (uint32_t row = 0; row < screen->view->board->queues && line < LINES - FOOT_LINES; row++) {
 		struct board_queue queue;
 		if (!board_copy_queue(screen->view->board, row, &queue) || seen++ < screen->top)
 			continue;
 		draw_queue(screen, line++, seen - 1 == screen->cursor, &queue);
 	}
-	put(LINES - 2, 0, A_BOLD, "tasks of each queue; OLDEST: how long the longest waiting due one has waited");
+	put_help("tasks of each queue; OLDEST: how long the longest waiting due one has waited");
 }
 
 static int queue_lines(const struct screen *screen)
@@ -218,13 +300,13 @@ static void draw_hist(const struct screen *screen, unsigned at, int *line)
 	scale(quantiles[0], sizeof quantiles[0], (double)hist_quantile(hist, 500), "ns");
 	scale(quantiles[1], sizeof quantiles[1], (double)hist_quantile(hist, 990), "ns");
 	scale(quantiles[2], sizeof quantiles[2], (double)hist_quantile(hist, 999), "ns");
-	snprintf(text, sizeof text, "%s: %s. p50 %s, p99 %s, p99.9 %s", hist_info[at].name, hist_info[at].text, quantiles[0],
-	    quantiles[1], quantiles[2]);
+	snprintf(text, sizeof text, "%s: p50 %s, p99 %s, p99.9 %s. %s", hist_info[at].name, quantiles[0], quantiles[1],
+	    quantiles[2], hist_info[at].text);
 	put_scrolled(screen, (*line)++, A_BOLD, text);
 	for (unsigned i = 0; i < RANGES; i++) {
 		if (counts[i] == 0)
 			continue;
-		size_t width = (size_t)((double)counts[i] / (double)most * BAR_MAX);
+		size_t width = (size_t)((double)counts[i] / (double)most * between(1, COLS - BAR_AT, BAR_MAX));
 		memset(bar, '#', width);
 		bar[width] = '\0';
 		scale(upper, sizeof upper, (double)(1024ull << 2 * i), "ns");
@@ -241,7 +323,7 @@ static void draw_latency(const struct screen *screen)
 
 	for (unsigned i = 0; i < HISTS; i++)
 		draw_hist(screen, i, &line);
-	put(LINES - 2, 0, A_BOLD, screen->totals ? "counts since the board was made (t: since this screen began); quantiles of all" :
+	put_help(screen->totals ? "counts since the board was made (t: since this screen began); quantiles of all" :
 	    "counts since this screen began (t: since the board was made); quantiles of all");
 }
 
@@ -299,6 +381,6 @@ void screen_draw(const struct screen *screen)
 	char text[TEXT_MAX];
 	snprintf(text, sizeof text, "filter: %s_", screen->filter);
 	put(LINES - 1, 0, A_NORMAL, screen->typing_filter ? text :
-	    "q quit  Tab 1-4 page  arrows move  [ ] section  / filter  v hide unseen  s raw or scaled  +/- interval");
+	    "q quit  1-4 page  [ ] section  / filter  v unseen  s raw  t total  +/- interval");
 	refresh();
 }

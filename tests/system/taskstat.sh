@@ -16,8 +16,8 @@ shows() { # PATTERN: an extended regular expression
 	shown | grep -qE -- "$1"
 }
 
-open_screen() {
-	screen new-session -d -s "$NAME" -x 110 -y 30 "$BUILD/taskstat -n $NAME -i 0.1; echo left with \$?; exec cat"
+open_screen() { # [COLUMNS LINES]
+	screen new-session -d -s "$NAME" -x "${1:-110}" -y "${2:-30}" "$BUILD/taskstat -n $NAME -i 0.1; echo left with \$?; exec cat"
 	wait_until 10 shows 'taskd '
 }
 
@@ -102,15 +102,49 @@ test_pages_of_the_screen() {
 	press 2
 	wait_until 5 shows ' busy .* hang for '
 	press 3
-	wait_until 5 shows '^wait_ns: From being due'
+	wait_until 5 shows '^wait_ns: p50 .* From being due'
 	wait_until 5 shows 'up to +[0-9.]+ (us|ms) +1 #'
 	press 2
-	wait_until 5 shows ' [0-9.]+ M +- +hang for ' # its memory, and none before it
+	wait_until 5 shows ' [0-9.]+ M +hang for ' # its memory
 	press 4
 	wait_until 5 shows '^default +0 +- +1 +0 +0 +1 +0'
 	"$TOOLS/push" -n "$NAME" -P default
 	push -H noop >/dev/null
 	wait_until 5 shows '^default +paused +1 +[0-9.]+ (ms|s) +1 +0 +0 +2 +0'
+	press q
+	wait_until 5 shows '^left with 0'
+	close_screen
+	stop_taskd
+}
+
+# All of it fits the usual terminal; on a smaller one columns are left out, whole.
+test_small_terminals() {
+	local bars
+	configure '' 'pool default { processes = 1 threads = 2 }'
+	start_taskd
+	open_screen 80 24
+	wait_until 5 shows '^NAME +CURRENT +CHANGE/s +AVG_10 +AVG_100 +AVG_1000$'
+	expect_match "the keys" '\+/- interval$' "$(shown | tail -n 1)"
+	press / l o g _ d Enter # its help is longer than a line
+	wait_until 5 shows 'waited for the journal \(counter, lines\)$'
+	push -H hang -c 2 -p >/dev/null
+	await task_running=2
+	press 2
+	wait_until 5 shows ' busy .* 2 tasks: hang for [0-9.]+ '
+	press 3
+	wait_until 5 shows '^wait_ns: p50 .*, p99 .*, p99\.9 [0-9.]+ [a-z]+\.'
+	wait_until 5 shows ' #+$'
+	bars=$(shown | grep -cE '^ .{79}' || :)
+	expect "bars that are cut" 0 "$bars"
+	press 4
+	wait_until 5 shows '^QUEUE +WAITING +OLDEST +RUNNING +SCHEDULED +RETRYING$'
+	screen resize-window -t "$NAME" -x 40 -y 12
+	wait_until 5 shows '^QUEUE +WAITING$'
+	press 1 /
+	press -N 5 BSpace
+	press Enter
+	wait_until 5 shows '^NAME +CURRENT$'
+	wait_until 5 shows '^ring_batches +2$'
 	press q
 	wait_until 5 shows '^left with 0'
 	close_screen
