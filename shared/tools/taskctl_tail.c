@@ -75,9 +75,13 @@ static void show_state(struct tail *tail, int64_t at_ms, const struct tr_id *id,
 		    text_json(error)), "state", at_ms, id);
 		return;
 	}
-	snprintf(what, sizeof what, "%s%s", tr_state_name(state), *error ? ":" : "");
-	if (state == TR_RUNNING)
+	if (state == TR_RUNNING) {
+		/* The error is the last attempt's. */
 		snprintf(what, sizeof what, "%s, attempt %" PRIu32, tr_state_name(state), attempt);
+		show_text(tail, at_ms, id, what, "");
+		return;
+	}
+	snprintf(what, sizeof what, "%s%s", tr_state_name(state), *error ? ":" : "");
 	show_text(tail, at_ms, id, what, error);
 }
 

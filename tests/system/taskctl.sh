@@ -261,6 +261,18 @@ test_tail() {
 	add fail_permanently
 	ctl tail "$OUT"
 	expect "status of a dead one" 6 "$STATUS"
+	# What the attempt before has said is not said of the one that runs.
+	touch "$WORK/go"
+	add say "{\"times\":1,\"hold\":\"$WORK/go\"}" --backoff-base 10m
+	id=$OUT
+	wait_row "$id" retrying
+	rm "$WORK/go"
+	expect_ctl 0 "1 of 1 task: asked taskd to run" run "$id"
+	wait_state "$id" running
+	ctl tail "$id" --timeout 100ms
+	expect_match "one that runs again" "^$AT  running, attempt 2$" "$OUT"
+	touch "$WORK/go"
+	wait_row "$id" succeeded
 	add succeed --delay 1h
 	ctl tail "$OUT" --timeout 100ms
 	expect "status of one that waits" 5 "$STATUS"
