@@ -61,7 +61,7 @@ static void describe_death(char *text, size_t size, const struct end *end)
 	char others[48] = "";
 
 	if (end->running > 1)
-		snprintf(others, sizeof others, "; it ran %u other tasks", end->running - 1);
+		snprintf(others, sizeof others, "; it ran %u other task%s", end->running - 1, end->running > 2 ? "s" : "");
 	if (WIFSIGNALED(end->status))
 		snprintf(text, size, "the worker was ended by signal %d (%s), peak memory %llu kB%s", WTERMSIG(end->status),
 		    strsignal(WTERMSIG(end->status)), (unsigned long long)end->peak_memory_kb, others);

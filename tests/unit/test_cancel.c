@@ -132,7 +132,7 @@ static void test_crash_at_sigterm(void)
 	CU_ASSERT_TRUE(task_of(neighbour)->deciding);
 	CU_ASSERT_EQUAL(task_of(deaf)->state, TR_CANCELLED);
 	EXPECT_TEXT(task_of(deaf)->error, "cancelled on demand: the worker was ended by signal 11 (Segmentation fault), "
-	    "peak memory 4321 kB; it ran 1 other tasks");
+	    "peak memory 4321 kB; it ran 1 other task");
 }
 
 /* Somebody else's SIGTERM, before ours was sent, is no excuse. */

@@ -277,7 +277,7 @@ static void test_killed(void)
 	player_dies(&one, SIGKILL, false);
 	for (size_t i = 0; i < 2; i++)
 		EXPECT_TEXT(attempt_row(ids[i], 1),
-		    "killed|the worker was ended by signal 9 (Killed), peak memory 4321 kB; it ran 1 other tasks||0|9|4321|1000");
+		    "killed|the worker was ended by signal 9 (Killed), peak memory 4321 kB; it ran 1 other task||0|9|4321|1000");
 }
 
 /* One is past its time: the process is killed, and the others have not failed. */

@@ -148,7 +148,7 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 			showProgress(task);
 		setText(error, task.error ?? '');
 		error.hidden = !task.error;
-		error.classList.toggle('quiet', task.state === 'cancelled' || task.state === 'succeeded');
+		error.classList.toggle('quiet', ['cancelled', 'succeeded', 'running'].includes(task.state));
 		replace(line, timeline(task));
 		keepFocus(details, () => replace(details, facts(task)));
 		attemptsSection.hidden = task.attempts === undefined;

@@ -89,13 +89,14 @@ function filterForm(filter, go) {
 
 /* ---- the list ---------------------------------------------------------------------------- */
 
+/* Of one that runs the error is its last attempt's. */
 function progress(task) {
-	if (task.state === 'running' && task.progress.total > 0)
+	if (task.state !== 'running')
+		return task.error !== null && task.state !== 'succeeded' ? h('span', { class: 'cut bad-text', title: task.error }, task.error) : '';
+	if (task.progress.total > 0)
 		return [h('progress', { max: task.progress.total, value: Math.min(task.progress.done, task.progress.total), 'aria-label': 'Progress' }), ' ',
 			format.percent(task.progress.done, task.progress.total)];
-	if (task.error !== null && task.state !== 'succeeded')
-		return h('span', { class: 'cut bad-text', title: task.error }, task.error);
-	return task.progress.text && task.state === 'running' ? h('span', { class: 'cut dim' }, task.progress.text) : '';
+	return task.progress.text ? h('span', { class: 'cut dim' }, task.progress.text) : '';
 }
 
 function took(task) {
