@@ -110,27 +110,22 @@ export function recolour() {
 }
 
 /*
- * How durations are spread: buckets [{ le (ns), count }] as bars, four powers of two in one, with the same as text
- * for those who do not see it.
+ * How durations are spread: buckets [{ le (ns), count }] of which each reaches four times as far as the one before, and
+ * empty ones are left out; as bars, with the same as text for those who do not see them.
  */
 export function histogram(buckets, label, format) {
-	const bars = new Map();
-	for (const { le, count } of buckets) {
-		const step = Math.ceil(Math.log2(le + 1) / 2);
-		bars.set(step, (bars.get(step) ?? 0) + count);
-	}
-	const steps = [...bars.keys()];
-	if (steps.length === 0)
+	if (buckets.length === 0)
 		return h('span', { class: 'dim' }, '–');
-	const most = Math.max(...bars.values());
-	const low = Math.min(...steps), high = Math.max(...steps);
-	const text = [...bars].map(([step, count]) => `${count} up to ${format(4 ** step)}`).join(', ');
+	const counts = new Map(buckets.map(({ le, count }) => [le, count]));
+	const most = Math.max(...counts.values()), low = buckets[0].le, high = buckets.at(-1).le;
 	const columns = [];
-	for (let step = low; step <= high; step++) {
-		const bar = h('i', { title: `${bars.get(step) ?? 0} up to ${format(4 ** step)}` });
-		bar.style.height = `${Math.max(bars.has(step) ? 8 : 0, (100 * (bars.get(step) ?? 0)) / most)}%`;
+	for (let le = low; le <= high; le *= 4) {
+		const count = counts.get(le) ?? 0;
+		const bar = h('i', { title: `${count} up to ${format(le)}` });
+		bar.style.height = `${Math.max(count > 0 ? 8 : 0, (100 * count) / most)}%`;
 		columns.push(bar);
 	}
-	return h('span', { class: 'spread' }, h('span', { class: 'ends' }, format(4 ** (low - 1))),
-		h('span', { class: 'bars', role: 'img', 'aria-label': `${label}: ${text}` }, columns), h('span', { class: 'ends' }, format(4 ** high)));
+	const text = buckets.map(({ le, count }) => `${count} up to ${format(le)}`).join(', ');
+	return h('span', { class: 'spread' }, h('span', { class: 'ends' }, format(low / 4)),
+		h('span', { class: 'bars', role: 'img', 'aria-label': `${label}: ${text}` }, columns), h('span', { class: 'ends' }, format(high)));
 }

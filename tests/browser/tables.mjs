@@ -34,6 +34,8 @@ await check(async (browser) => {
 
 	await go(page, 'handlers');
 	await shows(page, 'handlers', 'noop', { Started: '3', Failed: '0', Errors: '0 %', Rate: /\/s$/, p50: /^≤ /, 'p99.9': /^≤ / });
+	const noop = await rowOf(page, 'handlers', 'noop');
+	assert.equal(`≤ ${noop.Durations.split('\n').at(-1)}`, noop['p99.9'], 'where the longest of three ends');
 	await shows(page, 'handlers', 'fail_permanently', { Started: '1', Failed: '1', Errors: '100 %' });
 	await shows(page, 'handlers', 'count_primes', { Started: '0', Errors: '–', p50: '–' });
 
