@@ -34,7 +34,6 @@ export async function confirm(title, text, yes, danger) {
 	setText(byId('confirm-title'), title);
 	setText(byId('confirm-text'), text);
 	setText(byId('confirm-yes'), yes);
-	byId('confirm-progress').hidden = true;
 	byId('confirm-yes').classList.toggle('danger', Boolean(danger));
 	return (await ask(byId('confirm'), byId('confirm-no'))) === 'ok';
 }
@@ -111,19 +110,19 @@ export async function actOnMatching(name, filter, described) {
 	if (!(await confirm(`${action.label}: all that match?`, `${many} now (${described}). ${action.text}`, action.verb, action.danger)))
 		return false;
 	let asked = 0;
-	let cursor = null;
+	let cursor = null, line = null;
 	try {
 		do {
 			const step = await api.post(path, undefined, { ...filter, cursor });
 			asked += step.asked;
 			cursor = step.next;
 			if (cursor)
-				toast(`${action.label}: asked for ${count(asked)} so far`);
+				line = toast(`${action.label}: asked for ${count(asked)} so far`, false, line);
 		} while (cursor);
 	} catch (error) {
 		failed(error);
 	}
-	toast(`${action.label}: asked for ${count(asked)}`);
+	toast(`${action.label}: asked for ${count(asked)}`, false, line);
 	return asked > 0;
 }
 

@@ -106,11 +106,11 @@ export function heading(title, ...rest) {
 	return h('div', { class: 'heading' }, h('h1', { id: 'title' }, title), ...rest);
 }
 
-let toastNumber = 0;
-
-/* A line at the corner that goes by itself; failures stay longer. */
-export function toast(text, failed = false) {
-	const line = h('div', { class: failed ? 'toast failed' : 'toast', 'data-toast': ++toastNumber }, text);
+/* A line at the corner that goes by itself; failures stay longer. Answers it, so that another may take its place. */
+export function toast(text, failed = false, before = null) {
+	const line = h('div', { class: failed ? 'toast failed' : 'toast' }, text);
+	before?.remove();
 	byId('toasts').append(line);
 	setTimeout(() => line.remove(), failed ? 12000 : 5000);
+	return line;
 }

@@ -16,7 +16,7 @@ await check(async (browser) => {
 	const page = await open(browser, { path: '/dashboard/', login: true });
 	const found = await getTask(dead);
 	const asked = [];
-	let dry = 0;
+	let dry = 0, done = 0;
 
 	await page.route(/\/tasks\?/, (route) => {
 		const cursor = new URL(route.request().url()).searchParams.get('cursor');
@@ -25,6 +25,10 @@ await check(async (browser) => {
 		return route.fulfill({ json: { tasks: number === LAST ? [found] : [], next: number === LAST ? null : `/tasks?text=x&cursor=${idOf(number)}` } });
 	});
 	await page.route(/\/tasks\/retry\?/, (route) => {
+		if (!route.request().url().includes('dry_run')) {
+			done++;
+			return route.fulfill({ json: { matched: 500, asked: 500, next: done === 30 ? null : idOf(done) } });
+		}
 		dry++;
 		return route.fulfill({ json: { matched: dry === 3 ? 1 : 0, asked: 0, next: dry === 3 ? null : idOf(dry) } });
 	});
@@ -41,7 +45,10 @@ await check(async (browser) => {
 	await page.locator('#matching [data-action="retry"]').click();
 	await page.locator('#confirm-text', { hasText: /^1 tasks? match/ }).waitFor();
 	assert.equal(dry, 3);
-	await page.locator('#confirm-no').click();
+	await page.locator('#confirm-yes').click();
+	/* Thirty steps, and one line that says how far it is. */
+	await page.locator('.toast', { hasText: /asked for 15,000$/ }).waitFor();
+	assert.equal(await page.locator('.toast').count(), 1);
 
 	/* Further pages, to the end. */
 	await page.locator('#page-older').click();
