@@ -64,6 +64,9 @@ export function bytes(value) {
 
 export const percent = (part, all) => (all > 0 ? `${number((100 * part) / all)} %` : '–');
 
+/* Which attempt of how many; of a task that was given more, only which. */
+export const attempt = (task, of) => (task.attempt <= task.max_attempts ? `${task.attempt}${of}${task.max_attempts}` : String(task.attempt));
+
 const SIGNALS = { 4: 'SIGILL', 6: 'SIGABRT', 7: 'SIGBUS', 8: 'SIGFPE', 9: 'SIGKILL', 11: 'SIGSEGV', 15: 'SIGTERM', 24: 'SIGXCPU' };
 /* How a process ended. */
 export const exitOf = (signal, code) => (signal ? (SIGNALS[signal] ?? `signal ${signal}`) : `exit ${code}`);

@@ -132,6 +132,9 @@ void print_text(FILE *to, const char *text, size_t columns);
 const char *time_text(int64_t time_ms, char text[TIME_TEXT_SIZE]);
 #define DURATION_TEXT_SIZE 32
 const char *duration_text(int64_t ms, char text[DURATION_TEXT_SIZE]);
+#define ATTEMPT_TEXT_SIZE 32
+/* Which attempt of how many; of a task that was given more, only which. */
+const char *attempt_text(const struct tr_task_status *status, const char *of, char text[ATTEMPT_TEXT_SIZE]);
 const char *level_name(int level);
 void print_row_head(size_t columns);
 void print_row(const struct tr_task_status *status, size_t columns);

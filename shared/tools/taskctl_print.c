@@ -126,6 +126,15 @@ const char *duration_text(int64_t ms, char text[DURATION_TEXT_SIZE])
 	return text;
 }
 
+const char *attempt_text(const struct tr_task_status *status, const char *of, char text[ATTEMPT_TEXT_SIZE])
+{
+	int used = snprintf(text, ATTEMPT_TEXT_SIZE, "%" PRIu32, status->attempt);
+
+	if (status->attempt <= status->max_attempts)
+		snprintf(text + used, ATTEMPT_TEXT_SIZE - (size_t)used, "%s%" PRIu32, of, status->max_attempts);
+	return text;
+}
+
 /* syslog's number as the handler's API names it. */
 const char *level_name(int level)
 {
@@ -165,13 +174,12 @@ static void note(const struct tr_task_status *status, char *text, size_t size)
 
 void print_row(const struct tr_task_status *status, size_t columns)
 {
-	char line[ROW_SIZE], id[TR_ID_TEXT_SIZE], age[DURATION_TEXT_SIZE], attempt[24], text[ROW_SIZE / 2];
+	char line[ROW_SIZE], id[TR_ID_TEXT_SIZE], age[DURATION_TEXT_SIZE], attempt[ATTEMPT_TEXT_SIZE], text[ROW_SIZE / 2];
 	int64_t age_ms = now_ms() - status->created_ms;
 
 	note(status, text, sizeof text);
-	snprintf(attempt, sizeof attempt, "%" PRIu32 "/%" PRIu32, status->attempt, status->max_attempts);
 	snprintf(line, sizeof line, ROW_FORMAT, tr_id_format(&status->id, id), tr_state_name(status->state), status->handler,
-	    status->queue, attempt, duration_text(age_ms > 0 ? age_ms : 0, age), text);
+	    status->queue, attempt_text(status, "/", attempt), duration_text(age_ms > 0 ? age_ms : 0, age), text);
 	size_t bytes = strlen(line);
 	while (bytes > 0 && line[bytes - 1] == ' ')
 		line[--bytes] = '\0';

@@ -25,13 +25,13 @@ static void print_time(const char *name, int64_t time_ms, const char *since, int
 
 static void print_status(const struct tr_task_status *status)
 {
-	char id[TR_ID_TEXT_SIZE];
+	char id[TR_ID_TEXT_SIZE], attempt[ATTEMPT_TEXT_SIZE];
 
 	print_field("id", tr_id_format(&status->id, id));
 	print_field("state", status->cancelling ? "running, is being cancelled" : tr_state_name(status->state));
 	print_field("handler", status->handler);
 	print_field("queue", status->queue);
-	printf("%-12s %" PRIu32 " of %" PRIu32 "\n", "attempt", status->attempt, status->max_attempts);
+	print_field("attempt", attempt_text(status, " of ", attempt));
 	print_time("created", status->created_ms, "", 0);
 	print_time("due", status->due_ms, "created", status->created_ms);
 	print_time("started", status->started_ms, "due", status->due_ms);

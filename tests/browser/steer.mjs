@@ -76,6 +76,9 @@ async function onQueue(page) {
 await check(async (browser) => {
 	const page = await open(browser, { login: true });
 	await onMatching(page, 'retry', 'state=dead&queue=retry', ids.retry, 'dead', 'succeeded');
+	/* A second attempt, where one was allowed at first. */
+	await page.goto(new URL('#/tasks?queue=retry', page.url()).href);
+	await page.locator('#tasks tbody tr td[data-name=Attempt]').first().filter({ hasText: /^2$/ }).waitFor();
 	await onMatching(page, 'run', 'queue=run', ids.run, 'scheduled', 'succeeded');
 	await onMatching(page, 'cancel', 'state=scheduled&queue=cancel', ids.cancel, 'scheduled', 'cancelled');
 	await onMatching(page, 'discard', 'state=dead&text=give-up', ids.discard, 'dead', 'cancelled');

@@ -62,6 +62,8 @@ test_many_dead() {
 	expect_ctl 0 "1200 of 1200 tasks: asked taskd to retry" retry --state dead --handler fail_times
 	await task_succeeded=1200
 	expect_stat task_retried 1200
+	ctl list --handler fail_times --limit 1
+	expect_match "a second attempt, where one was allowed at first" " fail_times +default +2 " "$OUT"
 	expect_ctl 0 "3 of 3 tasks: asked taskd to purge" purge --handler fail_permanently -L 3
 	wait_until 5 counts 4 --handler fail_permanently
 	# Ids from another command.

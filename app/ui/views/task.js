@@ -24,7 +24,7 @@ function actions(task, done) {
 function facts(task) {
 	const rows = [
 		['Queue', h('a', { href: `#/tasks?queue=${encodeURIComponent(task.queue)}` }, task.queue)],
-		['Attempt', `${task.attempt} of ${task.max_attempts}`],
+		['Attempt', format.attempt(task, ' of ')],
 		['Created', [format.fullTime(task.created), ' (', format.when(task.created), ')']],
 		['Due', task.due && task.due !== task.created && [format.fullTime(task.due), ' (', format.when(task.due), ')']],
 		['Started', task.started && [format.fullTime(task.started), ', after ', format.between(format.ms(task.due ?? task.created), format.ms(task.started))]],

@@ -133,7 +133,7 @@ function listTable(selected, onSelection) {
 		{ name: 'State', cell: (task) => [format.state(task.state), task.cancelling && h('span', { class: 'dim small' }, ' being cancelled')] },
 		{ name: 'Task', cell: (task) => [h('a', { href: `#/tasks/${task.id}` }, task.handler), ' ', h('code', { class: 'dim small', title: task.id }, format.shortId(task.id))] },
 		{ name: 'Queue', cell: (task) => task.queue },
-		{ name: 'Attempt', class: 'number', cell: (task) => `${task.attempt}/${task.max_attempts}` },
+		{ name: 'Attempt', class: 'number', cell: (task) => format.attempt(task, '/') },
 		{ name: 'Created', cell: (task) => format.when(task.created) },
 		{ name: 'Took', class: 'number', cell: took },
 		{ name: 'Says', class: 'wide', cell: progress },
