@@ -2,6 +2,7 @@
 #include "shared/tools/taskctl.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,13 +60,23 @@ static int run(int argc, char **argv)
 	return status;
 }
 
+/* A pipe that nobody reads any more: somebody like head has seen enough. */
+static bool is_closed(int fd)
+{
+	struct pollfd out = { .fd = fd };
+
+	return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 int main(int argc, char **argv)
 {
-	signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other */
+	signal(SIGPIPE, SIG_IGN); /* what has begun is brought to its end */
 	int status = run(argc, argv);
 	errno = 0;
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
-	say("standard output: %s", errno ? strerror(errno) : "not all was written");
+	int error = errno;
+	if (!is_closed(STDOUT_FILENO))
+		say("standard output: %s", error ? strerror(error) : "not all was written");
 	return status == EXIT_DONE ? EXIT_FAILED : status;
 }

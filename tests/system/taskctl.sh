@@ -395,7 +395,7 @@ test_lane_of_one_that_ended() {
 	stop_taskd
 }
 
-# A full disk or a closed pipe is no success.
+# A full disk or a closed pipe is no success. Who closes the pipe, as head does, wants to hear no more.
 test_output_fails() {
 	local status=0
 	configure
@@ -404,6 +404,11 @@ test_output_fails() {
 	"$BUILD/taskctl" list -n "$NAME" -J "$RUN/journal.db" >/dev/full 2>"$WORK/err" || status=$?
 	expect "status" 1 $status
 	expect_match "what it says" "No space left on device" "$(cat "$WORK/err")"
+	exec 7> >(:)
+	wait $!
+	status=0
+	"$BUILD/taskctl" list -n "$NAME" -J "$RUN/journal.db" >&7 2>"$WORK/err" || status=$?
+	expect "a closed pipe" "1 " "$status $(cat "$WORK/err")"
 	"$BUILD/taskctl" --help | grep -q '^  explain '
 	status=0
 	"$BUILD/taskctl" nonsense 2>"$WORK/err" || status=$?
