@@ -3,6 +3,7 @@ import uPlot from './vendor/uPlot.esm.js';
 
 import { h, setText } from './dom.js';
 
+const DECADES_MOST = 6; /* between two marks at the ends of a logarithmic scale */
 const charts = new Set();
 const WHOLE = Array.from({ length: 13 }, (_, i) => [1, 2, 5].map((each) => each * 10 ** i)).flat();
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -14,7 +15,7 @@ const font = () => `11px ${getComputedStyle(document.body).fontFamily}`;
  * numbers are marked. `log`: a logarithmic scale, for values that differ by powers of ten. `span_s`: how
  * much of it is shown at most, up to the newest, and at least a fifth of that.
  */
-export function chart({ id, title, series, format, mark = format, whole, log, span_s, height = 170 }) {
+export function chart({ id, title, series, format, mark = format, whole, log, span_s, height = 174 }) {
 	const values = series.map(() => h('b', { class: 'number' }, '–'));
 	const legend = h('ul', { class: 'legend' }, series.map((each, i) => {
 		const swatch = h('i', { 'aria-hidden': 'true' });
@@ -36,7 +37,7 @@ export function chart({ id, title, series, format, mark = format, whole, log, sp
 			width: Math.max(plot.clientWidth, 200), height, legend: { show: false },
 			cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
 			scales: { x: { time: true, range: (u, low, high) => recent(low, high, span_s) }, y: log ? { distr: 3, range: (u, low, high) => logRange(low, high) } : { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-			axes: [{ ...axis, size: 24, space: 76, values: (u, splits) => splits.map(timeOnly(splits)) }, { ...axis, ...(log ? { grid: { ...axis.grid, filter: onlyDecades } } : {}), size: 62, space: 32, ...(whole ? { incrs: WHOLE } : {}),
+			axes: [{ ...axis, size: 28, gap: 9, space: 76, values: (u, splits) => splits.map(timeOnly(splits)) }, { ...axis, ...(log ? { grid: { ...axis.grid, filter: onlyDecades } } : {}), size: 62, space: 32, ...(whole ? { incrs: WHOLE } : {}),
 				values: (u, splits, at, space, step) => splits.map((v) => (v === null ? '' : mark(v, step))),
 				...(log ? { filter: onlyDecades } : {}) }],
 			series: [{}, ...series.map((each) => ({ label: each.label, stroke: colour(each.colour), width: 1.5, spanGaps: Boolean(each.spanGaps),
@@ -88,8 +89,14 @@ function logRange(low, high) {
 	return [10 ** Math.floor(Math.log10(low)), 10 ** Math.ceil(Math.log10(high * 1.01))];
 }
 
+/* Powers of ten; where they are many, every second or third of them. */
 function onlyDecades(u, splits) {
-	return splits.map((value) => (Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-6 ? value : null));
+	const { min, max } = u.scales.y;
+	const lowest = Math.round(Math.log10(min)), step = Math.ceil((Math.log10(max) - lowest) / DECADES_MOST);
+	return splits.map((value) => {
+		const power = Math.round(Math.log10(value));
+		return Math.abs(Math.log10(value) - power) < 1e-6 && (power - lowest) % step === 0 ? value : null;
+	});
 }
 
 const watcher = new ResizeObserver((entries) => {
@@ -126,6 +133,6 @@ export function histogram(buckets, label, format) {
 		columns.push(bar);
 	}
 	const text = buckets.map(({ le, count }) => `${count} up to ${format(le)}`).join(', ');
-	return h('span', { class: 'spread' }, h('span', { class: 'ends' }, format(low / 4)),
+	return h('span', { class: 'spread' }, h('span', { class: 'ends' }, low > 1000 ? format(low / 4) : '0'),
 		h('span', { class: 'bars', role: 'img', 'aria-label': `${label}: ${text}` }, columns), h('span', { class: 'ends' }, format(high)));
 }

@@ -30,8 +30,10 @@ const number = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value
 export function duration(ms) {
 	if (ms === null || ms === undefined || Number.isNaN(ms))
 		return '–';
-	if (ms < 0.001)
+	if (ms === 0)
 		return '0';
+	if (ms < 0.001)
+		return `${number(ms * 1e6)} ns`;
 	if (ms < 1)
 		return `${number(ms * 1000)} µs`;
 	if (ms < 1000)
@@ -46,6 +48,9 @@ export function duration(ms) {
 	const more = rest ? Math.floor((s % size) / rest[0]) : 0;
 	return `${Math.floor(s / size)} ${unit}${more ? ` ${more} ${rest[1]}` : ''}`;
 }
+
+/* The same for the marks of a scale, which are powers of ten. */
+export const durationMark = (ms) => (ms < 1000 ? duration(ms) : `${whole.format(ms / 1000)} s`);
 
 /* Between two times that are known to the millisecond. */
 export const between = (from, to) => (to - from < 1 ? '< 1 ms' : duration(to - from));

@@ -50,7 +50,7 @@ function makeCards() {
 function makeLive() {
 	const throughput = chart({ id: 'chart-rates', title: 'Tasks', span_s: SHOWN_S, format: (v) => format.rate(v), mark: format.rateMark, series: [
 		{ label: 'accepted', colour: '--c-accepted' }, { label: 'succeeded', colour: '--c-good', fill: true }, { label: 'failed', colour: '--c-bad' }] });
-	const durations = (id, title) => chart({ id, title, log: true, span_s: SHOWN_S, format: format.duration,
+	const durations = (id, title) => chart({ id, title, log: true, span_s: SHOWN_S, format: format.duration, mark: format.durationMark,
 		series: QUANTILES.map(([, label, colour]) => ({ label, colour, spanGaps: true })) });
 	const wait = durations('chart-wait', 'Wait for a worker'), run = durations('chart-run', 'Run');
 	return {
@@ -78,7 +78,7 @@ function makeHistory(span, signal) {
 	const counts = chart({ id: 'history-counts', title: `Tasks by ${span}`, span_s: HISTORY[span].span_s, whole: true, format: format.count, series: [
 		{ label: 'accepted', colour: '--c-accepted' }, { label: 'succeeded', colour: '--c-good', fill: true },
 		{ label: 'failed attempts', colour: '--c-bad' }, { label: 'dead', colour: '--c-dead' }] });
-	const quantiles = chart({ id: 'history-quantiles', title: 'Wait and run, p99', log: true, span_s: HISTORY[span].span_s, format: format.duration,
+	const quantiles = chart({ id: 'history-quantiles', title: 'Wait and run, p99', log: true, span_s: HISTORY[span].span_s, format: format.duration, mark: format.durationMark,
 		series: [{ label: 'wait', colour: '--q2', spanGaps: true }, { label: 'run', colour: '--c-dead', spanGaps: true }] });
 	const nothing = h('p', { class: 'empty' }, 'The journal has no history yet.');
 	const tab = (name, label) => h('a', { href: `#/?span=${name}`, 'data-span': name, 'aria-current': name === span ? 'true' : null }, label);
