@@ -9,11 +9,11 @@ import { count, exact } from './format.js';
 const COUNT_STEPS_MAX = 20;
 
 export const ACTIONS = {
-	retry: { label: 'Retry', verb: 'Queue again', text: 'It gets as many attempts as it had at first.', states: ['dead'] },
-	run: { label: 'Run now', verb: 'Run now', text: 'It is due at once, and takes its turn in its queue.', states: ['scheduled', 'retrying'] },
+	retry: { label: 'Retry', verb: 'Queue again', text: 'With as many attempts as at first.', states: ['dead'] },
+	run: { label: 'Run now', verb: 'Run now', text: 'Due at once, and in turn with the rest of the queue.', states: ['scheduled', 'retrying'] },
 	cancel: { label: 'Cancel', verb: 'Cancel', text: 'What waits never starts; what runs is told to stop, then terminated, then killed.',
 		states: ['queued', 'scheduled', 'retrying', 'running'], danger: true },
-	discard: { label: 'Discard', verb: 'Discard', text: 'It ends as cancelled and does not run again.',
+	discard: { label: 'Discard', verb: 'Discard', text: 'Ends as cancelled, and does not run again.',
 		states: ['dead', 'queued', 'scheduled', 'retrying'], danger: true },
 };
 
