@@ -19,7 +19,10 @@ import { workers } from './views/workers.js';
 
 const STATS_MS = 2000;
 
-/* A view: (parameters, context) -> { element, look() -> promise, every_ms, leave?() }. */
+/*
+ * A view: (parameters, context) -> { element, look() -> promise, every_ms, onStats?(stats), rest?(), leave?() }. It rests
+ * while the page is hidden or updates are paused, until the next look.
+ */
 const ROUTES = [
 	[/^\/?$/, 'overview', 'Overview', overview],
 	[/^\/tasks\/([0-9a-fA-F-]{36})$/, 'tasks', 'Task', task],
@@ -189,12 +192,18 @@ async function logOut() {
 	show();
 }
 
+function lookOrRest() {
+	if (isLive())
+		look();
+	else
+		shown?.view.rest?.();
+}
+
 function setPaused(value) {
 	paused = value;
 	byId('pause-live').setAttribute('aria-pressed', String(paused));
 	document.documentElement.dataset.paused = paused;
-	if (!paused)
-		look();
+	lookOrRest();
 }
 
 /* ---- light and dark ---------------------------------------------------------------------- */
@@ -263,7 +272,7 @@ function onKey(event) {
 
 addEventListener('hashchange', show);
 addEventListener('keydown', onKey);
-document.addEventListener('visibilitychange', () => isLive() && look());
+document.addEventListener('visibilitychange', lookOrRest);
 prefersDark.addEventListener('change', applyTheme);
 byId('theme').addEventListener('click', switchTheme);
 byId('pause-live').addEventListener('click', () => setPaused(!paused));

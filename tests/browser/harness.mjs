@@ -61,6 +61,12 @@ export async function closeClean(page) {
 	assert.deepEqual(page.faults, [], 'faults of the page');
 }
 
+/* As if another tab were before this one, or no longer. */
+export const setHidden = (page, hidden) => page.evaluate((value) => {
+	Object.defineProperty(document, 'hidden', { configurable: true, get: () => value });
+	document.dispatchEvent(new Event('visibilitychange'));
+}, hidden);
+
 export async function getTask(id) {
 	const answer = await fetch(`${BASE}/tasks/${id}`, { headers: { Authorization: `Bearer ${TOKEN}` } });
 	assert.equal(answer.status, 200, `the status of GET /tasks/${id}`);

@@ -5,15 +5,10 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import process from 'node:process';
-import { BASE, check, closeClean, open, showsState, taskPath, until, untilState } from './harness.mjs';
+import { BASE, check, closeClean, open, setHidden, showsState, taskPath, until, untilState } from './harness.mjs';
 
 const [running, file] = process.argv.slice(2);
 const MINUTE_MS = 60000;
-
-const setHidden = (page, hidden) => page.evaluate((value) => {
-	Object.defineProperty(document, 'hidden', { configurable: true, get: () => value });
-	document.dispatchEvent(new Event('visibilitychange'));
-}, hidden);
 
 /* Looks that were under way may end; then a minute at a time goes by. */
 async function expectQuiet(page, asked, what) {
@@ -47,7 +42,7 @@ await check(async (browser) => {
 		await expectLooks(page, asked, `${path} goes on`);
 	}
 
-	/* Events of a task come all the same, and lead to nothing. */
+	/* The stream of a task's events is closed. */
 	await page.goto(BASE + taskPath(running));
 	await showsState(page, 'running');
 	await page.locator('#task-live', { hasText: 'live' }).waitFor();

@@ -272,6 +272,17 @@ no_taskd_left() {
 	! pgrep -f "$RUN/taskd.conf" >/dev/null
 }
 
+test_many_tabs() {
+	local running
+	start_instance
+	running=$(push -H say -a "{\"hold\":\"$WORK/go\"}")
+	wait_state "$running" running
+	browse tabs "$running"
+	touch "$WORK/go"
+	wait_row "$running" succeeded
+	stop_instance
+}
+
 test_charts() {
 	start_instance
 	browse charts

@@ -181,8 +181,14 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 			showProgress({ state: 'running', progress: said.progress });
 		}
 		clearTimeout(soon);
-		if (isLive())
-			soon = setTimeout(lookAgain, kind === 'progress' ? 500 : 50);
+		soon = setTimeout(lookAgain, kind === 'progress' ? 500 : 50);
+	}
+	/* A stream holds one of the few connections that a browser has for all tabs with this server's pages. */
+	function rest() {
+		clearTimeout(soon);
+		close?.();
+		close = null;
+		setText(how, '');
 	}
 	/* It is not there, and will not come. */
 	function onRefusal(refusal) {
@@ -205,18 +211,12 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 			show(answer, asked);
 			isOver = ENDED.includes(answer.state);
 			view.every_ms = isOver ? 10000 : POLL_MS;
-			if (!isOver && close === null && !signal.aborted)
+			if (!isOver && close === null && isLive() && !signal.aborted)
 				close = follow(id, onEvent, (state) => { setText(how, state === 'live' ? 'live' : ''); view.every_ms = state === 'live' ? 5000 : POLL_MS; });
-			if (isOver && close !== null) {
-				close();
-				close = null;
-				setText(how, '');
-			}
+			if (isOver)
+				rest();
 		},
-		leave() {
-			clearTimeout(soon);
-			close?.();
-		},
+		rest, leave: rest,
 	};
 	return view;
 }
