@@ -33,7 +33,10 @@ function stagesOf(task) {
 		add('until due', 'scheduled', due);
 	attempts.forEach((attempt, i) => {
 		const from = format.ms(attempt.started);
-		add(i === 0 ? 'waiting' : 'until the next attempt', i === 0 ? 'queued' : 'retrying', from);
+		if (i === 0 && attempt.number > 1)
+			add(attempt.number === 2 ? 'attempt 1' : `attempts 1 to ${attempt.number - 1}`, 'retrying', from);
+		else
+			add(i === 0 ? 'waiting' : 'until the next attempt', i === 0 ? 'queued' : 'retrying', from);
 		/* A run of less than a millisecond is one, too. */
 		const to = attempt.ended ? format.ms(attempt.ended) : until;
 		stages.push({ name: `attempt ${attempt.number}`, kind: KINDS[attempt.outcome ?? 'running'] ?? 'failed', from, to });

@@ -41,6 +41,18 @@ async function seeGivenUp(page) {
 	assert.match(stages.at(-1), /^until cancelled /);
 }
 
+/* The server tells of the last attempts only; here it is the last three. */
+async function seeLastAttempts(page) {
+	await page.route(new RegExp(`/tasks/${givenUp}$`), async (route) => {
+		const answer = await route.fetch(), task = await answer.json();
+		await route.fulfill({ json: { ...task, attempts: task.attempts.slice(-3) } });
+	});
+	await page.reload();
+	await showsState(page, 'cancelled');
+	assert.equal(await page.locator('#attempts-before').innerText(), '5 attempts before these are not shown.');
+	assert.match((await stagesOf(page))[0], /^attempts 1 to 5 [\d.]+ (ms|s)$/);
+}
+
 async function seeRetried(page) {
 	await showsState(page, 'succeeded');
 	const lines = await page.locator('#log li').evaluateAll((all) => all.map((each) => (each.className === 'attempt' ? each.textContent : each.querySelector('span').textContent)));
@@ -62,6 +74,8 @@ await check(async (browser) => {
 	await seeRetried(page);
 	await goTo(page, givenUp);
 	await seeGivenUp(page);
+	assert.equal(await page.locator('#attempts-before').isVisible(), false);
+	await seeLastAttempts(page);
 	await goTo(page, sibling);
 	await page.locator(`#siblings a[href="#/tasks/${other}"]`).click();
 	await page.locator(`#task[data-task="${other}"] #task-id`, { hasText: other }).waitFor();

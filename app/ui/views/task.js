@@ -112,7 +112,8 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 	const top = h('div'), why = h('p', { class: 'why', id: 'why', role: 'status' }), line = h('div'), error = h('p', { class: 'error-text', id: 'task-error' });
 	const live = h('div', { class: 'progress', 'aria-live': 'polite', 'aria-atomic': 'true' }), details = h('div'), data = h('div', { class: 'columns' }), others = h('div');
 	const attempts = attemptsTable(), log = logView();
-	const attemptsSection = h('section', { 'aria-labelledby': 'attempts-title' }, h('h2', { id: 'attempts-title' }, 'Attempts'), attempts.element);
+	const before = h('p', { class: 'dim small', id: 'attempts-before' });
+	const attemptsSection = h('section', { 'aria-labelledby': 'attempts-title' }, h('h2', { id: 'attempts-title' }, 'Attempts'), attempts.element, before);
 	const how = h('span', { class: 'dim small', id: 'task-live' });
 	const nothing = h('p', { class: 'empty' }, 'Looking…');
 	const element = h('div', { id: 'task', 'data-task': id }, nothing);
@@ -153,6 +154,8 @@ export function task(query, { signal, argument: id, lookAgain, isLive }) {
 		keepFocus(details, () => replace(details, facts(task)));
 		attemptsSection.hidden = task.attempts === undefined;
 		attempts.set(attemptsOf(task));
+		const first = task.attempts?.[0]?.number ?? 1;
+		setText(before, first > 1 ? `${first === 2 ? '1 attempt' : `${first - 1} attempts`} before these are not shown.` : '');
 		log.set(task.log, task.log_dropped);
 		const json = JSON.stringify([task.arguments, task.result]);
 		if (json !== shownData) {
