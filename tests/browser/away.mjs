@@ -17,6 +17,13 @@ async function seeNoTask(page) {
 	assert.equal(await textOf(page), 'There is nothing to show.', 'the page of no task');
 }
 
+async function seeNoHistory(page) {
+	await page.route(/\/stats\/history/, (route) => route.fulfill({ status: 503, json: { detail: 'not now' } }));
+	await goTo(page, '/dashboard/#/');
+	await page.locator('#banner', { hasText: /^Not now\.$/ }).waitFor();
+	assert.match(await page.locator('#history').innerText(), /\nLooking…$/, 'a history that cannot be read');
+}
+
 async function seeDeath(page) {
 	await goTo(page, taskPath(running));
 	await showsState(page, 'running');
@@ -47,6 +54,7 @@ await check(async (browser) => {
 	const page = await open(browser, { path: taskd ? taskPath(NOBODY) : '/dashboard/', ignore });
 	if (taskd) {
 		await seeNoTask(page);
+		await seeNoHistory(page);
 		await seeDeath(page);
 	} else {
 		await seeNothing(page);

@@ -80,9 +80,9 @@ function makeHistory(span, signal) {
 		{ label: 'failed attempts', colour: '--c-bad' }, { label: 'dead', colour: '--c-dead' }] });
 	const quantiles = chart({ id: 'history-quantiles', title: 'Wait and run, p99', log: true, span_s: HISTORY[span].span_s, format: format.duration, mark: format.durationMark,
 		series: [{ label: 'wait', colour: '--q2', spanGaps: true }, { label: 'run', colour: '--c-dead', spanGaps: true }] });
-	const nothing = h('p', { class: 'empty' }, 'The journal has no history yet.');
+	const nothing = h('p', { class: 'empty' }, 'Looking…');
 	const tab = (name, label) => h('a', { href: `#/?span=${name}`, 'data-span': name, 'aria-current': name === span ? 'true' : null }, label);
-	const body = h('div', { class: 'charts two' }, counts.element, quantiles.element);
+	const body = h('div', { class: 'charts two', hidden: true }, counts.element, quantiles.element);
 	const positive = (value) => (value > 0 ? value / 1e6 : null);
 	async function look() {
 		let rows;
@@ -93,6 +93,7 @@ function makeHistory(span, signal) {
 				throw error;
 			rows = [];
 		}
+		setText(nothing, 'The journal has no history yet.');
 		nothing.hidden = rows.length > 0;
 		body.hidden = rows.length === 0;
 		const at = rows.map((row) => Date.parse(row.at) / 1000);
