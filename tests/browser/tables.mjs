@@ -25,6 +25,14 @@ async function shows(page, table, key, wanted) {
 	}).catch((error) => { throw new Error(`${error.message}; last seen: ${JSON.stringify(seen)}`); });
 }
 
+/* How many pixels of a table are beyond the edge, in a window of half a screen. */
+async function isWhole(page, name) {
+	await go(page, name);
+	await page.locator(`#${name} tbody tr`).first().waitFor();
+	const over = await page.locator('#main .scroll').evaluate((each) => each.scrollWidth - each.clientWidth);
+	assert.ok(over <= 0, `${name}: ${over} pixels are beyond the edge`);
+}
+
 const go = (page, name) => page.goto(new URL(`#/${name}`, page.url()).href);
 
 await check(async (browser) => {
@@ -53,5 +61,9 @@ await check(async (browser) => {
 		assert.match(await page.locator(`[data-value="${name}"]`).innerText(), value instanceof RegExp ? value : new RegExp(`^${value}$`), name);
 	assert.match(await page.locator('#ring-used-text').innerText(), /^\d+ of [\d,]+ cells in use/);
 	await shows(page, 'lanes', 'live', { Producer: 'live', Batches: /^[1-9]/ });
+
+	await page.setViewportSize({ width: 960, height: 1000 });
+	for (const name of ['tasks', 'queues', 'handlers', 'workers'])
+		await isWhole(page, name);
 	await closeClean(page);
 });
