@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import process from 'node:process';
-import { check, closeClean, open, until } from './harness.mjs';
+import { check, closeClean, NARROW, open, until } from './harness.mjs';
 
 const [running, pid] = process.argv.slice(2);
 
@@ -64,6 +64,9 @@ await check(async (browser) => {
 
 	await page.setViewportSize({ width: 960, height: 1000 });
 	for (const name of ['tasks', 'queues', 'handlers', 'workers'])
+		await isWhole(page, name);
+	await page.setViewportSize(NARROW);
+	for (const name of ['tasks', 'queues'])
 		await isWhole(page, name);
 	await closeClean(page);
 });

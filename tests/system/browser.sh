@@ -212,10 +212,13 @@ has_failed() { # ID TIMES
 	[ "$(sql "SELECT state, attempt FROM tasks WHERE id = '$1'")" = "retrying|$2" ]
 }
 
-# A worker dies of a crash and is another one; a queue is paused with two that wait and one that is not due.
+# A worker dies of a crash and is another one; a queue is paused with two that wait and one that is not due; names are
+# as long as they may be.
 test_tables() {
-	local running pid
+	local running pid name
 	start_instance
+	name=$(printf 'x%.0s' {1..63})
+	wait_row "$(push -H "$name" -m 1 -q "$name")" dead
 	wait_row "$(push -H crash -m 1 -q alpha)" dead
 	wait_row "$(push -H fail_permanently -m 1 -q alpha)" dead
 	push -H noop -c 2 -q alpha -s >/dev/null
