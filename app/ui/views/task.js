@@ -45,6 +45,39 @@ function progressOf(task) {
 		h('span', { id: 'task-progress-text' }, total > 0 ? `${format.percent(done, total)} · ${format.count(done)} of ${format.count(total)}` : done > 0 ? `${format.count(done)} done` : '', text ? ` · ${text}` : '')];
 }
 
+function progressView() {
+	const element = h('div', { class: 'progress', 'aria-live': 'polite', 'aria-atomic': 'true' });
+	let heardAt = 0;
+
+	function set(task) {
+		const parts = progressOf(task), bar = element.querySelector('progress');
+		element.hidden = parts === null;
+		/* The same element goes on, so that it moves. */
+		if (parts !== null && bar !== null && parts[0]) {
+			Object.assign(bar, { max: parts[0].max, value: parts[0].value });
+			setText(element.querySelector('span'), parts[1].textContent);
+		} else {
+			replace(element, parts);
+		}
+	}
+	return {
+		element,
+		/* `asked`: when, by performance.now(). An event that came since knows better how far the task is. */
+		show(task, asked) {
+			if (task.state !== 'running' || asked > heardAt)
+				set(task);
+		},
+		/* An event that lags behind what was answered meanwhile does not take the bar back. */
+		hear(progress) {
+			const bar = element.querySelector('progress');
+			if (progress.total === 0 || (bar?.max === progress.total && bar.value > progress.done))
+				return;
+			heardAt = performance.now();
+			set({ state: 'running', progress });
+		},
+	};
+}
+
 const exitOf = (attempt) => (attempt.signal || attempt.exit_code ? format.exitOf(attempt.signal, attempt.exit_code) : '–');
 
 const attemptsTable = () => table({ id: 'attempts', caption: 'Attempts', key: (attempt) => attempt.number, empty: 'None is written down.', columns: [
@@ -58,6 +91,27 @@ const attemptsTable = () => table({ id: 'attempts', caption: 'Attempts', key: (a
 	{ name: 'Peak memory', class: 'number', cell: (attempt) => format.bytesFromKb(attempt.peak_memory_kb) },
 	{ name: 'Process', class: 'number', cell: (attempt) => (attempt.worker_pid ? String(attempt.worker_pid) : '–') },
 ] });
+
+/* The message that stands above all is not said again by the attempt that left it. */
+function attemptsOf(task) {
+	const list = task.attempts ?? [];
+	const last = list.at(-1);
+	return last?.message && last.message === task.error ? [...list.slice(0, -1), { ...last, above: true }] : list;
+}
+
+function attemptsView() {
+	const list = attemptsTable(), before = h('p', { class: 'dim small', id: 'attempts-before' });
+	const element = h('section', { 'aria-labelledby': 'attempts-title' }, h('h2', { id: 'attempts-title' }, 'Attempts'), list.element, before);
+	return {
+		element,
+		show(task) {
+			const first = task.attempts?.[0]?.number ?? 1;
+			element.hidden = task.attempts === undefined;
+			list.set(attemptsOf(task));
+			setText(before, first > 1 ? `${first === 2 ? '1 attempt' : `${first - 1} attempts`} before these are not shown.` : '');
+		},
+	};
+}
 
 function logView() {
 	const lines = h('ol', { class: 'log', id: 'log', tabindex: 0, 'aria-label': 'Log' }), note = h('p', { class: 'dim small' });
@@ -101,88 +155,70 @@ const explanationOf = (text) => text.split(/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)/).
 /* Whether what is said to run does: nothing does while taskd is dead, and nobody knows while it hangs. */
 const isWell = (stats) => stats === null || ['running', 'draining'].includes(stats.taskd.state);
 
-/* The message that stands above all is not said again by the attempt that left it. */
-function attemptsOf(task) {
-	const list = task.attempts ?? [];
-	const last = list.at(-1);
-	return last?.message && last.message === task.error ? [...list.slice(0, -1), { ...last, above: true }] : list;
+/* Way back, name, state and what can be done with it. */
+function topView(how, done) {
+	const element = h('div');
+	let shown = '';
+
+	const fill = (task) => replace(element, h('nav', { class: 'crumbs', 'aria-label': 'Way back' }, h('a', { href: '#/tasks' }, 'Tasks'), ' / ', h('a', { href: `#/tasks?handler=${encodeURIComponent(task.handler)}` }, task.handler)),
+		heading(task.handler, h('span', { id: 'task-state' }, format.state(task.state)), task.cancelling && h('span', { class: 'state cancelled' }, 'being cancelled'), how,
+			h('span', { class: 'spacer' }), h('span', { class: 'group' }, actions(task, done))),
+		h('p', { class: 'dim small' }, h('code', { id: 'task-id' }, task.id)));
+	return {
+		element,
+		/* Left alone while it is the same: somebody may be about to press a button, or be asked about it. */
+		show(task) {
+			const now = JSON.stringify([task.state, task.cancelling, task.handler, task.arguments !== undefined, api.may('steer')]);
+			if (now !== shown)
+				keepFocus(element, () => fill(task));
+			shown = now;
+		},
+	};
 }
 
 export function task(query, { signal, argument: id, lookAgain, isLive }) {
-	const top = h('div'), why = h('p', { class: 'why', id: 'why', role: 'status' }), line = h('div'), error = h('p', { class: 'error-text', id: 'task-error' });
-	const live = h('div', { class: 'progress', 'aria-live': 'polite', 'aria-atomic': 'true' }), details = h('div'), data = h('div', { class: 'columns' }), others = h('div');
-	const attempts = attemptsTable(), log = logView();
-	const before = h('p', { class: 'dim small', id: 'attempts-before' });
-	const attemptsSection = h('section', { 'aria-labelledby': 'attempts-title' }, h('h2', { id: 'attempts-title' }, 'Attempts'), attempts.element, before);
 	const how = h('span', { class: 'dim small', id: 'task-live' });
+	const top = topView(how, () => setTimeout(lookAgain, 300)), progress = progressView(), attempts = attemptsView(), log = logView();
+	const why = h('p', { class: 'why', id: 'why', role: 'status' }), error = h('p', { class: 'error-text', id: 'task-error' });
+	const line = h('div'), details = h('div'), data = h('div', { class: 'columns' }), others = h('div');
 	const nothing = h('p', { class: 'empty' }, 'Looking…');
 	const element = h('div', { id: 'task', 'data-task': id }, nothing);
-	let close = null, soon = null, isOver = false, shownTop = '', shownData = '', shownWhy = '', heardAt = 0, well = isWell(series.latest());
-	const done = () => setTimeout(lookAgain, 300);
+	let close = null, soon = null, isOver = false, shownData = '', shownWhy = '', well = isWell(series.latest());
 
-	/* Left alone while it is the same: somebody may be about to press a button, or be asked about it. */
-	function showTop(task) {
-		const now = JSON.stringify([task.state, task.cancelling, task.handler, task.arguments !== undefined, api.may('steer')]);
-		if (now !== shownTop)
-			keepFocus(top, () => fillTop(task));
-		shownTop = now;
-	}
-	function fillTop(task) {
-		replace(top, h('nav', { class: 'crumbs', 'aria-label': 'Way back' }, h('a', { href: '#/tasks' }, 'Tasks'), ' / ', h('a', { href: `#/tasks?handler=${encodeURIComponent(task.handler)}` }, task.handler)),
-			heading(task.handler, h('span', { id: 'task-state' }, format.state(task.state)), task.cancelling && h('span', { class: 'state cancelled' }, 'being cancelled'), how,
-				h('span', { class: 'spacer' }), h('span', { class: 'group' }, actions(task, done))),
-			h('p', { class: 'dim small' }, h('code', { id: 'task-id' }, task.id)));
-	}
-	/* `asked`: when, by performance.now(). An event that came since knows better how far the task is. */
-	function show(task, asked) {
-		if (nothing.isConnected)
-			replace(element, top, why, live, error, line, details, attemptsSection, log.element, data, others);
-		element.dataset.state = task.state;
-		showTop(task);
-		/* Of one that is over, or runs, it is said already. */
+	/* Of one that is over, or runs, it is said already. */
+	function showWhy(task) {
 		const explained = ENDED.includes(task.state) || (task.state === 'running' && well) ? '' : task.explanation ?? '';
 		if (explained !== shownWhy)
 			replace(why, explanationOf(explained));
 		shownWhy = explained;
 		why.hidden = explained === '';
-		if (task.state !== 'running' || asked > heardAt)
-			showProgress(task);
+	}
+	function showData(task) {
+		const json = JSON.stringify([task.arguments, task.result]);
+		if (json !== shownData)
+			replace(data, task.arguments !== undefined && jsonView('arguments', 'Arguments', task.arguments), jsonView('result', 'Result', task.result));
+		shownData = json;
+	}
+	function show(task, asked) {
+		if (nothing.isConnected)
+			replace(element, top.element, why, progress.element, error, line, details, attempts.element, log.element, data, others);
+		element.dataset.state = task.state;
+		top.show(task);
+		showWhy(task);
+		progress.show(task, asked);
 		setText(error, task.error ?? '');
 		error.hidden = !task.error;
 		error.classList.toggle('quiet', ['cancelled', 'succeeded', 'running'].includes(task.state));
 		replace(line, timeline(task));
 		keepFocus(details, () => replace(details, facts(task)));
-		attemptsSection.hidden = task.attempts === undefined;
-		attempts.set(attemptsOf(task));
-		const first = task.attempts?.[0]?.number ?? 1;
-		setText(before, first > 1 ? `${first === 2 ? '1 attempt' : `${first - 1} attempts`} before these are not shown.` : '');
+		attempts.show(task);
 		log.set(task.log, task.log_dropped);
-		const json = JSON.stringify([task.arguments, task.result]);
-		if (json !== shownData) {
-			replace(data, task.arguments !== undefined && jsonView('arguments', 'Arguments', task.arguments), jsonView('result', 'Result', task.result));
-			shownData = json;
-		}
+		showData(task);
 		keepFocus(others, () => replace(others, siblings(task)));
 	}
-	function showProgress(task) {
-		const parts = progressOf(task);
-		live.hidden = parts === null;
-		const bar = live.querySelector('progress');
-		/* The same element goes on, so that it moves. */
-		if (parts !== null && bar !== null && parts[0]) {
-			Object.assign(bar, { max: parts[0].max, value: parts[0].value });
-			setText(live.querySelector('span'), parts[1].textContent);
-		} else {
-			replace(live, parts);
-		}
-	}
 	function onEvent(kind, said) {
-		/* One that lags behind what was answered meanwhile does not take the bar back. */
-		const bar = live.querySelector('progress');
-		if (kind === 'progress' && said?.progress?.total > 0 && !(bar?.max === said.progress.total && bar.value > said.progress.done)) {
-			heardAt = performance.now();
-			showProgress({ state: 'running', progress: said.progress });
-		}
+		if (kind === 'progress' && said?.progress)
+			progress.hear(said.progress);
 		clearTimeout(soon);
 		soon = setTimeout(lookAgain, kind === 'progress' ? 500 : 50);
 	}
