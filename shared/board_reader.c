@@ -89,7 +89,7 @@ static enum tr_result open_segment(struct segment *segment, const char *instance
 	segment_name(name, instance, "board");
 	enum tr_result result = segment_open(segment, name, false, error);
 	if (result == TR_NOT_FOUND) {
-		say(error, "instance \"%s\" has no board (/dev/shm%s): taskd has not run yet", instance, name);
+		say(error, "instance \"%s\" has no board (/dev/shm%s): taskd has not run, or was stopped", instance, name);
 		return TR_NO_BOARD;
 	}
 	if (result != TR_OK)

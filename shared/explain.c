@@ -95,7 +95,7 @@ static bool is_taskd_away(struct question *question)
 	char when[32];
 
 	if (!question->board)
-		return say(question, "taskd has not run yet.");
+		return say(question, "taskd does not run.");
 	last_seen(question, when);
 	switch ((enum board_life)atomic_load_explicit(&question->board->running_state, memory_order_relaxed)) {
 	case BOARD_STOPPED:

@@ -1,6 +1,6 @@
 /*
  * What the pages say of a task that is not there, and while taskd is away. away.mjs RUNNING TASKD; the process TASKD
- * is killed by this; afterwards away.mjs RUNNING: it has not run yet.
+ * is killed by this; afterwards away.mjs RUNNING: its board is gone.
  */
 import assert from 'node:assert/strict';
 import process from 'node:process';
@@ -37,11 +37,11 @@ async function seeDeath(page) {
 
 /* There is no board: nothing is taken for an empty list, and it is said why there is nothing. */
 async function seeNothing(page) {
-	await page.locator('#banner', { hasText: /^The board does not exist; taskd has not run yet\.$/ }).waitFor();
+	await page.locator('#banner', { hasText: /^The board does not exist; taskd has not run, or was stopped\.$/ }).waitFor();
 	for (const name of ['queues', 'handlers', 'workers']) {
 		await goTo(page, `/dashboard/#/${name}`);
 		await page.locator(`#pages a[data-page=${name}][aria-current]`).waitFor();
-		await page.locator('#banner:visible', { hasText: 'taskd has not run yet' }).waitFor();
+		await page.locator('#banner:visible', { hasText: 'taskd has not run, or was stopped' }).waitFor();
 		assert.match(await textOf(page), /Looking…$/, name);
 	}
 	/* The journal is there all the same. */

@@ -32,7 +32,7 @@ static void test_refusals(void)
 	struct tr_error error;
 	const struct board *board;
 
-	expect_refusal(TR_NO_BOARD, instance, "taskd has not run yet");
+	expect_refusal(TR_NO_BOARD, instance, "taskd has not run, or was stopped");
 	CU_ASSERT_EQUAL(board_open(&board, "../etc/passwd", &error), TR_INVALID);
 	struct board_writer *writer = open_writer(&small);
 	struct board *raw = map_writable();

@@ -456,7 +456,7 @@ static void test_explained_without_taskd(void)
 	close_client();
 	shm_unlink(name);
 	open_client();
-	EXPECT_WHY(queued, "taskd has not run yet");
+	EXPECT_WHY(queued, "taskd does not run.");
 	close_client();
 	world_start();
 }
