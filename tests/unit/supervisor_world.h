@@ -32,12 +32,12 @@
 
 #define ROWS 4
 #define HEARD_MAX 20000
+#define WORKERS_MAX 16 /* of one row, whose pauses are told */
 #define DEADLINE_MS 10000
 
 /* One control message as a dispatcher got it. */
 struct heard {
 	struct control_message message;
-	int64_t at_ms;
 	off_t mailbox_bytes; /* -1: no descriptor came */
 	int life;            /* of the dispatcher */
 };
@@ -61,6 +61,9 @@ static struct world {
 	/* What they found. */
 	_Atomic int dispatchers, dispatcher_pid, leftovers, worker_fault;
 	_Atomic int worker_pid[ROWS];
+	_Atomic uint32_t workers[ROWS];               /* so many of a row came */
+	_Atomic int64_t left_ms[ROWS];                /* when the last one left */
+	_Atomic int64_t paused_ms[ROWS][WORKERS_MAX]; /* from there until that one came */
 	_Atomic int must_be_gone[ROWS]; /* when a dispatcher begins */
 	_Atomic uint32_t heard_count;
 	struct heard heard[HEARD_MAX];
@@ -106,7 +109,7 @@ static inline void hear(const struct control_message *message, int fd, int life)
 	uint32_t at = atomic_load(&world->heard_count);
 	if (at == HEARD_MAX)
 		_exit(99);
-	world->heard[at] = (struct heard){ *message, now_ms(), about.st_size, life };
+	world->heard[at] = (struct heard){ *message, about.st_size, life };
 	atomic_store(&world->heard_count, at + 1);
 }
 
@@ -199,12 +202,14 @@ static inline void stand_in_worker(const struct config *config, const struct con
 	if (atomic_load(&world->catch_term))
 		sigaction(SIGTERM, &caught, NULL);
 	atomic_store(&world->worker_pid[row], getpid());
-	for (;;) {
-		int exit_with = atomic_load(&world->exit_with[row]);
-		if (exit_with != 0)
-			_exit(exit_with - 1);
+	uint32_t before = atomic_fetch_add(&world->workers[row], 1);
+	if (before < WORKERS_MAX)
+		atomic_store(&world->paused_ms[row][before], now_ms() - atomic_load(&world->left_ms[row]));
+	int exit_with;
+	while ((exit_with = atomic_load(&world->exit_with[row])) == 0)
 		pause_ms(2);
-	}
+	atomic_store(&world->left_ms[row], now_ms());
+	_exit(exit_with - 1);
 }
 
 /* ---- around ------------------------------------------------------------------------------ */
