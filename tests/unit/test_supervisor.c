@@ -160,8 +160,9 @@ static void test_silence(void)
 	start(&strict, "pool a { processes=1 }");
 	WAIT_UNTIL(logged("dispatcher-hangs") == 1);
 	atomic_store(&world->progress, 1);
-	WAIT_UNTIL(logged("dispatcher-goes-on") == 1);
-	CU_ASSERT_EQUAL(logged("dispatcher-hangs"), 1);
+	/* More than once, where the machine itself is silent for so long. */
+	WAIT_UNTIL(logged("dispatcher-goes-on") >= 1);
+	CU_ASSERT_TRUE(logged("dispatcher-hangs") - logged("dispatcher-goes-on") <= 1);
 	CU_ASSERT_EQUAL(world->dispatchers, 1);
 	kill(supervisor, SIGTERM);
 	CU_ASSERT_EQUAL(ended(), 0);
