@@ -234,6 +234,7 @@ static char *read_whole(void)
 		fault(0, "%s", strerrordesc_np(errno));
 		return NULL;
 	}
+	int failed = fstat(fd, &loading->config->file) < 0 ? errno : 0;
 	char *text = malloc(FILE_BYTES_MAX + sizeof(end_line));
 	size_t used = 0;
 	ssize_t got = 0;
@@ -245,7 +246,8 @@ static char *read_whole(void)
 			break;
 		used += (size_t)got;
 	}
-	int failed = text == NULL ? ENOMEM : got < 0 ? errno : 0;
+	if (text == NULL || got < 0)
+		failed = text == NULL ? ENOMEM : errno;
 	close(fd);
 	if (failed != 0)
 		fault(0, "%s", strerrordesc_np(failed));
@@ -423,6 +425,14 @@ struct config *config_load(const char *path)
 		config_free(&now.config);
 	loading = NULL;
 	return now.config;
+}
+
+bool config_file_changed(const struct config *config)
+{
+	const struct stat *then = &config->file;
+	struct stat now;
+	return stat(config->path, &now) < 0 || now.st_ino != then->st_ino || now.st_ctim.tv_sec != then->st_ctim.tv_sec ||
+	    now.st_ctim.tv_nsec != then->st_ctim.tv_nsec;
 }
 
 void config_free(struct config **config)

@@ -6,6 +6,7 @@
 #define TASKD_CONFIG_H
 
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "shared/record.h"
@@ -71,6 +72,7 @@ struct config_http {
 struct config {
 	char instance[TR_NAME_MAX + 1];
 	char *path;       /* the file that this was read from */
+	struct stat file; /* and what it was like */
 	char *user;       /* NULL: stay; used only when started as root */
 	char *journal;    /* path */
 	char *spool_dir;  /* path */
@@ -106,6 +108,9 @@ void config_free(struct config **config);
 
 /* The pool that runs `queue`: the one that names it, else the one with "*"; -1: none. */
 int config_pool_of(const struct config *config, const char *queue, size_t bytes);
+
+/* Whether the file is another one by now, or has been written to. */
+bool config_file_changed(const struct config *config);
 
 /*
  * NULL when `next` can take the place of `now` without a restart, else the option that differs and

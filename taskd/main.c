@@ -7,6 +7,8 @@
 #include "taskd/instance.h"
 #include "taskd/log.h"
 #include "taskd/roles.h"
+#include "taskd/supervisor.h"
+#include "taskd/trial.h"
 
 #define DEFAULT_FILE "/etc/taskring/taskd.conf"
 
@@ -21,6 +23,11 @@ static const char usage[] =
 
 static int serve(const char *path, bool only_check)
 {
+	static const struct supervisor_roles roles = { .dispatcher = dispatcher_run, .worker = worker_run, .trial = worker_try };
+	static const struct supervisor_times times = {
+		.backoff_first_ms = 100, .backoff_most_ms = 30000, .healthy_ms = 10000, .drain_extra_ms = 5000,
+		.silence_ms = 30000, .hangup_ms = 1000, .trial_ms = TRIAL_MOST_MS,
+	};
 	struct config *config = config_load(path);
 	if (only_check || config == NULL) {
 		fprintf(config != NULL ? stdout : stderr, "taskd: %s: %s\n", path,
@@ -35,7 +42,7 @@ static int serve(const char *path, bool only_check)
 		config_free(&config);
 		return EXIT_FAILURE;
 	}
-	return supervisor_run(config, lock_fd);
+	return supervisor_run(config, lock_fd, &roles, &times);
 }
 
 int main(int argc, char **argv)

@@ -16,7 +16,7 @@ struct plugin_table;
  * taken already, or a handler that needs a resource that no plug-in has, makes it false, and *error
  * names the file and what is wrong. A worker without one
  * of its handlers would turn good tasks into dead ones; a worker that does not start leaves them
- * waiting until the plug-in is mended.
+ * waiting until the plug-in is mended. A reload is refused before it comes to that (trial.h).
  */
 bool plugin_load(struct plugin_table **table, const char *dir, struct tr_error *error);
 /* Closes the objects. *table is NULL afterwards. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -165,6 +166,20 @@ pid_t spawn_fork(const struct spawn_plan *plan, int *pidfd)
 		continue;
 	errno = failed;
 	return -1;
+}
+
+int spawn_take_signals(sigset_t *mask_before)
+{
+	sigset_t taken;
+	sigemptyset(&taken);
+	sigaddset(&taken, SIGTERM);
+	sigaddset(&taken, SIGINT);
+	sigaddset(&taken, SIGHUP);
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	sigemptyset(&ignore.sa_mask);
+	if (sigaction(SIGPIPE, &ignore, NULL) < 0 || sigprocmask(SIG_BLOCK, &taken, mask_before) < 0)
+		return -1;
+	return signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 struct rlimit spawn_raise_files(void)

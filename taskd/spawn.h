@@ -34,6 +34,12 @@ struct spawn_plan {
 pid_t spawn_fork(const struct spawn_plan *plan, int *pidfd);
 
 /*
+ * SIGTERM, SIGINT and SIGHUP are read from the answer from here on; -1 and errno. *mask_before is for the plan: what is
+ * forked gets it back.
+ */
+int spawn_take_signals(sigset_t *mask_before);
+
+/*
  * One pidfd for each child: from here on this process may have as many descriptors as there can be. Returns what it
  * might have before, for the plan: workers get that back.
  */

@@ -10,6 +10,9 @@
  *
  * A dispatcher that ends unasked takes all workers with it: what they were running is known to the
  * journal only. When they are gone a new one starts, with new workers.
+ *
+ * A reload has two halves: SIGHUP reads the file and begins a trial (trial.h), and the trial's end takes the
+ * configuration or refuses it. In between all goes on by the old one. Another SIGHUP, and a stop, break the trial off.
  */
 #include "taskd/supervisor.h"
 
@@ -28,7 +31,7 @@
 #include "taskd/instance.h"
 #include "taskd/log.h"
 #include "taskd/notify.h"
-#include "taskd/roles.h"
+#include "taskd/trial.h"
 
 #define STOP_RESERVE_MS 5000 /* for the ends of all processes, beyond what draining may take */
 
@@ -47,7 +50,7 @@ struct dispatcher {
 };
 
 /* Where in the poll set what stands; the workers' rows follow. */
-enum { POLL_SIGNALS, POLL_CONTROL, POLL_DISPATCHER, POLL_WORKERS };
+enum { POLL_SIGNALS, POLL_CONTROL, POLL_DISPATCHER, POLL_TRIAL, POLL_WORKERS };
 
 struct supervisor {
 	struct config *config;
@@ -62,6 +65,8 @@ struct supervisor {
 	struct dispatcher dispatcher;
 	struct outbox outbox;
 	struct crew crew;
+	struct trial trial; /* of the configuration that may take the place of `config` */
+	bool try_again;     /* another SIGHUP came meanwhile */
 	struct pollfd *polled; /* has room for every row */
 };
 
@@ -80,6 +85,7 @@ static void begin_end(struct supervisor *self, int exit_status)
 	self->phase = ENDING;
 	self->exit_status = exit_status;
 	self->crew.closed = true;
+	trial_break_off(&self->trial, "taskd stops");
 	kill_dispatcher(self);
 	crew_kill_all(&self->crew);
 }
@@ -96,6 +102,7 @@ static void begin_drain(struct supervisor *self, int64_t now)
 	log_event(LOG_NOTICE, "draining", "timeout_ms=%" PRIu32, self->config->drain_timeout_ms);
 	self->phase = DRAINING;
 	self->crew.closed = true;
+	trial_break_off(&self->trial, "taskd stops");
 	self->drain_until_ms = now + most_ms;
 	const struct control_message message = { .kind = CONTROL_DRAIN };
 	outbox_put(&self->outbox, &message, -1);
@@ -267,25 +274,38 @@ static bool reserve_poll(struct supervisor *self)
 
 /* ---- signals ----------------------------------------------------------------------------- */
 
-/* The new configuration takes the old one's place, or is refused. */
+/* The end of every reload, however it came out; without a dispatcher that serves, the next one's start says it. */
+static void end_reload(struct supervisor *self, const char *option, const char *reason)
+{
+	if (reason != NULL)
+		log_event(LOG_ERR, "reload-refused", "file=%s option=%s reason=%s", self->config->path, option, reason);
+	if (self->dispatcher.ready && self->phase == RUNNING)
+		notify_ready(&self->notify, self->config->instance);
+}
+
+/* A configuration without faults is tried; on_trial_end() takes it from there. */
 static void reload(struct supervisor *self, int64_t now)
 {
 	struct config *next = config_load(self->config->path);
-	const char *reason = NULL, *option = "-";
+	const char *fixed = next != NULL ? config_restart_needed(self->config, next) : NULL;
+	self->try_again = false;
 	if (next == NULL || !instance_check(next))
-		reason = "the file has faults";
-	else if ((option = config_restart_needed(self->config, next)) != NULL)
-		reason = "this option cannot change while taskd runs";
-	else if (self->outbox.socket >= 0 && outbox_room(&self->outbox) < CREW_ROOM_SPARED / 2)
-		reason = "the dispatcher does not read";
-	else if (!crew_configure(&self->crew, next, now) || !reserve_poll(self))
-		reason = "out of memory";
-	if (reason != NULL) {
-		log_event(LOG_ERR, "reload-refused", "file=%s option=%s reason=%s", self->config->path,
-		    option != NULL ? option : "-", reason);
+		end_reload(self, "-", "the file has faults");
+	else if (fixed != NULL)
+		end_reload(self, fixed, "this option cannot change while taskd runs");
+	else if (!trial_begin(&self->trial, next, self->roles->trial, &self->crew.plan, now + self->times->trial_ms))
+		end_reload(self, "-", strerror(errno));
+	if (self->trial.pid == 0)
 		config_free(&next);
-		return;
-	}
+}
+
+/* Takes the old one's place. NULL, or why not: then `next` is still the caller's. */
+static const char *adopt(struct supervisor *self, struct config *next, int64_t now)
+{
+	if (self->outbox.socket >= 0 && outbox_room(&self->outbox) < CREW_ROOM_SPARED / 2)
+		return "the dispatcher does not read";
+	if (!crew_configure(&self->crew, next, now) || !reserve_poll(self))
+		return "out of memory";
 	/* It is on its way before the first start by the new configuration. */
 	const struct control_message message = { .kind = CONTROL_RELOAD };
 	outbox_put(&self->outbox, &message, -1);
@@ -294,6 +314,27 @@ static void reload(struct supervisor *self, int64_t now)
 	self->crew.plan.log_level = next->log_level;
 	log_open("supervisor", next->log_level);
 	log_event(LOG_NOTICE, "reloaded", "file=%s workers=%" PRIu32, next->path, self->crew.wanted);
+	return NULL;
+}
+
+static void on_trial_end(struct supervisor *self, int64_t now)
+{
+	struct tr_error error;
+	struct config *next = trial_end(&self->trial, &error);
+	if (next == NULL)
+		return;
+	const char *reason = error.text[0] != '\0' ? error.text : NULL;
+	/* The dispatcher reads the file itself: what it finds must have been tried. */
+	if (self->phase == RUNNING && (self->try_again || (reason == NULL && config_file_changed(next)))) {
+		config_free(&next);
+		reload(self, now);
+		return;
+	}
+	if (reason == NULL)
+		reason = adopt(self, next, now);
+	if (reason != NULL)
+		config_free(&next);
+	end_reload(self, "-", reason);
 }
 
 static void on_signals(struct supervisor *self, int64_t now)
@@ -304,10 +345,12 @@ static void on_signals(struct supervisor *self, int64_t now)
 		log_event(LOG_INFO, "signal", "number=%" PRIu32 " from_pid=%" PRIu32, info.ssi_signo, info.ssi_pid);
 		if (!stop && self->phase == RUNNING) {
 			notify_reloading(&self->notify);
-			reload(self, now);
-			/* Also when it was refused; without a dispatcher that serves, the next one's start says so. */
-			if (self->dispatcher.ready)
-				notify_ready(&self->notify, self->config->instance);
+			if (self->trial.pid == 0) {
+				reload(self, now);
+			} else {
+				self->try_again = true;
+				trial_break_off(&self->trial, "SIGHUP came again");
+			}
 		} else if (stop && self->phase == RUNNING) {
 			begin_drain(self, now);
 		} else if (stop && self->phase == DRAINING) {
@@ -374,6 +417,7 @@ static void fill_poll(struct supervisor *self, bool blocked)
 	self->polled[POLL_CONTROL] = (struct pollfd){ .fd = self->dispatcher.control,
 		.events = blocked ? POLLIN | POLLOUT : POLLIN };
 	self->polled[POLL_DISPATCHER] = (struct pollfd){ .fd = self->dispatcher.pidfd, .events = POLLIN };
+	self->polled[POLL_TRIAL] = (struct pollfd){ .fd = self->trial.pidfd, .events = POLLIN };
 	for (uint32_t row = 0; row < self->crew.count; row++)
 		self->polled[POLL_WORKERS + row] = (struct pollfd){ .fd = self->crew.rows[row].pidfd, .events = POLLIN };
 }
@@ -391,13 +435,15 @@ static void handle_poll(struct supervisor *self, uint32_t rows)
 			crew_reap(&self->crew, row, now);
 	if (self->polled[POLL_DISPATCHER].revents != 0)
 		on_dispatcher_end(self, now);
+	if (self->polled[POLL_TRIAL].revents != 0)
+		on_trial_end(self, now);
 }
 
 static void loop(struct supervisor *self)
 {
-	while (self->phase != ENDING || self->dispatcher.pid > 0 || self->crew.alive > 0) {
+	while (self->phase != ENDING || self->dispatcher.pid > 0 || self->crew.alive > 0 || self->trial.pid > 0) {
 		int64_t now = clock_ms(CLOCK_MONOTONIC);
-		int64_t next = run_due(self, now);
+		int64_t next = earlier(run_due(self, now), trial_due(&self->trial, now));
 		enum outbox_result sent = outbox_flush(&self->outbox);
 		if (sent == OUTBOX_GONE) {
 			lose_control(self, now);
@@ -416,27 +462,12 @@ static void loop(struct supervisor *self)
 
 /* ---- beginning --------------------------------------------------------------------------- */
 
-/* Signals are read from a descriptor from here on; what is forked gets the mask of before. */
-static bool take_signals(struct supervisor *self)
-{
-	sigset_t taken;
-	sigemptyset(&taken);
-	sigaddset(&taken, SIGTERM);
-	sigaddset(&taken, SIGINT);
-	sigaddset(&taken, SIGHUP);
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
-	sigemptyset(&ignore.sa_mask);
-	if (sigaction(SIGPIPE, &ignore, NULL) < 0 || sigprocmask(SIG_BLOCK, &taken, &self->mask_before) < 0)
-		return false;
-	self->signals = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
-	return self->signals >= 0;
-}
-
 static bool begin(struct supervisor *self)
 {
 	self->notify = notify_open();
 	self->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (self->wake_fd < 0 || !take_signals(self)) {
+	self->signals = spawn_take_signals(&self->mask_before);
+	if (self->wake_fd < 0 || self->signals < 0) {
 		log_event(LOG_ERR, "refused", "error=%m");
 		return false;
 	}
@@ -452,13 +483,13 @@ static bool begin(struct supervisor *self)
 	return true;
 }
 
-int supervisor_run_with(struct config *config, int lock_fd, const struct supervisor_roles *roles,
+int supervisor_run(struct config *config, int lock_fd, const struct supervisor_roles *roles,
     const struct supervisor_times *times)
 {
 	struct supervisor self = {
 		.config = config, .roles = roles, .times = times, .lock_fd = lock_fd, .signals = -1, .wake_fd = -1,
 		.dispatcher = { .pidfd = -1, .control = -1 }, .outbox = { .socket = -1 }, .notify = { .socket = -1 },
-		.exit_status = EXIT_FAILURE,
+		.trial = { .pidfd = -1 }, .exit_status = EXIT_FAILURE,
 	};
 	log_open("supervisor", config->log_level);
 	if (instance_check(config) && begin(&self)) {
@@ -478,14 +509,4 @@ int supervisor_run_with(struct config *config, int lock_fd, const struct supervi
 	free(self.polled);
 	config_free(&self.config);
 	return self.exit_status;
-}
-
-int supervisor_run(struct config *config, int lock_fd)
-{
-	static const struct supervisor_roles roles = { .dispatcher = dispatcher_run, .worker = worker_run };
-	static const struct supervisor_times times = {
-		.backoff_first_ms = 100, .backoff_most_ms = 30000, .healthy_ms = 10000, .drain_extra_ms = 5000,
-		.silence_ms = 30000, .hangup_ms = 1000,
-	};
-	return supervisor_run_with(config, lock_fd, &roles, &times);
 }

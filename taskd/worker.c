@@ -283,14 +283,12 @@ static void set_up(struct worker *worker, uint32_t row, int mailbox_fd, int wake
 	if (!worker->mailbox || !mailbox_guard_fork(worker->mailbox))
 		refuse(EX_OSERR, "mailbox", strerror(errno));
 	close(mailbox_fd);
-	if (!plugin_load(&worker->plugins, worker->config->plugin_dir, &error))
+	if (!plugin_load(&worker->plugins, worker->config->plugin_dir, &error) || !plugin_start(worker->plugins, &error))
 		refuse(EX_CONFIG, "plug-in", error.text);
 	mail_configure(&worker->config->mail);
 	exec_configure(worker->config);
 	http_configure(&worker->config->http);
 	transfer_configure(worker->config->transfer_module, worker->config->mail.connections);
-	if (!plugin_start(worker->plugins, &error))
-		refuse(EX_CONFIG, "plug-in", error.text);
 	log_event(LOG_INFO, "worker-ready", "pool=%s row=%u threads=%u", worker->pool->name, row,
 	    worker->pool->threads);
 }
@@ -313,5 +311,23 @@ _Noreturn void worker_run(const struct config *config, const struct config_pool 
 	mailbox_close(&worker.mailbox);
 	if (worker.statm_fd >= 0)
 		close(worker.statm_fd);
+	exit(EXIT_SUCCESS);
+}
+
+/* ---- a trial ----------------------------------------------------------------------------- */
+
+_Noreturn void worker_try(const struct config *config, int answer)
+{
+	struct plugin_table *plugins = NULL;
+	struct tr_error error = { "" };
+
+	if (!set_streams())
+		snprintf(error.text, sizeof error.text, "/dev/null: %s", strerror(errno));
+	else if (plugin_load(&plugins, config->plugin_dir, &error))
+		plugin_start(plugins, &error);
+	/* A sentence that does not arrive is missed there. */
+	if (write(answer, error.text, strlen(error.text) + 1) < 0 || error.text[0])
+		exit(EX_CONFIG);
+	plugin_stop(plugins);
 	exit(EXIT_SUCCESS);
 }

@@ -128,13 +128,13 @@ stop_taskd() { # [STATUS]
 	expect "taskd's exit status" "${1:-0}" $status
 }
 
-# The processes of taskd with a role: dispatcher or worker.
-pids_of() { # dispatcher|worker
+# The processes of taskd with a role: dispatcher, worker or trial.
+pids_of() { # dispatcher|worker|trial
 	local children pid
 	children=$(cat "/proc/$TASKD/task/$TASKD/children" 2>/dev/null) || return 0
 	for pid in $children; do
 		case $1:$(cat "/proc/$pid/comm" 2>/dev/null) in
-		dispatcher:taskd-dispatch | worker:taskd-worker) echo "$pid" ;;
+		dispatcher:taskd-dispatch | worker:taskd-worker | trial:taskd-trial) echo "$pid" ;;
 		esac
 	done
 }

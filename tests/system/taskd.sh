@@ -159,6 +159,78 @@ test_reload_of_what_is_faulty() {
 	stop_taskd
 }
 
+# Nobody is replaced by workers that could not start.
+test_reload_with_bad_plugins() {
+	local before bad tasks=0 refusals=0
+	configure_own_plugins
+	start_taskd
+	before=$(pids_of worker | paste -sd' ')
+	for bad in 'duplicate:bad.so: the handler .*mail.* is also in taskd' 'start:bad.so: start.. answered 7' \
+		'crashes:signal 6' 'exits:status 0'; do
+		cp "$TOOLS/bad_plugins/${bad%%:*}.so" "$RUN/plugins/bad.so"
+		kill -HUP "$TASKD"
+		refusals=$((refusals + 1))
+		wait_until 10 has_logged ' reload-refused ' $refusals
+		expect_match "${bad%%:*}: the reason" "reason=.*${bad#*:}" "$(grep -a ' reload-refused ' "$RUN/taskd.log" | tail -n 1)"
+		expect "${bad%%:*}: the same workers" "$before" "$(pids_of worker | paste -sd' ')"
+		push >/dev/null
+		tasks=$((tasks + 1))
+		await task_succeeded=$tasks
+		rm "$RUN/plugins/bad.so"
+	done
+	kill -HUP "$TASKD"
+	wait_until 10 has_logged "supervisor $TASKD] reloaded "
+	wait_until 10 none_of_these_is_a_worker "$before"
+	push >/dev/null
+	await task_succeeded=$((tasks + 1))
+	expect_stat worker_died 0
+	stop_taskd
+	expect_nothing_left
+}
+
+# taskd goes on beside a trial that does not end: tasks run, a dispatcher that dies is replaced, the next
+# SIGHUP and SIGTERM do not wait for it.
+test_reload_with_a_plugin_that_hangs() {
+	local before
+	configure_own_plugins
+	start_taskd
+	before=$(pids_of worker | paste -sd' ')
+	cp "$TOOLS/bad_plugins/hangs.so" "$RUN/plugins/bad.so"
+	kill -HUP "$TASKD"
+	wait_until 10 is_trying
+	push -c 5 >/dev/null
+	await task_succeeded=5
+	expect "the same workers" "$before" "$(pids_of worker | paste -sd' ')"
+	rm "$RUN/plugins/bad.so"
+	kill -HUP "$TASKD"
+	wait_until 10 has_logged "supervisor $TASKD] reloaded "
+	wait_until 10 none_of_these_is_a_worker "$before"
+	expect "trials left" "" "$(pids_of trial)"
+
+	cp "$TOOLS/bad_plugins/hangs.so" "$RUN/plugins/late.so"
+	kill -HUP "$TASKD"
+	wait_until 10 is_trying
+	rm "$RUN/plugins/late.so" # the new dispatcher's workers load what is there
+	kill -KILL "$(pids_of dispatcher)"
+	wait_until 10 has_logged '] ready ' 2
+	push -c 5 >/dev/null
+	await task_succeeded=10
+	is_trying || fail "the trial is gone"
+	stop_taskd
+	expect_match "what became of it" "reload-refused .*reason=.taskd stops" "$(cat "$RUN/taskd.log")"
+	expect_nothing_left
+}
+
+configure_own_plugins() {
+	mkdir -p "$RUN/plugins"
+	cp "$TOOLS"/plugins/*.so "$RUN/plugins"
+	PLUGIN_DIR=$RUN/plugins configure
+}
+
+is_trying() {
+	[ -n "$(pids_of trial)" ]
+}
+
 # ---- what it refuses ------------------------------------------------------------------------
 
 refused() { # WHAT PATTERN: a start of another taskd on this configuration

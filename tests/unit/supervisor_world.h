@@ -43,6 +43,7 @@ struct heard {
 };
 
 enum on_drain { LEAVE_IN_ORDER, LEAVE_BADLY, IGNORE_DRAIN };
+enum on_trial { GO_WELL, FIND_FAULT, EXIT_SILENTLY, EXIT_LATE, CRASH, HANG };
 
 static struct world {
 	/* What the dispatcher does. */
@@ -58,12 +59,14 @@ static struct world {
 	/* What the workers of a row do: 0: stay, else exit with this - 1. */
 	_Atomic int exit_with[ROWS];
 	_Atomic int catch_term; /* as a plug-in may: exits with 42, or 43 where somebody else sent it */
+	_Atomic int on_trial;  /* enum on_trial; one that hangs goes on when this changes */
 	/* What they found. */
 	_Atomic int dispatchers, dispatcher_pid, leftovers, worker_fault;
 	_Atomic int worker_pid[ROWS];
 	_Atomic uint32_t workers[ROWS];               /* so many of a row came */
 	_Atomic int64_t left_ms[ROWS];                /* when the last one left */
 	_Atomic int64_t paused_ms[ROWS][WORKERS_MAX]; /* from there until that one came */
+	_Atomic int trials, trial_fault;
 	_Atomic int must_be_gone[ROWS]; /* when a dispatcher begins */
 	_Atomic uint32_t heard_count;
 	struct heard heard[HEARD_MAX];
@@ -75,7 +78,7 @@ static pid_t supervisor;
 
 static const struct supervisor_times quick = {
 	.backoff_first_ms = 20, .backoff_most_ms = 80, .healthy_ms = 60000, .drain_extra_ms = 100, .silence_ms = 60000,
-	.hangup_ms = 50,
+	.hangup_ms = 50, .trial_ms = 60000,
 };
 
 static inline int64_t now_ms(void)
@@ -153,10 +156,22 @@ static inline void stand_in_dispatcher(struct config *config, int control, int w
 		dispatcher_turn(control, life);
 }
 
+static inline int open_files(void)
+{
+	int count = 0;
+	DIR *all = opendir("/proc/self/fd");
+	for (struct dirent *one; all != NULL && (one = readdir(all)) != NULL;) {
+		long fd = strtol(one->d_name, NULL, 10);
+		count += fd > 2 && fd != dirfd(all);
+	}
+	closedir(all);
+	return count;
+}
+
 /* The number of the first thing about this process that is not as a worker's should be. */
 static inline int worker_fault(int mailbox_fd, int wake_fd)
 {
-	int death = 0, open_files = 0;
+	int death = 0;
 	char adjustment[16] = "";
 	struct sigaction action;
 	sigset_t mask;
@@ -168,14 +183,8 @@ static inline int worker_fault(int mailbox_fd, int wake_fd)
 		return 2;
 	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur != 64 || files.rlim_max != 64)
 		return 3;
-	DIR *all = opendir("/proc/self/fd");
-	for (struct dirent *one; all != NULL && (one = readdir(all)) != NULL;) {
-		long fd = strtol(one->d_name, NULL, 10);
-		open_files += fd > 2 && fd != dirfd(all);
-	}
-	closedir(all);
 	/* Mailbox, eventfd; these tests have no lock. */
-	if (open_files != 2 || fcntl(mailbox_fd, F_GETFD) < 0 || fcntl(wake_fd, F_GETFD) < 0)
+	if (open_files() != 2 || fcntl(mailbox_fd, F_GETFD) < 0 || fcntl(wake_fd, F_GETFD) < 0)
 		return 4;
 	FILE *file = fopen("/proc/self/oom_score_adj", "re");
 	if (file == NULL || fgets(adjustment, sizeof(adjustment), file) == NULL || strtol(adjustment, NULL, 10) < 300)
@@ -210,6 +219,33 @@ static inline void stand_in_worker(const struct config *config, const struct con
 		pause_ms(2);
 	atomic_store(&world->left_ms[row], now_ms());
 	_exit(exit_with - 1);
+}
+
+/* Where two pools have limits, these are 64 files and 7 seconds. */
+static inline int trial_fault(const struct config *config, int answer)
+{
+	struct rlimit files, cpu;
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || getrlimit(RLIMIT_CPU, &cpu) < 0 || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		return 1;
+	if (config->pool_count == 2 && (files.rlim_max != 64 || cpu.rlim_max != 7))
+		return 2;
+	return open_files() != 1 || fcntl(answer, F_GETFD) < 0 ? 3 : 0;
+}
+
+static inline void stand_in_trial(const struct config *config, int answer)
+{
+	int fault = trial_fault(config, answer);
+	if (fault != 0)
+		atomic_store(&world->trial_fault, fault);
+	atomic_fetch_add(&world->trials, 1);
+	while (atomic_load(&world->on_trial) == HANG)
+		pause_ms(2);
+	switch (atomic_load(&world->on_trial)) {
+	case CRASH: abort();
+	case EXIT_SILENTLY: _exit(0);
+	case FIND_FAULT: _exit(write(answer, "broken.so: no", 14) == 14 ? 78 : 99);
+	default: _exit(write(answer, "", 1) == 1 && atomic_load(&world->on_trial) == GO_WELL ? 0 : 3);
+	}
 }
 
 /* ---- around ------------------------------------------------------------------------------ */
@@ -260,9 +296,9 @@ static inline void launch(const struct supervisor_times *times, const char *pool
 	dup2(fd, STDERR_FILENO);
 	close(fd);
 	log_open("supervisor", LOG_DEBUG);
-	static const struct supervisor_roles roles = { stand_in_dispatcher, stand_in_worker };
+	static const struct supervisor_roles roles = { stand_in_dispatcher, stand_in_worker, stand_in_trial };
 	struct config *config = config_load(config_file);
-	exit(config == NULL ? 77 : supervisor_run_with(config, -1, &roles, times));
+	exit(config == NULL ? 77 : supervisor_run(config, -1, &roles, times));
 }
 
 static inline void start(const struct supervisor_times *times, const char *pools)

@@ -135,6 +135,101 @@ static void test_reload(void)
 	CU_ASSERT_EQUAL(ended(), 0);
 }
 
+/* The file as it is is refused for `reason`: nothing else happens. */
+static void expect_refused(enum on_trial on_trial, const char *reason)
+{
+	atomic_store(&world->on_trial, on_trial);
+	kill(supervisor, SIGHUP);
+	WAIT_UNTIL(logged(reason) == 1);
+	CU_ASSERT_EQUAL(find(CONTROL_RELOAD, 0, 0), -1);
+	CU_ASSERT_EQUAL(find(CONTROL_WORKER_STARTED, 0, 1), -1);
+}
+
+static void test_trial(void)
+{
+	start(&quick, "pool a {}");
+	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 0, 0) >= 0);
+	configure("pool a { limit_files=64 } pool b { queues={x} limit_files=100 limit_cpu=7s }");
+	expect_refused(FIND_FAULT, "option=- reason=\"broken.so: no\"");
+	expect_refused(EXIT_SILENTLY, "reason=\"the trial of the plug-ins ended with status 0\"");
+	expect_refused(EXIT_LATE, "reason=\"the trial of the plug-ins ended with status 3\"");
+	expect_refused(CRASH, "reason=\"the trial of the plug-ins ended with signal 6\"");
+	CU_ASSERT_EQUAL(logged("reload-refused"), 4);
+	atomic_store(&world->on_trial, GO_WELL);
+	kill(supervisor, SIGHUP);
+	WAIT_UNTIL(find(CONTROL_RELOAD, 0, 0) >= 0 && find(CONTROL_WORKER_STARTED, 1, 0) >= 0);
+	CU_ASSERT_EQUAL(world->trials, 5);
+	CU_ASSERT_EQUAL(world->trial_fault, 0);
+	kill(supervisor, SIGTERM);
+	CU_ASSERT_EQUAL(ended(), 0);
+
+	struct supervisor_times hasty = quick;
+	hasty.trial_ms = 50;
+	start(&hasty, "pool a {}");
+	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 0, 0) >= 0);
+	expect_refused(HANG, "reason=\"the trial of the plug-ins took too long\"");
+	kill(supervisor, SIGTERM);
+	CU_ASSERT_EQUAL(ended(), 0);
+}
+
+/* What comes while a trial goes on. */
+static void test_signals_during_trial(void)
+{
+	start(&quick, "pool a { processes=1 }");
+	atomic_store(&world->on_trial, HANG);
+	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 0, 0) >= 0);
+	configure("pool a { processes=2 }");
+	kill(supervisor, SIGHUP);
+	WAIT_UNTIL(world->trials == 1);
+	/* The newest wish counts; nothing is refused. */
+	configure("pool a { processes=3 }");
+	kill(supervisor, SIGHUP);
+	WAIT_UNTIL(world->trials == 2);
+	/* A file that has changed by the end is tried anew: the dispatcher will read this one. */
+	configure("pool a { processes=4 }");
+	atomic_store(&world->on_trial, GO_WELL);
+	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 3, 0) >= 0);
+	CU_ASSERT_EQUAL(world->trials, 3);
+	CU_ASSERT_EQUAL(logged(" reloaded "), 1);
+	/* The same where it has faults by now. */
+	atomic_store(&world->on_trial, HANG);
+	kill(supervisor, SIGHUP);
+	WAIT_UNTIL(world->trials == 4);
+	configure("pool a { processes=0 }");
+	atomic_store(&world->on_trial, GO_WELL);
+	WAIT_UNTIL(logged("reason=\"the file has faults\"") == 1);
+	/* A stop does not wait for it. */
+	configure("pool a { processes=1 }");
+	atomic_store(&world->on_trial, HANG);
+	kill(supervisor, SIGHUP);
+	WAIT_UNTIL(world->trials == 5);
+	kill(supervisor, SIGTERM);
+	CU_ASSERT_EQUAL(ended(), 0);
+	CU_ASSERT_EQUAL(logged("reason=\"taskd stops\""), 1);
+	CU_ASSERT_EQUAL(logged("reload-refused"), 2);
+	CU_ASSERT_EQUAL(logged(" reloaded "), 1);
+}
+
+/* The new dispatcher and its workers begin by the old configuration, which the trial's end replaces. */
+static void test_dispatcher_dies_during_trial(void)
+{
+	start(&quick, "pool a { processes=1 }");
+	atomic_store(&world->on_trial, HANG);
+	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 0, 0) >= 0);
+	configure("pool a { processes=2 }");
+	kill(supervisor, SIGHUP);
+	WAIT_UNTIL(world->trials == 1);
+	kill(world->dispatcher_pid, SIGKILL);
+	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 0, 1) >= 0);
+	CU_ASSERT_EQUAL(find(CONTROL_WORKER_STARTED, 1, 0), -1);
+	atomic_store(&world->on_trial, GO_WELL);
+	WAIT_UNTIL(find(CONTROL_WORKER_STARTED, 1, 0) >= 0);
+	CU_ASSERT_EQUAL(world->heard[find(CONTROL_RELOAD, 0, 0)].life, 2);
+	CU_ASSERT_EQUAL(world->trials, 1);
+	kill(supervisor, SIGTERM);
+	CU_ASSERT_EQUAL(ended(), 0);
+}
+
 static void test_supervisor_killed(void)
 {
 	start(&quick, "pool a { processes=3 }");
@@ -176,6 +271,9 @@ int main(void)
 		{ "drain", test_drain },
 		{ "a second signal", test_second_signal },
 		{ "reload", test_reload },
+		{ "a trial before a reload", test_trial },
+		{ "signals during a trial", test_signals_during_trial },
+		{ "a dispatcher that dies during a trial", test_dispatcher_dies_during_trial },
 		{ "the supervisor is killed", test_supervisor_killed },
 		{ "a silent dispatcher", test_silence },
 	};

@@ -280,7 +280,8 @@ struct tr_plugin {
 	uint32_t callback_count;
 	const struct tr_callback *callbacks;
 	/* Both may be NULL. start() runs once per worker process, before its first task; 0 is well,
-	 * anything else stops the worker. stop() runs when a worker ends in order. */
+	 * anything else stops the worker. stop() runs when a worker ends in order. A reload runs both
+	 * in one more process, which takes no task, before it replaces any worker. */
 	int (*start)(void);
 	void (*stop)(void);
 	uint32_t resource_count;
