@@ -6,6 +6,7 @@
 #include "taskd/config.h"
 #include "taskd/instance.h"
 #include "taskd/log.h"
+#include "taskd/plugin.h"
 #include "taskd/roles.h"
 #include "taskd/supervisor.h"
 #include "taskd/trial.h"
@@ -16,10 +17,22 @@ static const char usage[] =
     "usage: taskd [-c FILE] [-t]\n"
     "       taskd -h | -o | -V\n"
     "  -c FILE  the configuration (" DEFAULT_FILE ")\n"
-    "  -t       check it, say so, and exit with 0 or 1\n"
+    "  -t       check it, load its plug-ins, say how it is, and exit with 0 or 1\n"
     "  -o       print every option with what it may hold, for the manual page\n"
     "  -V       print the version\n"
     "  -h       print this\n";
+
+/* Also of the plug-ins, as far as they can be loaded: their start() may write what only taskd's user may. */
+static int check(const char *path, const struct config *config)
+{
+	struct tr_error error = { "the configuration has faults" };
+	static struct plugin_table *plugins; /* they stay loaded, as in workers */
+	alarm(TRIAL_MOST_MS / 1000);
+	bool well = config != NULL && (config->user == NULL || instance_drop_root(config)) &&
+	    plugin_load(&plugins, config->plugin_dir, &error);
+	fprintf(well ? stdout : stderr, "taskd: %s: %s\n", path, well ? "the configuration is well" : error.text);
+	return well ? EXIT_SUCCESS : EXIT_FAILURE;
+}
 
 static int serve(const char *path, bool only_check)
 {
@@ -30,9 +43,7 @@ static int serve(const char *path, bool only_check)
 	};
 	struct config *config = config_load(path);
 	if (only_check || config == NULL) {
-		fprintf(config != NULL ? stdout : stderr, "taskd: %s: %s\n", path,
-		    config != NULL ? "the configuration is well" : "the configuration has faults");
-		int status = config != NULL ? EXIT_SUCCESS : EXIT_FAILURE;
+		int status = check(path, config);
 		config_free(&config);
 		return status;
 	}
