@@ -192,12 +192,15 @@ static enum tr_result publish_patiently(struct taskring *client, uint32_t *lane_
 	int64_t until_ns = clock_ns(CLOCK_MONOTONIC) + room_wait_ms * INT64_C(1000000);
 	uint64_t before = oldest(client);
 	enum tr_result result;
+	bool over;
 
 	do {
 		nanosleep(&nap, NULL); /* a signal makes it shorter */
 		result = publish_once(client, lane_hint, batch, bytes, position, error);
-	} while (is_without_room(result) && clock_ns(CLOCK_MONOTONIC) < until_ns && !atomic_load(&client->hopeless));
-	if (is_without_room(result) && oldest(client) == before)
+		over = clock_ns(CLOCK_MONOTONIC) >= until_ns;
+	} while (is_without_room(result) && !over && !atomic_load(&client->hopeless));
+	/* Who had but a rest of the time, or gave up since others had, has not seen enough to speak for all. */
+	if (is_without_room(result) && over && room_wait_ms >= client->room_wait_ms / 2 && oldest(client) == before)
 		atomic_store(&client->hopeless, true);
 	return result;
 }

@@ -82,6 +82,23 @@ static void test_command_waits(void)
 	close_client();
 }
 
+/* Who had but a rest of the time, the last of many commands, does not speak for all. */
+static void test_rest_of_the_wait(void)
+{
+	uint32_t hint = 0;
+	uint64_t position;
+	struct tr_error error;
+
+	open_client();
+	fill_lane();
+	client->room_wait_ms = 50;
+	CU_ASSERT_EQUAL(client_publish(client, &hint, "?", 1, 1, &position, &error), TR_LANE_FULL);
+	int64_t began_ns = clock_ns(CLOCK_MONOTONIC);
+	CU_ASSERT_EQUAL(tr_queue_pause(client, "q"), TR_LANE_FULL);
+	CU_ASSERT_TRUE(clock_ns(CLOCK_MONOTONIC) - began_ns >= 50000000);
+	close_client();
+}
+
 /* Where nothing moves one waits in vain, and the next is told at once; until there was room. */
 static void test_room_wait_in_vain(void)
 {
@@ -115,6 +132,7 @@ int main(void)
 	static const struct suite_test tests[] = {
 		{ "waiting for room", test_room_wait },
 		{ "a command waits for room", test_command_waits },
+		{ "the rest of a wait for room", test_rest_of_the_wait },
 		{ "waiting for room in vain", test_room_wait_in_vain },
 	};
 
