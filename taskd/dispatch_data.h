@@ -251,6 +251,7 @@ struct dispatcher {
 	int control, wake_fd;
 	STAILQ_HEAD(wanted_list, wanted) unread; /* to be asked of the journal again, when it can be read */
 	int64_t unread_ms;           /* then */
+	uint32_t wanted_asked;       /* what the journal was asked and has not answered */
 	/* Commands about tasks that are being looked up; the oldest's place in the ring is kept. */
 	uint32_t commands_asked;
 	uint64_t commands_from;

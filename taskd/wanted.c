@@ -98,8 +98,10 @@ static void ask(struct dispatcher *dispatcher, struct wanted *wanted)
 {
 	char text[TR_ID_TEXT_SIZE];
 
-	if (journal_load_task(dispatcher->journal, &wanted->id, (uint64_t)(uintptr_t)wanted + 1))
+	if (journal_load_task(dispatcher->journal, &wanted->id, (uint64_t)(uintptr_t)wanted + 1)) {
+		dispatcher->wanted_asked++;
 		return;
+	}
 	log_event(LOG_ERR, "task-not-loaded", "id=%s reason=%s", tr_id_format(&wanted->id, text), "out of memory");
 	drop(dispatcher, wanted);
 }
@@ -250,6 +252,7 @@ void wanted_answered(struct dispatcher *dispatcher, const struct journal_list *l
 {
 	struct wanted *wanted = (struct wanted *)(uintptr_t)(list->tag - 1);
 
+	dispatcher->wanted_asked--;
 	if (list->error)
 		dispatcher->unread_ms = dispatcher->now_ms + UNREADABLE_MS;
 	if (list->error || !STAILQ_EMPTY(&dispatcher->unread)) {
@@ -267,8 +270,10 @@ void wanted_answered(struct dispatcher *dispatcher, const struct journal_list *l
 void wanted_tick(struct dispatcher *dispatcher)
 {
 	struct wanted *wanted;
+	int64_t left_ms = dispatcher->unread_ms - dispatcher->now_ms;
 
-	if (dispatcher->unread_ms > dispatcher->now_ms)
+	/* More is left where the clock was put back. What is on its way to the journal would be answered first. */
+	if ((left_ms > 0 && left_ms <= UNREADABLE_MS) || dispatcher->wanted_asked)
 		return;
 	while ((wanted = STAILQ_FIRST(&dispatcher->unread)) != NULL) {
 		STAILQ_REMOVE_HEAD(&dispatcher->unread, link);

@@ -245,11 +245,12 @@ void window_poll(struct dispatcher *dispatcher)
 void window_tick(struct dispatcher *dispatcher)
 {
 	uint32_t window = dispatcher->config->queue_window;
+	int64_t now_ms = dispatcher->now_ms;
 
 	wanted_tick(dispatcher);
 	for (struct queue *queue = dispatcher->queues; queue; queue = queue->hh.next) {
 		if (!queue->bounded || queue->loading || queue->waiting >= window / 2 + 1 ||
-		    queue->load_ms > dispatcher->now_ms)
+		    (queue->load_ms > now_ms && queue->load_ms <= now_ms + UNREADABLE_MS)) /* beyond: the clock was put back */
 			continue;
 		/* Out of memory: the next turn asks again. */
 		queue->loading = journal_load_waiting(dispatcher->journal, queue->name, queue->horizon.due_ms,

@@ -255,6 +255,46 @@ static void test_unread_commands_keep_their_order(void)
 	CU_ASSERT_EQUAL(stat_of(STAT_task_retried), 0);
 }
 
+/* The second is on its way to the journal when the first, which could not be read, is to be asked again. */
+static void test_unread_before_what_is_asked(void)
+{
+	const struct tr_id id = ended_task("h", EV_BURY);
+
+	fault_arm(FAULT_MEMORY, 1, 0);
+	publish_command(RECORD_DISCARD, id);
+	intake_turn(&world.dispatcher);
+	await_journal();
+	CU_ASSERT_TRUE(fault_disarm());
+	window_poll(&world.dispatcher);
+	publish_command(RECORD_RETRY, id);
+	pass(1000);
+	intake_turn(&world.dispatcher);
+	window_tick(&world.dispatcher);
+	settle();
+	EXPECT_TEXT(journaled(id), "cancelled");
+	CU_ASSERT_EQUAL(stat_of(STAT_task_retried), 0);
+}
+
+/* Nor does a clock that is put back make a command wait. */
+static void test_unread_and_clock_put_back(void)
+{
+	const struct tr_id id = ended_task("h", EV_BURY);
+
+	fault_arm(FAULT_MEMORY, 1, 0);
+	publish_command(RECORD_DISCARD, id);
+	intake_turn(&world.dispatcher);
+	await_journal();
+	CU_ASSERT_TRUE(fault_disarm());
+	window_poll(&world.dispatcher);
+	pass(-3600000);
+	for (int i = 0; i < 3; i++) {
+		turn();
+		await_journal();
+	}
+	CU_ASSERT_EQUAL(world.dispatcher.commands_asked, 0);
+	CU_ASSERT_EQUAL(stat_of(STAT_task_discarded), 1);
+}
+
 /* Names of queues come from producers. A task that finds no room for its queue is not lost silently. */
 static void test_too_many_queues(void)
 {
@@ -413,6 +453,8 @@ int main(void)
 		{ "cancel wherever it is", test_cancel_wherever_it_is },
 		{ "the journal cannot be read", test_journal_cannot_be_read },
 		{ "unread commands keep their order", test_unread_commands_keep_their_order },
+		{ "unread commands before what is asked", test_unread_before_what_is_asked },
+		{ "unread commands and a clock put back", test_unread_and_clock_put_back },
 		{ "too many queues", test_too_many_queues },
 		{ "restart", test_restart },
 		{ "restart reads the ring again", test_restart_reads_the_ring_again },
