@@ -188,12 +188,13 @@ static bool is_awaited(struct dispatcher *dispatcher, const struct task *task)
 
 /*
  * It died, and was shown as dead to whoever gave the command; then taskd was killed, and in the journal its death is still
- * to be decided. Its callback is not asked again, which could decide otherwise.
+ * to be decided. Its callback is not asked again, which could decide otherwise. A command from before the last retry
+ * or run is about another death.
  */
 static void bury_again(struct dispatcher *dispatcher, const struct wanted *wanted, struct task *task)
 {
 	if (!task->deciding || task->where != IN_READY || wanted->position >= dispatcher->known_until ||
-	    !(states_for(wanted->purpose) >> TR_DEAD & 1))
+	    is_replayed(dispatcher, wanted, task->commanded_ns) || !(states_for(wanted->purpose) >> TR_DEAD & 1))
 		return;
 	scheduler_remove(task);
 	verdict_apply(dispatcher, task, TR_VERDICT_BURY, 0, "", 0);

@@ -140,6 +140,18 @@ static void test_discard_of_undecided(void)
 	EXPECT_TEXT(sql("SELECT state, deciding FROM task WHERE id = x'%s'", hex(id)), "2|1");
 }
 
+/* It was retried before, which the journal knows: it is another failure that is to be decided, and nobody was shown a death. */
+static void test_retry_then_undecided(void)
+{
+	const struct tr_id id = ended_task("h", EV_BURY);
+
+	publish_young();
+	ask(RECORD_RETRY, id);
+	verdict_failed(&world.dispatcher, begin(id), TR_FAILED_RETURNED, false, "no luck");
+	restart(true);
+	EXPECT_TEXT(sql("SELECT state, deciding FROM task WHERE id = x'%s'", hex(id)), "2|1");
+}
+
 /* It had not died when it was to be retried. */
 static void test_retry_then_death(void)
 {
@@ -343,6 +355,7 @@ int main(void)
 		{ "cancel, then retry, its death not written", test_cancel_of_unwritten_death },
 		{ "discard, then retry", test_discard_then_retry },
 		{ "discard of one to be decided", test_discard_of_undecided },
+		{ "retry, then one to be decided", test_retry_then_undecided },
 		{ "retry, then death", test_retry_then_death },
 		{ "run, then snooze", test_run_then_snooze },
 		{ "purge, then its end", test_purge_then_end },
