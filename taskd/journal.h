@@ -107,6 +107,8 @@ bool journal_batch_insert(struct journal_batch *batch, const struct record *reco
     const struct journal_state *state); /* an id that is there already is left alone */
 bool journal_batch_update(struct journal_batch *batch, const struct tr_id *id,
     const struct journal_state *state);
+/* After the commit, the ids whose updates found no row, one after the other; NULL: no more. *at begins with 0. */
+const struct tr_id *journal_batch_missed(const struct journal_batch *batch, size_t *at);
 bool journal_batch_delete(struct journal_batch *batch, const struct tr_id *id);
 /* An attempt that is there already is replaced: its verdict comes later than its end. */
 bool journal_batch_attempt(struct journal_batch *batch, const struct journal_attempt *attempt);

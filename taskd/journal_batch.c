@@ -154,6 +154,16 @@ bool journal_batch_update(struct journal_batch *batch, const struct tr_id *id,
 	return true;
 }
 
+const struct tr_id *journal_batch_missed(const struct journal_batch *batch, size_t *at)
+{
+	while (batch->updates.missed > 0 && *at < batch->updates.count) {
+		const struct journal_change *change = &batch->updates.at[(*at)++];
+		if (change->missed)
+			return &change->id;
+	}
+	return NULL;
+}
+
 bool journal_batch_attempt(struct journal_batch *batch, const struct journal_attempt *attempt)
 {
 	struct journal_attempt *at = with_room(batch->attempts.at, batch->attempts.count, &batch->attempts.room, sizeof *at);

@@ -30,6 +30,7 @@ bool task_rows_add(struct task_rows *rows, struct arena *arena, const struct jou
 struct journal_change {
 	struct tr_id id;
 	struct journal_state state;
+	bool missed; /* there was no such row */
 };
 
 enum journal_request_kind {
@@ -58,7 +59,7 @@ struct journal_batch {
 	struct journal *journal;
 	struct arena texts;
 	struct task_rows inserts;
-	struct { struct journal_change *at; size_t count, room; } updates;
+	struct { struct journal_change *at; size_t count, room, missed; } updates;
 	struct { struct journal_attempt *at; size_t count, room; } attempts;
 	struct { struct journal_line *at; size_t count, room; } lines;
 	struct { struct tr_id *at; size_t count, room; } deletes;

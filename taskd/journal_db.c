@@ -275,7 +275,7 @@ static int set_sync(struct journal_db *db, bool full)
 	return code;
 }
 
-static int write_batch(struct journal_db *db, const struct journal_batch *batch, bool sync, struct journal_tally *tally)
+static int write_batch(struct journal_db *db, struct journal_batch *batch, bool sync, struct journal_tally *tally)
 {
 	int code = set_sync(db, sync);
 
@@ -288,7 +288,7 @@ static int write_batch(struct journal_db *db, const struct journal_batch *batch,
 	return code == SQLITE_OK ? journal_rows_run(db->statements[STATEMENT_COMMIT]) : code;
 }
 
-bool journal_db_write(struct journal_db *db, const struct journal_batch *batch, bool sync, struct tr_error *error)
+bool journal_db_write(struct journal_db *db, struct journal_batch *batch, bool sync, struct tr_error *error)
 {
 	struct journal_tally tally = { 0 };
 

@@ -104,7 +104,7 @@ enum tr_result journal_db_migrate(struct journal_db *db, const struct journal_mi
     struct tr_error *error);
 
 /* One transaction; false: nothing has changed and *error says why. */
-bool journal_db_write(struct journal_db *db, const struct journal_batch *batch, bool sync,
+bool journal_db_write(struct journal_db *db, struct journal_batch *batch, bool sync,
     struct tr_error *error);
 
 /* Copies the WAL into the file as far as readers let it; false: not all, or an error. */
@@ -160,7 +160,7 @@ int journal_history_write(struct journal_db *db, const struct journal_history *m
 /* Prepares the statements. An SQLite code. */
 int journal_rows_open(struct journal_db *db);
 /* Inside a transaction. An SQLite code. */
-int journal_rows_write(struct journal_db *db, const struct journal_batch *batch, struct journal_tally *tally);
+int journal_rows_write(struct journal_db *db, struct journal_batch *batch, struct journal_tally *tally);
 /* Steps once and resets: SQLITE_OK or an error. */
 int journal_rows_run(struct sqlite3_stmt *statement);
 /* Steps once, takes the first column and resets; `*value` stays when there is no row. */

@@ -157,11 +157,12 @@ static void bind_change(sqlite3_stmt *statement, const struct journal_change *ch
 }
 
 /* The task is live nearly always, so the counts of ended ones are kept without reading it first. */
-static int update_task(struct journal_db *db, const struct journal_change *change, struct journal_tally *tally)
+static int update_task(struct journal_db *db, struct journal_change *change, struct journal_tally *tally)
 {
 	bool ends = tr_state_is_ended(change->state.state), dies = change->state.state == TR_DEAD;
 	int64_t before = TR_STATES;
 
+	change->missed = false;
 	bind_change(db->statements[STATEMENT_UPDATE_LIVE], change);
 	int code = journal_rows_run(db->statements[STATEMENT_UPDATE_LIVE]);
 	if (code != SQLITE_OK)
@@ -172,7 +173,8 @@ static int update_task(struct journal_db *db, const struct journal_change *chang
 		return SQLITE_OK;
 	}
 	code = read_state(db, &change->id, &before);
-	if (code != SQLITE_OK || before == TR_STATES)
+	change->missed = before == TR_STATES;
+	if (code != SQLITE_OK || change->missed)
 		return code;
 	bind_change(db->statements[STATEMENT_UPDATE_ENDED], change);
 	code = journal_rows_run(db->statements[STATEMENT_UPDATE_ENDED]);
@@ -227,12 +229,15 @@ static int pause_queue(struct journal_db *db, const struct journal_pause *pause)
 	return journal_rows_run(statement);
 }
 
-int journal_rows_write(struct journal_db *db, const struct journal_batch *batch, struct journal_tally *tally)
+int journal_rows_write(struct journal_db *db, struct journal_batch *batch, struct journal_tally *tally)
 {
 	db->writing = batch;
+	batch->updates.missed = 0;
 	int code = insert_tasks(db, batch, tally);
-	for (size_t i = 0; i < batch->updates.count && code == SQLITE_OK; i++)
+	for (size_t i = 0; i < batch->updates.count && code == SQLITE_OK; i++) {
 		code = update_task(db, &batch->updates.at[i], tally);
+		batch->updates.missed += batch->updates.at[i].missed;
+	}
 	if (batch->attempts.count > 0 && code == SQLITE_OK)
 		code = journal_rows_run(db->statements[STATEMENT_INSERT_ATTEMPTS]);
 	for (size_t i = 0; i < batch->lines.count && code == SQLITE_OK; i++)

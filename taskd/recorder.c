@@ -372,6 +372,19 @@ static void failed(struct dispatcher *dispatcher, const struct journal_done *don
 		recorder->retry_delay_ms = RETRY_MOST_MS;
 }
 
+/* Retention had removed its row when it was retried, say: it gets one again, however it has gone on. */
+static void write_missed(struct dispatcher *dispatcher, const struct journal_batch *batch)
+{
+	const struct tr_id *id;
+
+	for (size_t at = 0; (id = journal_batch_missed(batch, &at)) != NULL;) {
+		struct task *task = tasks_find(dispatcher, id);
+		assert(task && task->committing);
+		task->in_journal = false;
+		recorder_dirty(dispatcher, task);
+	}
+}
+
 static void committed(struct dispatcher *dispatcher, struct journal_done *done)
 {
 	struct recorder *recorder = dispatcher->recorder;
@@ -386,6 +399,7 @@ static void committed(struct dispatcher *dispatcher, struct journal_done *done)
 	stat_add(board, STAT_journal_rows, done->rows);
 	tasks_show_dead(dispatcher);
 	hist_add(&board->hists[HIST_commit_ns], (uint64_t)done->duration_ns);
+	write_missed(dispatcher, done->batch);
 	journal_batch_free(&done->batch);
 	/* What was read before this was written is looked at before what was written is forgotten. */
 	window_poll(dispatcher);

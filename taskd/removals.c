@@ -72,14 +72,7 @@ void removals_tick(struct dispatcher *dispatcher)
 	removals->ids = NULL;
 	removals->count = removals->room = 0;
 	pthread_mutex_unlock(&removals->lock);
-	for (size_t i = 0; i < count; i++) {
-		struct task *task = tasks_find(dispatcher, &ids[i]);
-		if (!task) {
-			board_forget(dispatcher->writer, &ids[i]);
-		} else if (!tr_state_is_ended((enum tr_state)task->state)) { /* retried at that very moment: it gets a row again */
-			task->in_journal = false;
-			recorder_dirty(dispatcher, task);
-		}
-	}
+	for (size_t i = 0; i < count; i++)
+		board_forget(dispatcher->writer, &ids[i]); /* not one that is being retried: it is live, and gets a row again */
 	free(ids);
 }

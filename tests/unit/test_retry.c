@@ -99,27 +99,38 @@ static void test_dead_now(void)
 	CU_ASSERT_EQUAL(stat_of(STAT_task_dead_now), 2);
 }
 
-/* Retention removes its row while it is being retried. */
+/* Retention removes its row while it is being retried, and it may even die again before that is committed. */
 static void test_removed_while_retried(void)
+{
+	for (int dies = 0; dies < 2; dies++) {
+		const struct tr_id id = dead_task("h");
+		ask_retry(id);
+		turn();
+		await_journal();
+		intake_turn(&world.dispatcher);
+		window_poll(&world.dispatcher);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(task_of(id));
+		EXPECT_TEXT(sql("DELETE FROM task"), "");
+		if (dies)
+			EXPECT_ID(run_next(EV_BURY), id);
+		removals_note(world.dispatcher.removals, &id, 0);
+		removals_tick(&world.dispatcher);
+		settle();
+		EXPECT_TEXT(journaled(id), dies ? "dead" : "queued");
+		CU_ASSERT_EQUAL(shown(id), dies ? TR_DEAD : TR_QUEUED);
+		if (!dies)
+			EXPECT_ID(run_next(EV_SUCCEEDED), id);
+	}
+}
+
+static void test_removed_from_the_board(void)
 {
 	const struct tr_id id = dead_task("h");
 
-	ask_retry(id);
-	turn();
-	await_journal();
-	intake_turn(&world.dispatcher);
-	window_poll(&world.dispatcher);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(task_of(id));
-	EXPECT_TEXT(sql("DELETE FROM task"), "");
+	CU_ASSERT_EQUAL(shown(id), TR_DEAD);
 	removals_note(world.dispatcher.removals, &id, 0);
-	settle();
-	EXPECT_TEXT(journaled(id), "");
 	removals_tick(&world.dispatcher);
-	settle();
-	EXPECT_TEXT(journaled(id), "queued");
-	EXPECT_ID(run_next(EV_SUCCEEDED), id);
-	settle();
-	EXPECT_TEXT(journaled(id), "succeeded");
+	CU_ASSERT_EQUAL(shown(id), TR_STATES);
 }
 
 /* Which the journal does not keep: nobody can retry it. */
@@ -423,6 +434,7 @@ int main(void)
 		{ "dead now", test_dead_now },
 		{ "dead without history", test_dead_without_history },
 		{ "removed while it is retried", test_removed_while_retried },
+		{ "removed from the board", test_removed_from_the_board },
 		{ "from memory", test_from_memory },
 		{ "refused", test_refused },
 		{ "twice", test_twice },
