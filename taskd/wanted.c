@@ -136,7 +136,8 @@ static bool carry_out(struct dispatcher *dispatcher, const struct wanted *wanted
 	case TO_CANCEL:
 		if (fit)
 			tasks_cancel(dispatcher, task, "cancelled on demand");
-		return fit;
+		/* What is shown as running, and was cancelled, must not start again when its end is lost in a kill. */
+		return fit || (task && task->end_unshown && task->state == TR_SUCCEEDED);
 	case TO_GO_ON:
 		if (task)
 			window_unblock(dispatcher, task);

@@ -109,6 +109,24 @@ static void test_cancel_of_unwritten_death(void)
 	CU_ASSERT_EQUAL(stat_of(STAT_task_cancelled), 0);
 }
 
+/* It had succeeded, which nobody was shown, since the journal did not have its result yet: it must not start again. */
+static void test_cancel_of_unshown_end(void)
+{
+	for (int written = 0; written < 2; written++) {
+		struct task *task = running_task();
+		const struct tr_id id = task->id;
+		task->result = calloc(1, TR_RESULT_SHOWN_MAX + 2);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(task->result);
+		memset(task->result, '7', TR_RESULT_SHOWN_MAX + 1);
+		publish_young();
+		tasks_move(&world.dispatcher, task, EV_SUCCEEDED);
+		CU_ASSERT_EQUAL(shown(id), TR_RUNNING);
+		ask(RECORD_CANCEL, id);
+		restart(written);
+		EXPECT_TEXT(journaled(id), written ? "succeeded" : "cancelled");
+	}
+}
+
 /* It ran when it was to be discarded. Then it died and was retried. */
 static void test_discard_then_retry(void)
 {
@@ -353,6 +371,7 @@ int main(void)
 	static const struct suite_test tests[] = {
 		{ "cancel, then retry", test_cancel_then_retry },
 		{ "cancel, then retry, its death not written", test_cancel_of_unwritten_death },
+		{ "cancel of an end that is not shown", test_cancel_of_unshown_end },
 		{ "discard, then retry", test_discard_then_retry },
 		{ "discard of one to be decided", test_discard_of_undecided },
 		{ "retry, then one to be decided", test_retry_then_undecided },
