@@ -42,6 +42,11 @@ struct tr_geometry ring_geometry(const struct ring *ring);
 size_t ring_batch_max(const struct ring *ring);
 /* True when the segment was unlinked or replaced: detach and attach again. Two system calls. */
 bool ring_is_stale(const struct ring *ring);
+/*
+ * Where the wake-up was unlinked or replaced, takes or makes the one under its name, with the same descriptor.
+ * Returns whether it did. Until then who has the old one wakes nobody, and the consumer comes a second later. Any thread.
+ */
+bool ring_follow_wake(struct ring *ring);
 
 /* ---- producers: any thread of any process ------------------------------------------------ */
 
@@ -149,6 +154,15 @@ uint64_t ring_unretired(const struct ring_consumer *consumer);
  * cell stays until it is retired.
  */
 void ring_strike(struct ring_consumer *consumer, uint64_t position);
+
+/* ring_is_stale() and ring_follow_wake() of the consumer's ring. */
+bool ring_consumer_is_stale(const struct ring_consumer *consumer);
+bool ring_consumer_follow_wake(struct ring_consumer *consumer);
+/*
+ * Ends a ring that has lost its name: ring_published() stays as it is from here on, and producers get NO_RING, so that
+ * they go to the ring that has the name. False: the ring is full, and it has to be tried again.
+ */
+bool ring_shut(struct ring_consumer *consumer);
 
 /* Positions below `position` will never be asked for again: their cells and slots are free. */
 void ring_retire(struct ring_consumer *consumer, uint64_t position);

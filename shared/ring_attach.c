@@ -344,6 +344,19 @@ bool ring_is_stale(const struct ring *ring)
 	return segment_is_stale(&ring->segment, ring->name);
 }
 
+bool ring_follow_wake(struct ring *ring)
+{
+	if (!segment_path_is_gone(ring->wake_fd, ring->wake_path))
+		return false;
+	int fd = open_wake(ring->wake_path, ring->segment.fd);
+	if (fd < 0)
+		return false;
+	/* In one step: other threads write to it. */
+	bool followed = dup3(fd, ring->wake_fd, O_CLOEXEC) >= 0;
+	close(fd);
+	return followed;
+}
+
 /* ---- what both sides need ---------------------------------------------------------------- */
 
 int ring_lock_byte(int fd, off_t at, short type)

@@ -22,6 +22,7 @@ enum tr_result ring_consumer_open(struct ring_consumer **consumer, struct ring *
 	if (!made)
 		return TR_NO_MEMORY;
 	made->ring = *ring;
+	made->end = UINT64_MAX;
 	made->lanes = calloc(made->ring->geometry.lanes, sizeof *made->lanes);
 	if (!made->lanes) {
 		free(made);
@@ -50,10 +51,10 @@ enum tr_result ring_consumer_open(struct ring_consumer **consumer, struct ring *
 
 /* ---- taking ------------------------------------------------------------------------------ */
 
-/* Every cell is taken and not yet retired: the one at the head still belongs to the last lap. */
+/* Every cell is taken and not yet retired, so that the one at the head still belongs to the last lap; or it ends there. */
 static bool all_taken(const struct ring_consumer *consumer)
 {
-	return consumer->head - consumer->retired >= consumer->ring->geometry.cells;
+	return consumer->head >= ring_most(consumer);
 }
 
 /* Nothing to take at the head now. */
@@ -114,9 +115,9 @@ uint64_t ring_taken(const struct ring_consumer *consumer)
 uint64_t ring_published(const struct ring_consumer *consumer)
 {
 	uint64_t tail = atomic_load(&consumer->ring->header->tail);
-	uint64_t most = consumer->retired + consumer->ring->geometry.cells;
+	uint64_t most = ring_most(consumer);
 
-	if (tail > most)
+	if (tail > most || most == consumer->end)
 		tail = most;
 	return tail > consumer->head ? tail : consumer->head;
 }
@@ -215,6 +216,18 @@ void ring_mapping(const struct ring_consumer *consumer, void **memory, size_t *b
 {
 	*memory = consumer->ring->segment.memory;
 	*bytes = consumer->ring->segment.bytes;
+}
+
+/* ---- names that others have taken away --------------------------------------------------- */
+
+bool ring_consumer_is_stale(const struct ring_consumer *consumer)
+{
+	return ring_is_stale(consumer->ring);
+}
+
+bool ring_consumer_follow_wake(struct ring_consumer *consumer)
+{
+	return ring_follow_wake(consumer->ring);
 }
 
 /* ---- leaving ----------------------------------------------------------------------------- */

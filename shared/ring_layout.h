@@ -103,6 +103,11 @@ static inline uint64_t cell_struck(uint64_t lap)
 {
 	return cell_full(lap, 0, 1, 0);
 }
+/* Where the ring was shut: to producers neither empty, nor full, nor one that a tail may pass. */
+static inline uint64_t cell_shut(uint64_t lap)
+{
+	return cell_full(lap + 1, 0, 2, 0);
+}
 static inline uint32_t cell_lane(uint64_t cell)
 {
 	return (uint32_t)(cell >> CELL_LANE_SHIFT) & ((1u << CELL_LANE_BITS) - 1);

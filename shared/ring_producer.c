@@ -277,6 +277,8 @@ static enum tr_result publish_cell(struct ring *ring, uint64_t named, uint64_t *
 		at = atomic_load(tail);
 		if (at != tail_was)
 			continue;
+		if (seen == cell_shut(lap))
+			return TR_NO_RING;
 		/* One lap behind and full: not yet retired. All else is no state that we or taskd make. */
 		return ahead == -1 && seen & CELL_FULL ? TR_RING_FULL : TR_RING_DAMAGED;
 	}

@@ -107,7 +107,7 @@ static bool is_full(uint64_t cell, uint64_t lap)
  */
 static bool is_sound(const struct ring_consumer *consumer, uint64_t tail)
 {
-	uint64_t most = consumer->retired + consumer->ring->geometry.cells;
+	uint64_t most = ring_most(consumer);
 
 	return tail + 1 - consumer->head <= most + 1 - consumer->head;
 }
@@ -118,7 +118,7 @@ static uint64_t published_end(const struct ring_consumer *consumer, uint64_t tai
 	const struct ring *ring = consumer->ring;
 	uint64_t at = is_sound(consumer, tail) && tail + 1 != consumer->head ? tail : consumer->head;
 
-	while (at - consumer->retired < ring->geometry.cells && is_full(atomic_load(ring_cell(ring, at)), ring_lap(ring, at)))
+	while (at < ring_most(consumer) && is_full(atomic_load(ring_cell(ring, at)), ring_lap(ring, at)))
 		at++;
 	return at;
 }
@@ -144,7 +144,7 @@ static uint64_t audit_tail(struct ring_consumer *consumer)
 static void audit_cells(struct ring_consumer *consumer, uint64_t end)
 {
 	const struct ring *ring = consumer->ring;
-	uint64_t most = consumer->retired + ring->geometry.cells;
+	uint64_t most = ring_most(consumer);
 
 	for (uint64_t at = consumer->head; at != most; at++) {
 		uint64_t lap = ring_lap(ring, at), empty = cell_empty(lap);
@@ -225,6 +225,27 @@ void ring_audit(struct ring_consumer *consumer)
 	ring_audit_lanes(consumer);
 }
 
+/* ---- a ring without a name --------------------------------------------------------------- */
+
+/* One compare-and-swap, as publishing is one: what was published before it is taken, and nothing is published after it. */
+bool ring_shut(struct ring_consumer *consumer)
+{
+	const struct ring *ring = consumer->ring;
+
+	while (consumer->end == UINT64_MAX) {
+		uint64_t at = published_end(consumer, atomic_load(&ring->header->tail)), lap = ring_lap(ring, at);
+		uint64_t seen = cell_empty(lap);
+
+		if (at == ring_most(consumer))
+			return false;
+		if (atomic_compare_exchange_strong(ring_cell(ring, at), &seen, cell_shut(lap)))
+			consumer->end = at;
+		else if (!is_full(seen, lap))
+			return false; /* scribbled on; the next audit sets it right */
+	}
+	return true;
+}
+
 /* ---- a truncated segment ----------------------------------------------------------------- */
 
 enum tr_result ring_rebuild(struct ring_consumer *consumer, struct tr_error *error)
@@ -252,6 +273,7 @@ enum tr_result ring_rebuild(struct ring_consumer *consumer, struct tr_error *err
 	for (uint64_t at = consumer->head; at - consumer->head < ring->geometry.cells; at++)
 		atomic_store(ring_cell(ring, at), cell_empty(ring_lap(ring, at)));
 	consumer->retired = consumer->head;
+	consumer->end = UINT64_MAX; /* one that was shut is open again, and to be shut anew */
 	atomic_store(&ring->header->retired, consumer->retired);
 	atomic_store(&ring->header->tail, consumer->head);
 	consumer->report.repairs++;

@@ -112,15 +112,21 @@ void segment_close(struct segment *segment)
 	*segment = (struct segment){ .fd = -1 };
 }
 
+bool segment_path_is_gone(int fd, const char *path)
+{
+	struct stat mine, named;
+
+	if (stat(path, &named) != 0)
+		return errno == ENOENT;
+	return fstat(fd, &mine) == 0 && (named.st_ino != mine.st_ino || named.st_dev != mine.st_dev);
+}
+
 bool segment_is_stale(const struct segment *segment, const char *name)
 {
 	char path[sizeof SHM_DIRECTORY + SEGMENT_NAME_SIZE];
-	struct stat mine, named;
 
-	if (fstat(segment->fd, &mine) != 0 || mine.st_nlink == 0)
-		return true;
 	snprintf(path, sizeof path, SHM_DIRECTORY "%s", name);
-	return stat(path, &named) != 0 || named.st_ino != mine.st_ino || named.st_dev != mine.st_dev;
+	return segment_path_is_gone(segment->fd, path);
 }
 
 void *segment_private(size_t bytes)

@@ -36,6 +36,8 @@ void segment_close(struct segment *segment);
 
 /* True when the segment has been unlinked, or its name now stands for another one. */
 bool segment_is_stale(const struct segment *segment, const char *name);
+/* The same of any open file. A path that cannot be looked at is not known to be another's. */
+bool segment_path_is_gone(int fd, const char *path);
 
 /*
  * Memory of this process alone, zero, which its forked children find zero again: for handles that must not

@@ -196,6 +196,8 @@ enum tr_result tr_health(struct taskring *ring, struct tr_health *health)
 	struct ring *attached = atomic_load_explicit(&ring->ring, memory_order_acquire);
 	if (!attached || ring_is_stale(attached))
 		attached = client_new_ring(ring, attached, &result, &error);
+	else
+		(void)ring_follow_wake(attached);
 	if (attached) {
 		health->ring_ok = true;
 		health->ring_cells = ring_geometry(attached).cells;

@@ -91,6 +91,19 @@ static inline bool take_is(struct ring_consumer *consumer, size_t bytes, uint32_
 	return ring_take(consumer, batch, &position) == bytes && batch_is(batch, bytes, source, number);
 }
 
+/* Batches of source 1, numbered. */
+static inline void expect_publish(struct ring *ring, uint32_t from, uint32_t to)
+{
+	for (uint32_t i = from; i < to; i++)
+		CU_ASSERT_EQUAL(publish(ring, 100, 1, i), TR_OK);
+}
+
+static inline void expect_take(struct ring_consumer *consumer, uint32_t from, uint32_t to)
+{
+	for (uint32_t i = from; i < to; i++)
+		CU_ASSERT_TRUE(take_is(consumer, 100, 1, i));
+}
+
 static inline void retire_all(struct ring_consumer *consumer)
 {
 	ring_retire(consumer, ring_taken(consumer));

@@ -6,18 +6,6 @@
 
 #include "tests/unit/ring_fixture.h"
 
-static void expect_publish(struct ring *ring, uint32_t from, uint32_t to)
-{
-	for (uint32_t i = from; i < to; i++)
-		CU_ASSERT_EQUAL(publish(ring, 100, 1, i), TR_OK);
-}
-
-static void expect_take(struct ring_consumer *consumer, uint32_t from, uint32_t to)
-{
-	for (uint32_t i = from; i < to; i++)
-		CU_ASSERT_TRUE(take_is(consumer, 100, 1, i));
-}
-
 /* ---- a restart --------------------------------------------------------------------------- */
 
 static void restart(struct ring_consumer **consumer)
@@ -140,58 +128,6 @@ static void test_strike(void)
 	expect_sound(consumer);
 	ring_consumer_close(&consumer, false);
 	ring_detach(&ring);
-}
-
-/* ---- names that come and go -------------------------------------------------------------- */
-
-static void test_stale(void)
-{
-	struct ring *owner = attach(&small), *idle = attach(&small);
-
-	expect_publish(owner, 0, 1);
-	CU_ASSERT_FALSE(ring_is_stale(owner));
-	CU_ASSERT_EQUAL(unlink(segment_path), 0);
-	CU_ASSERT_TRUE(ring_is_stale(owner));
-	CU_ASSERT_EQUAL(publish(idle, 100, 2, 0), TR_NO_RING); /* nobody would ever take it */
-	struct ring *again = attach(&small);
-	CU_ASSERT_FALSE(ring_is_stale(again));
-	CU_ASSERT_TRUE(ring_is_stale(owner));
-	CU_ASSERT_EQUAL(publish(idle, 100, 2, 0), TR_NO_RING);
-	expect_publish(again, 0, 1);
-	ring_detach(&owner);
-	ring_detach(&idle);
-	ring_detach(&again);
-}
-
-static void test_remove(void)
-{
-	struct ring *ring = attach(&small), *idle = attach(&small);
-	struct ring_consumer *consumer = consume(&small);
-
-	expect_publish(ring, 0, 1);
-	CU_ASSERT_FALSE(ring_consumer_close(&consumer, true)); /* not taken, and the lane lives */
-	consumer = consume(&small);
-	expect_take(consumer, 0, 1);
-	retire_all(consumer);
-	CU_ASSERT_FALSE(ring_consumer_close(&consumer, true)); /* the lane lives */
-	CU_ASSERT_EQUAL(access(segment_path, F_OK), 0);
-	CU_ASSERT_EQUAL(access(wake_path, F_OK), 0);
-	expect_publish(ring, 1, 2);
-	ring_detach(&ring);
-	consumer = consume(&small);
-	CU_ASSERT_FALSE(ring_consumer_close(&consumer, true)); /* not taken */
-	consumer = consume(&small);
-	expect_take(consumer, 1, 2);
-	CU_ASSERT_FALSE(ring_consumer_close(&consumer, true)); /* not retired */
-	consumer = consume(&small);
-	expect_take(consumer, 1, 2);
-	retire_all(consumer);
-	CU_ASSERT_TRUE(ring_consumer_close(&consumer, true));
-	CU_ASSERT_EQUAL(access(segment_path, F_OK), -1);
-	CU_ASSERT_EQUAL(access(wake_path, F_OK), -1);
-	CU_ASSERT_TRUE(ring_is_stale(idle));
-	CU_ASSERT_EQUAL(publish(idle, 100, 1, 2), TR_NO_RING);
-	ring_detach(&idle);
 }
 
 /* ---- scribbles --------------------------------------------------------------------------- */
@@ -469,8 +405,6 @@ int main(void)
 		{ "a restart trusts the cells alone", test_restart_without_cursors },
 		{ "a restart after the oldest cell is lost", test_restart_with_lost_oldest },
 		{ "what is struck out is not taken again", test_strike },
-		{ "a removed ring is stale", test_stale },
-		{ "it is removed when nobody needs it", test_remove },
 		{ "scribbles are counted", test_scribbles_are_counted },
 		{ "scribbles, 300 seeds", test_scribbles },
 		{ "a truncated segment is rebuilt", test_truncated },

@@ -477,8 +477,9 @@ struct tr_health {
 };
 
 /*
- * Also notices that the ring was removed or replaced, and takes the new one; publishing does not, once this
- * process owns a lane. Errors: NO_BOARD, VERSION_MISMATCH (ring_ok and the ring_ figures are filled in all the same).
+ * Also notices that the ring was removed or replaced, and takes the new one; publishing does so once taskd has noticed
+ * it, within a second, if this process owns a lane. Errors: NO_BOARD, VERSION_MISMATCH (ring_ok and the ring_ figures
+ * are filled in all the same).
  */
 TR_API enum tr_result tr_health(struct taskring *ring, struct tr_health *health);
 
