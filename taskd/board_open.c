@@ -121,6 +121,11 @@ enum tr_result board_writer_open(struct board_writer **writer, const char *insta
 	return TR_OK;
 }
 
+bool board_writer_is_stale(const struct board_writer *writer)
+{
+	return segment_is_stale(&writer->segment, writer->name);
+}
+
 void board_writer_close(struct board_writer **writer, bool remove)
 {
 	struct board_writer *closing = *writer;

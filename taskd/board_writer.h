@@ -25,6 +25,8 @@ struct board_writer; /* not thread-safe: the dispatcher's */
  */
 enum tr_result board_writer_open(struct board_writer **writer, const char *instance,
     const struct board_geometry *geometry, struct tr_error *error);
+/* True when the board has been unlinked, or its name now stands for another one. */
+bool board_writer_is_stale(const struct board_writer *writer);
 /* Marks the board as stopped. With `remove` its name goes too. */
 void board_writer_close(struct board_writer **writer, bool remove);
 

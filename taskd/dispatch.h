@@ -283,6 +283,12 @@ void history_flush(struct dispatcher *dispatcher);
 /* taskd ends: nothing more is given out, what runs is told and has drain_timeout. */
 void drain_begin(struct dispatcher *dispatcher);
 /*
+ * Ring or board was removed or replaced under us: what has been accepted goes into the journal, and then a new
+ * dispatcher has to start, with what is under their names. What the ring that was removed still held is taken along
+ * by a draining, too. To be called again until that is over.
+ */
+void drain_file_gone(struct dispatcher *dispatcher);
+/*
  * Drives the draining on. True when nothing runs, the workers have left, and all that was taken is
  * in the journal and on disk.
  */
@@ -308,6 +314,8 @@ bool recorder_history(struct dispatcher *dispatcher, const struct journal_histor
 int64_t recorder_tick(struct dispatcher *dispatcher);
 /* Everything is committed, synced and retired. */
 bool recorder_is_clean(const struct dispatcher *dispatcher);
+/* All that was taken below the position is. */
+bool recorder_is_durable(const struct dispatcher *dispatcher, uint64_t position);
 /* From now on commits do not wait for their interval and are synced. */
 void recorder_flush(struct dispatcher *dispatcher);
 

@@ -261,7 +261,9 @@ struct dispatcher {
 	uint64_t sweep_until; /* before it: the position, plus one, up to which the ring is to be taken */
 	uint32_t queues_paused;
 	bool ring_lost;     /* truncated, and not yet rebuilt */
+	bool file_gone;     /* ring or board was removed or replaced by somebody else; said once */
 	bool draining;
+	bool restarting;    /* only what is in the ring is still written down, for a new dispatcher to go on from */
 	uint64_t drain_position; /* what is published beyond it stays in the ring */
 	int64_t drain_until_ms;  /* of this stage */
 	enum drain_stage drain_stage;

@@ -212,6 +212,17 @@ static bool is_time(const struct dispatcher *dispatcher, int64_t *next_ms, int64
 	return true;
 }
 
+/* Every second, too. Its old file has left the epoll set when it was closed. */
+static void follow_wake(struct loop *loop)
+{
+	struct dispatcher *dispatcher = &loop->dispatcher;
+
+	if (dispatcher->file_gone || !ring_consumer_follow_wake(dispatcher->ring))
+		return;
+	log_event(LOG_WARNING, "file-gone", "file=/dev/shm/%s.wake made_anew=yes", dispatcher->config->instance);
+	uv_poll_start(&loop->ring, UV_READABLE, on_ring);
+}
+
 /* One look at everything. Returns how much was done; *next_ms is when time alone will give work. */
 static unsigned turn(struct loop *loop, int64_t *next_ms)
 {
@@ -234,8 +245,10 @@ static unsigned turn(struct loop *loop, int64_t *next_ms)
 	*next_ms = earlier(*next_ms, recorder_tick(dispatcher));
 	done += workforce_assign(dispatcher); /* what a commit let into the window */
 	*next_ms = earlier(*next_ms, earlier(dispatcher->next_due_ms, board_rows_tick(dispatcher)));
-	if (is_time(dispatcher, &loop->heartbeat_ms, HEARTBEAT_MS))
+	if (is_time(dispatcher, &loop->heartbeat_ms, HEARTBEAT_MS)) {
 		heartbeat(dispatcher);
+		follow_wake(loop);
+	}
 	if (ring_lanes_wanted(dispatcher->ring) && is_time(dispatcher, &loop->lanes_ms, LANES_MS))
 		ring_audit_lanes(dispatcher->ring);
 	*next_ms = earlier(*next_ms, earlier(dispatcher->next_deadline_ms, loop->heartbeat_ms));
@@ -464,6 +477,10 @@ void dispatcher_run(struct config *config, int control, int wake_fd)
 	if (loop->supervisor_gone) {
 		log_event(LOG_CRIT, "supervisor-gone", "pid=%d", (int)getpid());
 		exit(1);
+	}
+	if (loop->dispatcher.restarting) {
+		log_event(LOG_NOTICE, "restarting", "reason=file-gone");
+		exit(EXIT_FAILURE);
 	}
 	close_all(loop);
 	exit(0);

@@ -1,7 +1,8 @@
 /*
  * The end of taskd, in order. Enters: the supervisor's word. Nothing more is given out; what runs
  * has drain_timeout; then idle workers stop their plug-ins and leave; what is left is killed. Leaves:
- * a journal that holds all that was taken. Called by dispatcher.c.
+ * a journal that holds all that was taken. Called by dispatcher.c, and by heartbeat.c for the short end, where a new
+ * dispatcher follows: its supervisor kills the workers, as if we had died.
  */
 #include "dispatch.h"
 #include "log.h"
@@ -10,9 +11,10 @@
 
 void drain_begin(struct dispatcher *dispatcher)
 {
-	if (dispatcher->draining)
+	if (dispatcher->draining && !dispatcher->restarting)
 		return;
 	dispatcher->draining = true;
+	dispatcher->restarting = false;
 	dispatcher->drain_position = ring_published(dispatcher->ring);
 	dispatcher->drain_until_ms = dispatcher->now_ms + dispatcher->config->drain_timeout_ms;
 	board_life(dispatcher->writer, BOARD_DRAINING);
@@ -30,6 +32,21 @@ void drain_begin(struct dispatcher *dispatcher)
 		}
 	}
 	log_event(LOG_INFO, "draining", "timeout_ms=%u", dispatcher->config->drain_timeout_ms);
+}
+
+void drain_file_gone(struct dispatcher *dispatcher)
+{
+	bool stale = ring_consumer_is_stale(dispatcher->ring);
+	bool ends = !stale || ring_shut(dispatcher->ring); /* else it is full, and a little later it is not */
+
+	if (dispatcher->draining ? !stale : !ends)
+		return;
+	dispatcher->drain_position = ring_published(dispatcher->ring);
+	if (dispatcher->draining)
+		return;
+	dispatcher->draining = dispatcher->restarting = true;
+	dispatcher->drain_until_ms = INT64_MAX;
+	recorder_flush(dispatcher);
 }
 
 static bool is_running(const struct dispatcher *dispatcher)
@@ -71,6 +88,8 @@ bool drain_is_over(struct dispatcher *dispatcher)
 {
 	if (!dispatcher->draining)
 		return false;
+	if (dispatcher->restarting)
+		return recorder_is_durable(dispatcher, dispatcher->drain_position);
 	if (dispatcher->drain_stage == DRAIN_WAIT && !is_running(dispatcher)) {
 		press(dispatcher, DRAIN_LEAVE);
 		dispatcher->drain_until_ms = dispatcher->now_ms + LEAVE_MS;
@@ -78,8 +97,11 @@ bool drain_is_over(struct dispatcher *dispatcher)
 	if (dispatcher->drain_stage != DRAIN_KILL && is_alive(dispatcher) &&
 	    dispatcher->now_ms >= dispatcher->drain_until_ms)
 		press(dispatcher, DRAIN_KILL);
-	return !is_alive(dispatcher) && ring_taken(dispatcher->ring) >= dispatcher->drain_position &&
-	    recorder_is_clean(dispatcher);
+	if (is_alive(dispatcher) || ring_taken(dispatcher->ring) < dispatcher->drain_position ||
+	    !recorder_is_clean(dispatcher))
+		return false;
+	drain_file_gone(dispatcher); /* since the last heartbeat */
+	return ring_taken(dispatcher->ring) >= dispatcher->drain_position;
 }
 
 int64_t drain_next_ms(const struct dispatcher *dispatcher)

@@ -113,6 +113,24 @@ void heartbeat_ring_lost(struct dispatcher *dispatcher)
 	log_event(LOG_CRIT, "ring-truncated", "rebuilt=%s", result == TR_OK ? "yes" : error.text);
 }
 
+/* ---- files that others have removed ------------------------------------------------------ */
+
+/*
+ * Producers make a ring where they find none, and readers look for a board: we would serve one that nobody comes to
+ * any more, and nobody would notice.
+ */
+static void mind_files(struct dispatcher *dispatcher)
+{
+	bool ring = ring_consumer_is_stale(dispatcher->ring);
+
+	if (!ring && !board_writer_is_stale(dispatcher->writer))
+		return;
+	if (!dispatcher->file_gone)
+		log_event(LOG_CRIT, "file-gone", "file=/dev/shm/%s.%s", dispatcher->config->instance, ring ? "ring" : "board");
+	dispatcher->file_gone = true;
+	drain_file_gone(dispatcher);
+}
+
 /* ---- workers ----------------------------------------------------------------------------- */
 
 void heartbeat_worker_ended(struct dispatcher *dispatcher, struct worker *worker,
@@ -203,6 +221,7 @@ void heartbeat(struct dispatcher *dispatcher)
 	removals_tick(dispatcher);
 	if (!dispatcher->draining)
 		sweep_spool(dispatcher);
+	mind_files(dispatcher);
 	const struct control_message alive = { .kind = CONTROL_PROGRESS };
 	(void)control_send(dispatcher->control, &alive, -1); /* full: the supervisor is the one that hangs */
 }

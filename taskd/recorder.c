@@ -481,6 +481,11 @@ bool recorder_is_clean(const struct dispatcher *dispatcher)
 	    recorder->retired == ring_taken(dispatcher->ring);
 }
 
+bool recorder_is_durable(const struct dispatcher *dispatcher, uint64_t position)
+{
+	return dispatcher->recorder->durable >= position;
+}
+
 void recorder_flush(struct dispatcher *dispatcher)
 {
 	dispatcher->recorder->flush = true;

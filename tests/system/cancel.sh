@@ -201,21 +201,6 @@ expect_cancelled() {
 	expect "its state" cancelled "$(state_of "$ID")"
 }
 
-# From here on no commit of taskd's succeeds.
-hold_journal() {
-	mkfifo "$WORK/hold"
-	sqlite3 "$RUN/journal.db" <"$WORK/hold" &
-	HOLDER=$!
-	exec 7>"$WORK/hold"
-	printf '.timeout 10000\nBEGIN IMMEDIATE;\n.system touch %s\n' "$WORK/held" >&7
-	wait_until 15 test -e "$WORK/held"
-}
-
-release_journal() {
-	exec 7>&-
-	wait "$HOLDER"
-}
-
 # It was dead when it was cancelled, which so had no effect; and was retried. After a kill both are taken once more, but
 # in the journal it is alive: nothing could be written since.
 test_taken_twice() {

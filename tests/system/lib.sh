@@ -166,6 +166,21 @@ sql() { # STATEMENT
 	sqlite3 -readonly -cmd '.timeout 5000' "$RUN/journal.db" "$1" || fail "sqlite: $1"
 }
 
+# From here on no commit of taskd's succeeds.
+hold_journal() {
+	mkfifo "$WORK/hold"
+	sqlite3 "$RUN/journal.db" <"$WORK/hold" &
+	HOLDER=$!
+	exec 7>"$WORK/hold"
+	printf '.timeout 10000\nBEGIN IMMEDIATE;\n.system touch %s\n' "$WORK/held" >&7
+	wait_until 15 test -e "$WORK/held"
+}
+
+release_journal() {
+	exec 7>&-
+	wait "$HOLDER"
+}
+
 state_of() { # ID
 	push -G "$1" | awk '{ print $1; exit }'
 }
