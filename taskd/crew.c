@@ -20,7 +20,7 @@ uint32_t crew_backoff(const struct supervisor_times *times, uint32_t last_ms, in
 	return last_ms > times->backoff_most_ms / 2 ? times->backoff_most_ms : last_ms * 2;
 }
 
-static uint32_t rows_of(const struct config *config)
+uint32_t crew_rows_of(const struct config *config)
 {
 	uint32_t rows = 0;
 	for (size_t i = 0; i < config->pool_count; i++)
@@ -38,7 +38,7 @@ static uint32_t pool_of_row(const struct config *config, uint32_t row)
 
 bool crew_configure(struct crew *crew, const struct config *config, int64_t now_ms)
 {
-	uint32_t wanted = rows_of(config);
+	uint32_t wanted = crew_rows_of(config);
 	/* Twice: what a row's process has yet to tell when its successor starts. */
 	if (!outbox_reserve(crew->outbox, 4 * (size_t)(wanted > crew->count ? wanted : crew->count) + CREW_ROOM_SPARED))
 		return false;

@@ -48,6 +48,9 @@ struct crew {
  */
 uint32_t crew_backoff(const struct supervisor_times *times, uint32_t last_ms, int64_t lived_ms);
 
+/* How many workers it wants, in all pools. */
+uint32_t crew_rows_of(const struct config *config);
+
 /* Takes the configuration's rows. New rows are due at `now_ms`. False: out of memory, nothing changed. */
 bool crew_configure(struct crew *crew, const struct config *config, int64_t now_ms);
 /* All rows are due at `now_ms`: for a new dispatcher. */

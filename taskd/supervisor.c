@@ -263,9 +263,12 @@ static void on_control(struct supervisor *self, int64_t now)
 }
 
 /* Room in the poll set for the crew's rows; they never become fewer. */
-static bool reserve_poll(struct supervisor *self)
+/* For the workers that there are and those of `config`. */
+static bool reserve_poll(struct supervisor *self, const struct config *config)
 {
-	struct pollfd *polled = realloc(self->polled, (POLL_WORKERS + (size_t)self->crew.count) * sizeof(*polled));
+	uint32_t rows = crew_rows_of(config);
+	size_t workers = rows > self->crew.count ? rows : self->crew.count;
+	struct pollfd *polled = realloc(self->polled, (POLL_WORKERS + workers) * sizeof(*polled));
 	if (polled == NULL)
 		return false;
 	self->polled = polled;
@@ -304,7 +307,7 @@ static const char *adopt(struct supervisor *self, struct config *next, int64_t n
 {
 	if (self->outbox.socket >= 0 && outbox_room(&self->outbox) < CREW_ROOM_SPARED / 2)
 		return "the dispatcher does not read";
-	if (!crew_configure(&self->crew, next, now) || !reserve_poll(self))
+	if (!reserve_poll(self, next) || !crew_configure(&self->crew, next, now))
 		return "out of memory";
 	/* It is on its way before the first start by the new configuration. */
 	const struct control_message message = { .kind = CONTROL_RELOAD };
@@ -476,7 +479,7 @@ static bool begin(struct supervisor *self)
 		.role = "worker", .name = "taskd-worker", .log_level = self->config->log_level,
 		.keep = { -1, self->wake_fd, self->lock_fd, -1 }, .mask = &self->mask_before, .files = spawn_raise_files(),
 	};
-	if (!crew_configure(&self->crew, self->config, clock_ms(CLOCK_MONOTONIC)) || !reserve_poll(self)) {
+	if (!reserve_poll(self, self->config) || !crew_configure(&self->crew, self->config, clock_ms(CLOCK_MONOTONIC))) {
 		log_event(LOG_ERR, "refused", "error=%m");
 		return false;
 	}
