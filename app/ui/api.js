@@ -50,6 +50,9 @@ async function call(method, address, body, signal) {
 	const json = await answer.json().catch(() => null);
 	if (!answer.ok)
 		throw new ApiError(answer.status, sentence(json, answer.status));
+	/* Broken off, or of something that stands before the server. */
+	if (json === null && answer.status !== 204)
+		throw new ApiError(answer.status, 'the server’s answer cannot be read');
 	return json;
 }
 

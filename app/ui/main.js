@@ -141,21 +141,22 @@ function showLife(stats) {
 }
 
 async function lookAtStats() {
-	if (isLive()) {
-		try {
+	try {
+		if (isLive()) {
 			const stats = await api.get('stats');
 			series.push(stats);
 			showLife(stats);
 			shown?.view.onStats?.(stats);
 			setTrouble('stats', '');
-		} catch (error) {
-			setTrouble('stats', sentenceOf(error, series.latest() !== null));
-			setText(byId('life'), error.status ? 'taskd: not known' : 'no connection');
-			byId('life').className = 'life bad';
-			byId('life').dataset.life = 'unknown';
 		}
+	} catch (error) {
+		setText(byId('life'), error.status ? 'taskd: not known' : 'no connection');
+		byId('life').className = 'life bad';
+		byId('life').dataset.life = 'unknown';
+		setTrouble('stats', sentenceOf(error, series.latest() !== null));
+	} finally {
+		setTimeout(lookAtStats, STATS_MS);
 	}
-	setTimeout(lookAtStats, STATS_MS);
 }
 
 async function showSession() {

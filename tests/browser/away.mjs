@@ -35,6 +35,19 @@ async function seeDeath(page) {
 	assert.match(await page.locator('#task-id').textContent(), new RegExp(running));
 }
 
+/* Somebody else's answer, say a page to log in of what stands before the server; then the server's own again. */
+async function seeNoJson(page) {
+	const isOther = /\/(stats|queues)$/;
+	await page.route(isOther, (route) => route.fulfill({ status: 200, contentType: 'text/html', body: '<p>Log in' }));
+	await goTo(page, '/dashboard/#/queues');
+	await page.locator('#banner', { hasText: /^The server’s answer cannot be read\.$/ }).waitFor();
+	await page.locator('#life', { hasText: 'taskd: not known' }).waitFor();
+	await page.unroute(isOther);
+	await page.locator('#life', { hasText: 'taskd alive' }).waitFor();
+	await page.locator('#queues tbody tr').first().waitFor();
+	await page.locator('#banner').waitFor({ state: 'hidden' });
+}
+
 /* There is no board: nothing is taken for an empty list, and it is said why there is nothing. */
 async function seeNothing(page) {
 	await page.locator('#banner', { hasText: /^The board does not exist; taskd has not run, or was stopped\.$/ }).waitFor();
@@ -55,6 +68,7 @@ await check(async (browser) => {
 	if (taskd) {
 		await seeNoTask(page);
 		await seeNoHistory(page);
+		await seeNoJson(page);
 		await seeDeath(page);
 	} else {
 		await seeNothing(page);
