@@ -306,7 +306,7 @@ int options_read(int argc, char **argv, struct options *options)
 		.socket = "inherited",
 		.processes = 2,
 		.instance = "taskring",
-		.open = { .mode = 0600, .room_wait_ms = 1000 * WEB_RETRY_AFTER_S }, /* sooner than clients would try again */
+		.open = { .mode = 0600, .room_wait_ms = 1000 * WEB_RETRY_AFTER_S }, /* a refused client would wait as long */
 		.web = { .durability = TR_MEMORY, .durable_timeout_ms = 5000, .body_limit_bytes = 1u << 20,
 			.upload = { .most_bytes = 1ull << 30, .free_bytes = 64ull << 20 } },
 		.fcgi = { .connections = CONNECTIONS_MAX, .timeout_ms = 15000, .bytes_per_s = 16384 },

@@ -59,10 +59,12 @@ static void refuse_type(const struct walk *walk, const struct schema *schema, co
     const struct fault_place *place)
 {
 	if (json_is_real(value) && (schema->types & SCHEMA_INTEGER) != 0) {
-		bool whole = trunc(json_real_value(value)) == json_real_value(value);
-		faults_add(walk->faults, place, whole ? "int_parsing_size" : "int_from_float", "%s", whole ?
-		    "Unable to parse input string as an integer, exceeded maximum size" :
-		    "Input should be a valid integer, got a number with a fractional part");
+		if (trunc(json_real_value(value)) == json_real_value(value)) /* smaller ones are integers by now, see is_integer() */
+			faults_add(walk->faults, place, "int_parsing_size",
+			    "Unable to parse input string as an integer, exceeded maximum size");
+		else
+			faults_add(walk->faults, place, "int_from_float",
+			    "Input should be a valid integer, got a number with a fractional part");
 		return;
 	}
 	if (schema->types == SCHEMA_OBJECT && schema->fields != NULL) { /* a model, as FastAPI's users say */

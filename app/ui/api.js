@@ -65,7 +65,7 @@ export const cursorOf = (next) => (next ? new URL(next, base).searchParams.get('
 
 /* ---- who one is -------------------------------------------------------------------------- */
 
-export const session = { who: null, rights: [], canLogIn: false };
+const session = { who: null, rights: [], canLogIn: false };
 
 /* Where that cannot be asked, nothing is offered that steers. */
 export async function readSession() {

@@ -15,13 +15,13 @@ let last = null;
 const points = [];
 
 /* Buckets of the values between two looks: [[upper limit, count]…], the lowest first. */
-export function bucketsBetween(before, after) {
+function bucketsBetween(before, after) {
 	const counts = new Map(before.map(({ le, count }) => [le, count]));
 	return after.map(({ le, count }) => [le, count - (counts.get(le) ?? 0)]).filter(([, count]) => count > 0);
 }
 
 /* The least limit that the wanted part of the values does not exceed; null: there are none. */
-export function quantile(buckets, part) {
+function quantile(buckets, part) {
 	const all = buckets.reduce((sum, [, count]) => sum + count, 0);
 	let seen = 0;
 	for (const [le, count] of buckets) {

@@ -98,8 +98,9 @@ int64_t now_ms(void); /* since 1970 */
 /* ---- taskctl_open.c ---------------------------------------------------------------------- */
 
 /*
- * Opens the instance, which must be there: a ring is never made. A full one is waited for up to the timeout. Run as root, the program becomes the user
- * that the instance belongs to, so that what it makes (spool files) is taskd's. EXIT_DONE, or said why not.
+ * Opens the instance, which must be there: a ring is never made. Where a full one is published to later, that waits for
+ * room up to the timeout. Run as root, the program becomes the user that the instance belongs to, so that what it makes
+ * (spool files) is taskd's. EXIT_DONE, or said why not.
  */
 int request_open(struct request *request, bool needs_ring);
 /* Says why `what` failed, and answers the exit status that goes with it. */

@@ -25,7 +25,7 @@ async function shows(page, table, key, wanted) {
 	}).catch((error) => { throw new Error(`${error.message}; last seen: ${JSON.stringify(seen)}`); });
 }
 
-/* How many pixels of a table are beyond the edge, in a window of half a screen. */
+/* No part of the table is beyond the edge of the window. */
 async function isWhole(page, name) {
 	await go(page, name);
 	await page.locator(`#${name} tbody tr`).first().waitFor();

@@ -124,7 +124,7 @@ test_small_terminals() {
 	start_taskd
 	open_screen 80 24
 	wait_until 5 shows '^NAME +CURRENT +CHANGE/s +AVG_10 +AVG_100 +AVG_1000$'
-	expect_match "the keys" '\+/- interval$' "$(shown | tail -n 1)"
+	wait_until 5 shows 't total  \+/- interval$' # the keys
 	press / l o g _ d Enter # its help is longer than a line
 	wait_until 5 shows 'waited for the journal \(counter, lines\)$'
 	push -H hang -c 2 -p >/dev/null

@@ -82,7 +82,7 @@ function makeHistory(span, signal) {
 		series: [{ label: 'wait', colour: '--q2', spanGaps: true }, { label: 'run', colour: '--c-dead', spanGaps: true }] });
 	const nothing = h('p', { class: 'empty' }, 'Looking…');
 	const tab = (name, label) => h('a', { href: `#/?span=${name}`, 'data-span': name, 'aria-current': name === span ? 'true' : null }, label);
-	const body = h('div', { class: 'charts two', hidden: true }, counts.element, quantiles.element);
+	const body = h('div', { class: 'charts', hidden: true }, counts.element, quantiles.element);
 	const positive = (value) => (value > 0 ? value / 1e6 : null);
 	async function look() {
 		let rows;
