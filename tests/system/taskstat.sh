@@ -40,7 +40,7 @@ test_counters_on_the_screen() {
 	wait_until 5 shows '^task_succeeded +1\.234 k '
 	press s
 	wait_until 5 shows '^task_succeeded +1234 '
-	expect_match "the line of help" 'ring_batches: Batches taken out of the ring \(counter, batches\)' "$(shown)"
+	wait_until 5 shows '^ring_batches: Batches taken out of the ring \(counter, batches\)'
 	press Down
 	wait_until 5 shows '^ring_records: Records taken out of the ring'
 	press "]"
