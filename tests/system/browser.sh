@@ -271,10 +271,6 @@ test_away() {
 	stop_instance
 }
 
-no_taskd_left() {
-	! pgrep -f "$RUN/taskd.conf" >/dev/null
-}
-
 test_many_tabs() {
 	local running
 	start_instance

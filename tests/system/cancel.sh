@@ -145,12 +145,6 @@ stop_reading() {
 }
 
 # All of taskd, from one moment to the next; stopped processes, too.
-kill_taskd() {
-	kill -KILL "$TASKD"
-	wait_until 15 is_gone "$TASKD"
-	wait "$TASKD" 2>/dev/null || :
-}
-
 # Between the cancelling and the worker's end, wherever that is: it does not start again.
 test_taskd_is_killed() {
 	configure 'cancel_term = 400ms

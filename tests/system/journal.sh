@@ -119,8 +119,7 @@ test_disk_full() {
 	expect_match "it is logged" ' journal-failing .*reason=' "$(cat "$RUN/taskd.log")"
 	note "$confirmed published until the ring was full ($(cat "$WORK/refused"))"
 	# Also over a kill of everything.
-	kill -KILL "$TASKD"
-	wait_until 5 no_taskd_left
+	kill_taskd
 	mount -o remount,size=64m "$WORK/small"
 	start_taskd
 	await -t 30 journal_failing=0
@@ -135,10 +134,6 @@ test_disk_full() {
 
 has_rows() { # ROWS
 	[ "$(sql "SELECT count(*) FROM task")" -ge "$1" ]
-}
-
-no_taskd_left() {
-	[ -z "$(pgrep -f "$RUN/taskd.conf")" ]
 }
 
 test_disk_full_and_room_again() {

@@ -92,18 +92,12 @@ test_supervisor() {
 	start_taskd
 	launch_producer
 	wait_until 60 ran_at_least $((KILL_TASKS / 3))
-	kill -KILL "$TASKD"
-	wait_until 5 no_taskd_left
+	kill_taskd
 	start_taskd
 	finish_producer
 	check_promise "supervisor killed"
 	stop_taskd
 	expect_nothing_left
-}
-
-# The producer is ours and is left; nothing of taskd is.
-no_taskd_left() {
-	[ -z "$(pgrep -f "$RUN/taskd.conf")" ]
 }
 
 # All of it at once, the producer, too, at random moments.
@@ -144,8 +138,7 @@ test_batches_in_order() {
 			kill -KILL "$(pids_of dispatcher)"
 			wait_until 10 has_logged '] ready ' $(($(times_logged '] ready ') + 1))
 		else
-			kill -KILL "$TASKD"
-			wait_until 5 no_taskd_left
+			kill_taskd
 			start_taskd
 		fi
 	done

@@ -128,6 +128,17 @@ stop_taskd() { # [STATUS]
 	expect "taskd's exit status" "${1:-0}" $status
 }
 
+no_taskd_left() {
+	! pgrep -f "$RUN/taskd.conf" >/dev/null
+}
+
+# The dispatcher and the workers die of their parent's death, a moment later.
+kill_taskd() {
+	kill -KILL "$TASKD"
+	wait_until 15 no_taskd_left
+	wait "$TASKD" 2>/dev/null || :
+}
+
 # The processes of taskd with a role: dispatcher, worker or trial.
 pids_of() { # dispatcher|worker|trial
 	local children pid

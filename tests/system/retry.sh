@@ -49,18 +49,13 @@ test_retry_while_taskd_is_dead() {
 	start_taskd
 	id=$(push_one_that_dies)
 	wait_row "$id" dead
-	kill -KILL "$TASKD"
-	wait_until 5 no_taskd_left
+	kill_taskd
 	push -R "$id"
 	start_taskd
 	wait_row "$id" succeeded
 	wait_until 5 spool_is_empty
 	stop_taskd
 	expect_nothing_left
-}
-
-no_taskd_left() {
-	! pgrep -f "$RUN/taskd.conf" >/dev/null
 }
 
 # When retention removes a dead task, its files go, too, and nobody is shown it any more.

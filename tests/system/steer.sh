@@ -16,10 +16,6 @@ all_succeeded() {
 	[ "$(sql 'SELECT count(*), min(state), max(state) FROM task')" = '20001|4|4' ]
 }
 
-no_taskd_left() {
-	! pgrep -f "$RUN/taskd.conf" >/dev/null
-}
-
 # Nothing of it starts: after a stop in order, a kill of the dispatcher, and a kill of all.
 test_pause_over_all_ends() {
 	local id other
@@ -36,8 +32,7 @@ test_pause_over_all_ends() {
 	other=$(push) # of another queue: it shows that the new dispatcher gives out
 	wait_row "$other" succeeded
 	expect_stat queues_paused 1
-	kill -KILL "$TASKD"
-	wait_until 5 no_taskd_left
+	kill_taskd
 	start_taskd
 	other=$(push)
 	wait_row "$other" succeeded
@@ -55,8 +50,7 @@ test_pause_while_taskd_is_dead() {
 	local id
 	configure
 	start_taskd
-	kill -KILL "$TASKD"
-	wait_until 5 no_taskd_left
+	kill_taskd
 	id=$(push -q mails)
 	push -P mails
 	start_taskd
@@ -126,8 +120,7 @@ test_secrets() {
 	id=$(push -H keep_secret -a '{"user":"ada","password":"hunter2","token":[1,2]}')
 	wait_row "$id" succeeded
 	expect "arguments" 'args={"user":"ada","password":"***","token":"***"} 1=succeeded It has succeeded.' "$(push -E "$id")"
-	kill -KILL "$TASKD"
-	wait_until 5 no_taskd_left
+	kill_taskd
 	expect "arguments" 'args={"user":"ada","password":"***","token":"***"} 1=succeeded It has succeeded.' "$(push -E "$id")"
 	start_taskd
 	stop_taskd
