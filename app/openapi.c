@@ -96,7 +96,7 @@ static void put_body(struct document *document, json_t *operation, const struct 
 
 /* ---- answers ----------------------------------------------------------------------------- */
 
-/* The shape of what is answered for the endpoint. Of a body that is no JSON it is said where, as with 422. */
+/* The shape of what is answered for the endpoint. That a body is no JSON is told with its place, as 422 tells its faults. */
 static json_t *refusal(const struct route *route, int status)
 {
 	if (status == 400 && route->body != NULL)

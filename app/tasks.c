@@ -44,7 +44,7 @@ enum tr_result web_offer_task(const struct web_request *request, struct backgrou
 {
 	struct web_added *added = request->added;
 	char *made;
-	if (background == NULL) /* nor is there a ring, and the row did not say that it is needed */
+	if (background == NULL) /* there is no ring, and the row did not say that it needs one */
 		return TR_NO_RING;
 	const char *text = write_args(request, args, &made);
 	enum tr_result result = text != NULL ? add(request, background, handler, text, options) : TR_NO_MEMORY;
