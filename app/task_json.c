@@ -48,7 +48,7 @@ const struct schema accepted_schema = {
 	{ "queue", REQUIRED, PLAIN }, \
 	{ "attempt", REQUIRED, COUNT("1 for the first, 0 before it") }, \
 	{ "max_attempts", REQUIRED, COUNT("Then it is dead") }, \
-	{ "progress", REQUIRED, { .types = SCHEMA_OBJECT, .fields = (const struct schema_field[]){ \
+	{ "progress", REQUIRED, { .types = SCHEMA_OBJECT, .description = "Shown live and not kept: 0 once the board has let go of it", .fields = (const struct schema_field[]){ \
 		{ "done", REQUIRED, COUNT("Steps") }, { "total", REQUIRED, COUNT("0: not known") }, \
 		{ "text", REQUIRED, { .types = SCHEMA_STRING | SCHEMA_NULL } }, { 0 } } } }, \
 	{ "result", REQUIRED, { .types = SCHEMA_ANY, .description = "What the handler gave; null: nothing yet" } }, \

@@ -87,7 +87,10 @@ TR_API enum tr_stop tr_should_stop(const struct tr_task *task);
 
 /* ---- what a handler may say -------------------------------------------------------------- */
 
-/* Progress, shown live. `total` 0: unknown. `text` may be NULL; it is cut at TR_TEXT_MAX bytes. */
+/*
+ * Progress, shown live and not kept: the journal has none. `total` 0: unknown. `text` may be NULL; it is cut at
+ * TR_TEXT_MAX bytes.
+ */
 TR_API void tr_progress(struct tr_task *task, uint64_t done, uint64_t total, const char *text);
 
 enum tr_level { TR_ERROR = 3, TR_WARNING = 4, TR_INFO = 6, TR_DEBUG = 7 }; /* as syslog's */

@@ -225,7 +225,7 @@ struct tr_task_status {
 	uint32_t attempt;      /* 1 for the first; 0: not started yet */
 	uint32_t max_attempts;
 	int64_t created_ms, due_ms, started_ms, ended_ms;
-	uint64_t progress_done, progress_total;
+	uint64_t progress_done, progress_total; /* the board's; 0 where only the journal knows the task */
 	char handler[TR_NAME_MAX + 1];
 	char queue[TR_NAME_MAX + 1];
 	char progress_text[TR_TEXT_MAX + 1];
