@@ -39,10 +39,6 @@ launch_again() {
 	start_taskd
 }
 
-no_taskd_left() {
-	! pgrep -f "$RUN/taskd.conf" >/dev/null
-}
-
 strike() {
 	local victim
 	case $((RANDOM % 8)) in
