@@ -53,7 +53,7 @@ await check(async (browser) => {
 	await expectInOrder(page);
 	await page.locator('#task-edit').click();
 	assert.ok((await page.locator('#edit-arguments').inputValue()).includes('ran'));
-	await page.locator('#edit-no').click();
+	await page.locator('#edit [data-close]').click();
 	await page.locator('#task-retry').click();
 	await page.locator('#confirm-no').click();
 	await expectHarmless(page, 'its dialogs');

@@ -95,10 +95,12 @@ has_logged() { # TEXT [AT_LEAST]
 	[ "$(times_logged "$1")" -ge "${2:-1}" ]
 }
 
+# While one of its threads is still at it, its files are open and locked, though the first thread has ended.
 is_gone() { # PID
-	local stat
+	local stat threads
 	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
-	[[ ${stat##*) } == Z* ]]
+	threads=("/proc/$1/task"/*)
+	[[ ${stat##*) } == Z* ]] && [ ${#threads[@]} -le 1 ]
 }
 
 # In a session of its own, so that a signal to the test's group does not reach it.
@@ -128,8 +130,9 @@ stop_taskd() { # [STATUS]
 	expect "taskd's exit status" "${1:-0}" $status
 }
 
+# Not even a last thread of a process that nobody finds by its name any more: what it has locked is free.
 no_taskd_left() {
-	! pgrep -f "$RUN/taskd.conf" >/dev/null
+	! pgrep -f "$RUN/taskd.conf" >/dev/null && ! grep -q ":$(stat -c %i "$RUN/taskd.lock") " /proc/locks
 }
 
 # The dispatcher and the workers die of their parent's death, a moment later.
