@@ -68,7 +68,7 @@ const struct option config_options[] = {
 	    .initial = "info", .first_choice = LOG_ERR, .help = "Less important lines are not logged." },
 
 	{ IN_CONFIG(ring.lanes), .section = "ring", .name = "lanes", .type = OPTION_NUMBER, .least = 1, .most = 512, .restart = true,
-	    .unset = "as the ring that exists, else 64", .help = "Producers at the same time." },
+	    .unset = "as the ring that exists, else 64", .help = "Twice as many as there are producer threads: one whose lane is full takes more while half are free." },
 	{ IN_CONFIG(ring.slots_per_lane), .section = "ring", .name = "slots_per_lane", .type = OPTION_NUMBER, .least = 64, .most = 32768,
 	    .power_of_two = true, .restart = true, .unset = "as the ring that exists, else 1024", .help = "Slots of one producer." },
 	{ IN_CONFIG(ring.slot_bytes), .section = "ring", .name = "slot_bytes", .type = OPTION_NUMBER, .least = 128, .most = 4096,
