@@ -166,8 +166,11 @@ has_mail_for() { # NAME
 	inside grep -qs "\"$1@example.org\"" -r /run/smtp --include='*.json'
 }
 
+# In one look: one that has just ended has no pid, and was active a moment ago.
 has_pid_other_than() { # PID: a taskd that runs, and was started since
-	is_active taskd && [ "$(property MainPID)" != "$1" ]
+	local shown
+	shown=$(inside systemctl show taskd.service -p ActiveState -p MainPID)
+	grep -qx ActiveState=active <<<"$shown" && ! grep -qx "MainPID=$1" <<<"$shown"
 }
 
 is_running() { # WORD: on a command line
