@@ -323,6 +323,8 @@ void recorder_flush(struct dispatcher *dispatcher);
 
 struct removals *removals_new(const char *spool_dir); /* NULL: out of memory */
 void removals_free(struct removals **removals);
+/* Of a task with these flags: its arguments, its file. Any thread. */
+void removals_files(const char *spool_dir, const struct tr_id *id, uint8_t flags);
 /* The journal's `removed`: on its thread. */
 void removals_note(void *removals, const struct tr_id *id, uint8_t flags);
 /* Takes what was noted off the board. */

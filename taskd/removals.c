@@ -1,7 +1,7 @@
 /*
  * Dead tasks that retention has removed. Enters: their ids, on the journal's thread after its commit. Leaves: their files
  * go at once, and within a second what the board shows of them, since nobody could retry what it lists. Called by
- * recorder.c and heartbeat.c.
+ * recorder.c and heartbeat.c; window.c removes the files of all others.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -39,15 +39,20 @@ void removals_free(struct removals **removals)
 	*removals = NULL;
 }
 
+void removals_files(const char *spool_dir, const struct tr_id *id, uint8_t flags)
+{
+	if (flags & RECORD_SPOOLED)
+		spool_remove(spool_dir, id, SPOOL_ARGS);
+	if (flags & RECORD_FILE)
+		spool_remove(spool_dir, id, SPOOL_FILE);
+}
+
 /* Without memory for it the board shows it a while longer. */
 void removals_note(void *context, const struct tr_id *id, uint8_t flags)
 {
 	struct removals *removals = context;
 
-	if (flags & RECORD_SPOOLED)
-		spool_remove(removals->spool_dir, id, SPOOL_ARGS);
-	if (flags & RECORD_FILE)
-		spool_remove(removals->spool_dir, id, SPOOL_FILE);
+	removals_files(removals->spool_dir, id, flags);
 	pthread_mutex_lock(&removals->lock);
 	if (removals->count == removals->room) {
 		size_t more = removals->room ? removals->room * 2 : 64;

@@ -262,8 +262,7 @@ static void on_control(struct supervisor *self, int64_t now)
 		lose_control(self, now);
 }
 
-/* Room in the poll set for the crew's rows; they never become fewer. */
-/* For the workers that there are and those of `config`. */
+/* Room in the poll set for the crew's rows, which never become fewer, and those of `config`. */
 static bool reserve_poll(struct supervisor *self, const struct config *config)
 {
 	uint32_t rows = crew_rows_of(config);

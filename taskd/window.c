@@ -16,7 +16,6 @@
 
 #include "dispatch.h"
 #include "log.h"
-#include "shared/spool.h"
 
 #define LOAD_AT_ONCE 1000
 #define UNREADABLE_MS 1000 /* before the journal is asked again */
@@ -124,10 +123,7 @@ static void remove_files(struct dispatcher *dispatcher, const struct task *task)
 {
 	if (task->state == TR_DEAD && task->in_journal)
 		return;
-	if (task->record.flags & RECORD_SPOOLED)
-		spool_remove(dispatcher->config->spool_dir, &task->id, SPOOL_ARGS);
-	if (task->record.flags & RECORD_FILE)
-		spool_remove(dispatcher->config->spool_dir, &task->id, SPOOL_FILE);
+	removals_files(dispatcher->config->spool_dir, &task->id, task->record.flags);
 }
 
 void window_committed(struct dispatcher *dispatcher, struct task *task)

@@ -255,17 +255,23 @@ static void test_unread_commands_keep_their_order(void)
 	CU_ASSERT_EQUAL(stat_of(STAT_task_retried), 0);
 }
 
-/* The second is on its way to the journal when the first, which could not be read, is to be asked again. */
-static void test_unread_before_what_is_asked(void)
+/* Taken, but the journal had no memory to read the task. */
+static void discard_unread(struct tr_id id)
 {
-	const struct tr_id id = ended_task("h", EV_BURY);
-
 	fault_arm(FAULT_MEMORY, 1, 0);
 	publish_command(RECORD_DISCARD, id);
 	intake_turn(&world.dispatcher);
 	await_journal();
 	CU_ASSERT_TRUE(fault_disarm());
 	window_poll(&world.dispatcher);
+}
+
+/* The second is on its way to the journal when the first, which could not be read, is to be asked again. */
+static void test_unread_before_what_is_asked(void)
+{
+	const struct tr_id id = ended_task("h", EV_BURY);
+
+	discard_unread(id);
 	publish_command(RECORD_RETRY, id);
 	pass(1000);
 	intake_turn(&world.dispatcher);
@@ -280,12 +286,7 @@ static void test_unread_and_clock_put_back(void)
 {
 	const struct tr_id id = ended_task("h", EV_BURY);
 
-	fault_arm(FAULT_MEMORY, 1, 0);
-	publish_command(RECORD_DISCARD, id);
-	intake_turn(&world.dispatcher);
-	await_journal();
-	CU_ASSERT_TRUE(fault_disarm());
-	window_poll(&world.dispatcher);
+	discard_unread(id);
 	pass(-3600000);
 	for (int i = 0; i < 3; i++) {
 		turn();
